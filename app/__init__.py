@@ -1,0 +1,1 @@
+"""Vecloom: collections of documents, searchable by meaning."""

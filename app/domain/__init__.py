@@ -1,0 +1,1 @@
+"""Nouns, errors and ports. Standard library and numpy only."""

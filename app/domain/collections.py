@@ -1,0 +1,62 @@
+"""Collections and their generations."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from app.domain.documents import Chunking
+
+
+class GenerationState(StrEnum):
+    """``building → active → retired → dropped``; a building one that is given up goes to dropped."""
+
+    BUILDING = "building"
+    ACTIVE = "active"
+    RETIRED = "retired"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One physical vector collection.
+
+    Attributes:
+        name: the physical collection's name in the vector store.
+        fingerprint: hex digest naming the model as it was when the generation was created.
+        canaries: float32 bytes of the canary texts' embeddings, shape ``(3, dimension)``.
+    """
+
+    id: UUID
+    collection_id: UUID
+    name: str
+    state: GenerationState
+    model: str
+    dimension: int
+    fingerprint: str
+    canaries: bytes = field(repr=False)
+    chunking: Chunking
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """The user's named set of documents."""
+
+    id: UUID
+    user_id: UUID
+    name: str
+    model: str
+    chunking: Chunking
+    sparse: bool
+    active_generation_id: UUID | None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionCounts:
+    """What a collection holds now, counted from the manifest."""
+
+    documents: dict[str, int]
+    chunks: int
+    tokens: int

@@ -1,0 +1,155 @@
+"""Sources, documents and chunks: what a collection is made of."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class SourceKind(StrEnum):
+    """Which adapter reads a source."""
+
+    DIRECTORY = "directory"
+
+
+class DocumentState(StrEnum):
+    """Where a document stands; see ``docs/glossary.md``."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    NEEDS_OCR = "needs_ocr"
+    REMOVED = "removed"
+
+
+class ChunkingStrategy(StrEnum):
+    """Where a text may be cut."""
+
+    RECURSIVE = "recursive"
+    MARKDOWN = "markdown"
+    CHARACTER = "character"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunking:
+    """How texts are cut. ``size`` and ``overlap`` are tokens (characters for ``character``)."""
+
+    strategy: ChunkingStrategy = ChunkingStrategy.RECURSIVE
+    size: int = 400
+    overlap: int = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where documents come from. ``config`` holds include/exclude globs and limits."""
+
+    id: UUID
+    collection_id: UUID
+    kind: SourceKind
+    url: str
+    config: dict[str, Any] = field(default_factory=dict)
+    last_run_at: datetime | None = None
+    last_result: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locator:
+    """Where the bytes of one document lie on this machine.
+
+    A record is ``length`` bytes at ``offset`` of a ``.jsonl`` file; a file has ``offset`` None.
+    """
+
+    path: str
+    offset: int | None = None
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScannedDocument:
+    """One document as a scan of its source sees it, before anything is read.
+
+    Attributes:
+        uri: identity within the collection, an absolute URI (``file:///a/b.md``, ``file:///a/c.jsonl#17``).
+        path: path below the source's root with ``/`` between folders, for people and for path filters.
+        size: bytes.
+        modified_ns: modification time in nanoseconds since the epoch.
+        content_hash: sha256 of the content where the scan has read it (records), else None.
+        error_code: set when the document cannot be read at all (``document_too_large``, ``unreadable_file``,
+            ``symlink_outside_source``, ``invalid_record``…); such a document is recorded as failed and not read.
+    """
+
+    uri: str
+    path: str
+    locator: Locator
+    size: int
+    modified_ns: int
+    content_hash: bytes | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One item of a source, as the manifest knows it."""
+
+    id: UUID
+    collection_id: UUID
+    source_id: UUID
+    uri: str
+    path: str
+    locator: Locator
+    size: int
+    modified_ns: int
+    state: DocumentState
+    content_hash: bytes | None = None
+    mime_type: str | None = None
+    title: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    attempts: int = 0
+    chunk_count: int = 0
+    last_seen_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextChunk:
+    """A span of a document's text: ``text == document_text[start:end]``, offsets in characters."""
+
+    text: str
+    start: int
+    end: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedDocument:
+    """What reading, extracting and chunking one document gave.
+
+    Exactly one of these holds: ``unchanged`` (the content hash equals the known one, nothing was extracted),
+    ``error_code`` is set, or ``chunks`` is the (possibly empty) result.
+    """
+
+    document_id: UUID
+    content_hash: bytes | None = None
+    mime_type: str | None = None
+    title: str | None = None
+    chunks: tuple[TextChunk, ...] = ()
+    unchanged: bool = False
+    error_code: str | None = None
+    error_message: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareRequest:
+    """Asks a child process to read, extract and chunk one document."""
+
+    document_id: UUID
+    uri: str
+    path: str
+    locator: Locator
+    known_hash: bytes | None
+    max_bytes: int

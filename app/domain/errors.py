@@ -1,0 +1,292 @@
+"""Every error Vecloom raises on purpose.
+
+    DomainError                      code, retryable, safe message
+    ├── InvalidInputError            the caller must change something        HTTP 422
+    ├── NotAuthenticatedError        no valid key                            HTTP 401
+    ├── PermissionDeniedError        a valid key that may not                HTTP 403
+    ├── NotFoundError                no such thing, or not yours             HTTP 404
+    ├── ConflictError                the thing is in another state           HTTP 409
+    ├── PermanentError               will fail the same way again            HTTP 500
+    └── TransientError               may work when tried again               HTTP 503
+
+A class of error is a subclass with its own ``code``. Codes are a contract: they are stored,
+published and scripted against, so they never change.
+"""
+
+from typing import ClassVar
+
+
+class DomainError(Exception):
+    """An error with a stable code and a message that is safe to show to the owner of the data."""
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidInputError(DomainError):
+    """What was asked cannot be done as asked; the message says what to change."""
+
+    code = "invalid_input"
+
+
+class NotAuthenticatedError(DomainError):
+    """No API key, or one that is unknown, expired or revoked."""
+
+    code = "not_authenticated"
+
+
+class PermissionDeniedError(DomainError):
+    """The key is valid but does not allow this."""
+
+    code = "permission_denied"
+
+
+class NotFoundError(DomainError):
+    """Nothing with this id exists for this caller."""
+
+    code = "not_found"
+
+
+class ConflictError(DomainError):
+    """The thing exists but its state does not allow this now."""
+
+    code = "conflict"
+
+
+class PermanentError(DomainError):
+    """Doing the same again would fail the same way."""
+
+    code = "permanent_error"
+
+
+class TransientError(DomainError):
+    """Doing the same again later may work.
+
+    Args:
+        message: what happened.
+        retry_after_seconds: how long the other side asked to be left alone, if it did.
+    """
+
+    code = "transient_error"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+# --- stores -------------------------------------------------------------------------------------
+
+
+class VectorStoreUnavailableError(TransientError):
+    """The vector store does not answer, or answers 408, 425, 429 or 5xx."""
+
+    code = "vector_store_unavailable"
+
+
+class VectorStoreRejectedError(PermanentError):
+    """The vector store refuses a request that would be refused again (any other 4xx)."""
+
+    code = "vector_store_rejected"
+
+
+class GenerationMissingError(PermanentError):
+    """The physical collection of a generation does not exist in the vector store."""
+
+    code = "generation_missing"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the vector store has no collection {name!r}; run `vecloom verify` to see what is missing")
+
+
+class GenerationMismatchError(PermanentError):
+    """A physical collection exists with another dimension or other named vectors."""
+
+    code = "generation_mismatch"
+
+
+# --- embedders ----------------------------------------------------------------------------------
+
+
+class EmbedderUnavailableError(TransientError):
+    """The model server does not answer, or answers 408, 424, 425, 429 or 5xx."""
+
+    code = "embedder_unavailable"
+
+
+class EmbedderRejectedError(PermanentError):
+    """The model server refuses a request that would be refused again (any other 4xx)."""
+
+    code = "embedder_rejected"
+
+
+class EmbedderBatchTooLargeError(PermanentError):
+    """The model server answers 413 or 422 to a batch: the caller splits it and tries the halves."""
+
+    code = "embedder_batch_too_large"
+
+
+class EmbedderGarbageError(TransientError):
+    """The answer cannot be used: wrong count, wrong dimension, not finite, not parseable."""
+
+    code = "embedder_garbage"
+
+
+class UnknownModelError(PermanentError):
+    """No embedder serves a model of this name."""
+
+    code = "unknown_model"
+
+    def __init__(self, model: str, known: str) -> None:
+        super().__init__(f"no embedder serves the model {model!r}; {known}")
+
+
+class EmbedderChangedError(PermanentError):
+    """The model answers other vectors than when the generation was created."""
+
+    code = "embedder_changed"
+
+    def __init__(self, model: str, similarity: float) -> None:
+        super().__init__(
+            f"the model {model!r} no longer gives the vectors this collection was built with"
+            f" (cosine {similarity:.4f} on the canary texts); restore the model or reindex the collection"
+        )
+
+
+# --- processes ----------------------------------------------------------------------------------
+
+
+class ProcessDiedError(TransientError):
+    """A child process ended in the middle of a call (killed, out of memory, crashed in native code)."""
+
+    code = "process_died"
+
+
+class ProcessTimeoutError(TransientError):
+    """A call in a child process did not end before its deadline; the child was killed."""
+
+    code = "process_timeout"
+
+
+# --- sources ------------------------------------------------------------------------------------
+
+
+class SourceNotFoundError(PermanentError):
+    """The folder or file of a source does not exist, or is not readable at all."""
+
+    code = "source_not_found"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"nothing readable at {url}; check the path and its permissions")
+
+
+class SourceVanishedError(TransientError):
+    """The folder of a source disappeared while it was scanned or read."""
+
+    code = "source_vanished"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"{url} disappeared while it was being read; nothing was removed from the collection")
+
+
+class SourceNotAllowedError(PermissionDeniedError):
+    """The path lies outside the folders this server may read."""
+
+    code = "source_not_allowed"
+
+
+class UnsupportedSourceError(InvalidInputError):
+    """No source adapter for this URL."""
+
+    code = "unsupported_source"
+
+
+# --- operations ---------------------------------------------------------------------------------
+
+
+class LeaseLostError(DomainError):
+    """This attempt no longer owns its operation; whatever it wanted to write was not written."""
+
+    code = "lease_lost"
+
+
+class OperationNotFoundError(NotFoundError):
+    """No operation has this id."""
+
+    code = "operation_not_found"
+
+    def __init__(self, operation_id: object) -> None:
+        super().__init__(f"operation {operation_id} does not exist")
+
+
+class OperationFinishedError(ConflictError):
+    """The operation has ended, so it cannot be cancelled any more."""
+
+    code = "operation_finished"
+
+    def __init__(self, operation_id: object, state: str) -> None:
+        super().__init__(f"operation {operation_id} is already {state}")
+
+
+class OperationNotRetryableError(ConflictError):
+    """Only a failed or cancelled operation can be retried."""
+
+    code = "operation_not_retryable"
+
+    def __init__(self, operation_id: object, state: str) -> None:
+        super().__init__(f"operation {operation_id} is {state}; only a failed or cancelled one can be retried")
+
+
+class UnsupportedOperationError(InvalidInputError):
+    """This kind of operation does not exist in this version."""
+
+    code = "unsupported_operation"
+
+
+# --- collections --------------------------------------------------------------------------------
+
+
+class CollectionNotFoundError(NotFoundError):
+    """No collection of this caller has this id or name."""
+
+    code = "collection_not_found"
+
+    def __init__(self, collection: object) -> None:
+        super().__init__(f"collection {collection} does not exist")
+
+
+class CollectionExistsError(ConflictError):
+    """The caller already has a collection of this name."""
+
+    code = "collection_exists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"you already have a collection named {name!r}")
+
+
+class CollectionNotReadyError(ConflictError):
+    """The collection has no active generation yet, so there is nothing to search."""
+
+    code = "collection_not_ready"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"collection {name!r} has nothing to search yet; wait for its first INDEX operation")
+
+
+class SourceExistsError(ConflictError):
+    """The collection already has a source with this URL."""
+
+    code = "source_exists"
+
+
+class SourceUnknownError(NotFoundError):
+    """The collection has no such source."""
+
+    code = "source_unknown"
+
+    def __init__(self, source: object) -> None:
+        super().__init__(f"source {source} does not exist in this collection")

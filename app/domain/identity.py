@@ -1,0 +1,31 @@
+"""Deterministic ids, so that doing a thing twice gives the same rows and points."""
+
+import hashlib
+from collections.abc import Iterable
+from uuid import UUID, uuid5
+
+
+def document_id(collection_id: UUID, uri: str) -> UUID:
+    """Id of the document at ``uri`` in a collection."""
+    return uuid5(collection_id, uri)
+
+
+def text_hash(text: str) -> bytes:
+    """sha256 of a text's UTF-8 bytes, 32 bytes."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def chunk_ids(document: UUID, texts: Iterable[str]) -> list[UUID]:
+    """Ids of a document's chunks: the same text keeps its id wherever it moves.
+
+    The n-th occurrence of a text inside the document gets its own id. The collection is part of the id
+    through ``document``, which is derived from it.
+    """
+    seen: dict[bytes, int] = {}
+    ids = []
+    for text in texts:
+        digest = text_hash(text)
+        occurrence = seen.get(digest, 0)
+        seen[digest] = occurrence + 1
+        ids.append(uuid5(document, f"{digest.hex()}:{occurrence}"))
+    return ids

@@ -1,0 +1,94 @@
+"""Points of the vector store and questions asked of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+
+class SearchMode(StrEnum):
+    """How hits are found: by meaning, by words, or by both (reciprocal rank fusion)."""
+
+    DENSE = "dense"
+    BM25 = "bm25"
+    HYBRID = "hybrid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointBatch:
+    """Points to write, column by column; all columns have the same length n.
+
+    Attributes:
+        ids: point ids.
+        vectors: float32, shape ``(n, dimension)``, written to the named vector ``dense``.
+        texts: written to the named sparse vector ``bm25`` by the engine's own BM25 inference.
+        payloads: JSON objects with the indexed keys ``document_id``, ``source_id``, ``file_type`` and
+            ``folders`` (every ancestor folder of the document's path, and the path itself).
+    """
+
+    ids: Sequence[UUID]
+    vectors: Vectors
+    texts: Sequence[str]
+    payloads: Sequence[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchFilter:
+    """Restricts a search; an empty field restricts nothing, values of one field are alternatives."""
+
+    source_ids: tuple[UUID, ...] = ()
+    document_ids: tuple[UUID, ...] = ()
+    folders: tuple[str, ...] = ()
+    file_types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointQuery:
+    """One question to the vector store.
+
+    Attributes:
+        mode: ``dense`` needs ``vector``, ``bm25`` needs ``text``, ``hybrid`` needs both.
+        vector: float32, shape ``(dimension,)``.
+        limit: most points returned, best first.
+        prefetch: in hybrid mode, how many points of each kind are fused.
+        fusion_k: the constant k of reciprocal rank fusion.
+        exact: bypass any approximate index.
+    """
+
+    mode: SearchMode
+    text: str | None = None
+    vector: Vectors | None = None
+    limit: int = 10
+    prefetch: int = 100
+    fusion_k: int = 60
+    exact: bool = False
+    filter: SearchFilter = field(default_factory=SearchFilter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredPoint:
+    """A point that answers a query; a higher score is better."""
+
+    id: UUID
+    score: float
+    document_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCollection:
+    """A physical collection as the vector store describes it."""
+
+    name: str
+    dimension: int
+    has_sparse: bool
+    points: int
+    status: str

@@ -1,0 +1,169 @@
+"""What the rooms above need from the outside world. Adapters implement these; the contracts stand here."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from app.domain.documents import ScannedDocument, TextChunk
+from app.domain.points import PointBatch, PointQuery, ScoredPoint, SearchFilter, StoredCollection, Vectors
+
+Result = TypeVar("Result")
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model, as collections store it."""
+        ...
+
+    async def dimension(self) -> int:
+        """Length of a vector; asks the model once and remembers.
+
+        Raises:
+            EmbedderUnavailableError: if the model does not answer.
+            UnknownModelError: if the server does not know the model.
+        """
+        ...
+
+    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """Embed texts in one call to the model.
+
+        Returns:
+            Float32 of shape ``(n, dimension)``, rows L2-normalised, in the order of ``texts``. A text without
+            any token gives a row that is finite and has norm 1, never NaN.
+
+        Raises:
+            EmbedderUnavailableError: if the model does not answer in time or is overloaded.
+            EmbedderBatchTooLargeError: if the server wants a smaller batch.
+            EmbedderRejectedError: if the server refuses for good.
+            EmbedderGarbageError: if the answer has the wrong count or dimension or is not finite.
+        """
+        ...
+
+    async def embed_query(self, text: str) -> Vectors:
+        """Embed one query, with the model's query prefix if it has one. Float32, shape ``(dimension,)``."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections."""
+        ...
+
+
+class VectorStore(Protocol):
+    """Physical collections of points with the named vectors ``dense`` and ``bm25``.
+
+    Every method raises ``VectorStoreUnavailableError`` when the store does not answer or is overloaded and
+    ``VectorStoreRejectedError`` when it refuses for good; methods on a missing collection raise
+    ``GenerationMissingError``. Writes return when they are durable and searchable.
+    """
+
+    async def create_collection(self, name: str, *, dimension: int) -> None:
+        """Create a collection with its payload indexes; do nothing if it exists with the same shape.
+
+        Raises:
+            GenerationMismatchError: if it exists with another dimension or other named vectors.
+        """
+        ...
+
+    async def find_collection(self, name: str) -> StoredCollection | None:
+        """Describe a collection, or None if there is none of this name."""
+        ...
+
+    async def list_collections(self) -> list[str]:
+        """Names of all physical collections."""
+        ...
+
+    async def drop_collection(self, name: str) -> None:
+        """Delete a collection and its points; do nothing if there is none of this name."""
+        ...
+
+    async def set_alias(self, alias: str, *, to: str) -> None:
+        """Make ``alias`` name the collection ``to``, in one step, whatever it named before."""
+        ...
+
+    async def upsert(self, name: str, points: PointBatch) -> None:
+        """Write points; a point with an existing id is replaced."""
+        ...
+
+    async def delete_points(self, name: str, ids: Sequence[UUID]) -> None:
+        """Delete points by id; unknown ids are ignored."""
+        ...
+
+    async def delete_documents(self, name: str, document_ids: Sequence[UUID], *, keep: Sequence[UUID] = ()) -> None:
+        """Delete all points of these documents except the points ``keep``."""
+        ...
+
+    async def count(self, name: str, restrict: SearchFilter | None = None) -> int:
+        """Exact number of points."""
+        ...
+
+    def stream_ids(self, name: str) -> AsyncIterator[list[tuple[UUID, UUID]]]:
+        """All points as batches of ``(point id, document id)``, each point once."""
+        ...
+
+    async def retrieve_vectors(self, name: str, ids: Sequence[UUID]) -> dict[UUID, Vectors]:
+        """Dense vectors of the points that exist, float32 of shape ``(dimension,)``."""
+        ...
+
+    async def search(self, name: str, query: PointQuery) -> list[ScoredPoint]:
+        """The best points, best first."""
+        ...
+
+    async def is_ready(self) -> bool:
+        """Whether the store answers."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections."""
+        ...
+
+
+class DocumentSource(Protocol):
+    """A place documents come from."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, without secrets."""
+        ...
+
+    def scan(self) -> AsyncIterator[list[ScannedDocument]]:
+        """All documents, in batches of at most 1 000, in a stable order, each URI once.
+
+        A document that cannot be read comes with its ``error_code``; the scan goes on.
+
+        Raises:
+            SourceNotFoundError: if there is nothing at the URL when the scan starts.
+            SourceVanishedError: if the root disappears during the scan.
+        """
+        ...
+
+
+class Processes(Protocol):
+    """A bounded set of killable child processes."""
+
+    @property
+    def size(self) -> int:
+        """How many calls can run at once."""
+        ...
+
+    async def run(self, function: Callable[..., Result], *args: object, timeout_seconds: float) -> Result:
+        """Call a module-level function in a child process.
+
+        Cancelling the caller kills the child; another one takes its place.
+
+        Raises:
+            ProcessTimeoutError: the call was still running after ``timeout_seconds``; the child was killed.
+            ProcessDiedError: the child ended in the middle of the call.
+            Exception: whatever the function raised, with its type, if it can be pickled.
+        """
+        ...
+
+
+class Chunker(Protocol):
+    """Cuts a text into chunks."""
+
+    def chunk(self, text: str) -> list[TextChunk]:
+        """Chunks in order, with exact character offsets; no chunk is empty or only white space."""
+        ...
