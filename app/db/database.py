@@ -1,0 +1,91 @@
+"""Connections and transactions."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.domain.errors import LeaseLostError
+from app.domain.operations import Lease
+
+STATEMENT_TIMEOUT_SECONDS = 60
+CONNECT_TIMEOUT_SECONDS = 10
+
+_FENCE = text("SELECT 1 FROM operations WHERE id = :id AND lease_token = :token AND state = 'running' FOR SHARE")
+
+
+def _dump_json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
+    """Engine for a ``postgresql+asyncpg://`` URL; plain ``postgresql://`` is accepted."""
+    if url.startswith(("postgresql://", "postgres://")):
+        url = "postgresql+asyncpg://" + url.partition("://")[2]
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=2,
+        pool_timeout=STATEMENT_TIMEOUT_SECONDS,
+        pool_pre_ping=True,
+        json_serializer=_dump_json,
+        json_deserializer=orjson.loads,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_SECONDS,
+            "command_timeout": STATEMENT_TIMEOUT_SECONDS,
+            "server_settings": {"application_name": "vecloom", "jit": "off"},
+        },
+    )
+
+
+class Database:
+    """Gives transactions; ``fenced`` ones only while a lease is held."""
+
+    def __init__(self, url: str, *, pool_size: int) -> None:
+        self.engine = create_engine(url, pool_size=pool_size)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction: committed at the end of the block, rolled back if it raises."""
+        async with self.engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def fenced(self, lease: Lease) -> AsyncIterator[AsyncConnection]:
+        """A transaction in which ``lease`` cannot be taken away.
+
+        Raises:
+            LeaseLostError: if the attempt no longer owns its operation; nothing is written.
+        """
+        async with self.engine.begin() as connection:
+            row = await connection.execute(_FENCE, {"id": lease.operation_id, "token": lease.token})
+            if row.first() is None:
+                raise LeaseLostError(f"the lease on operation {lease.operation_id} was lost")
+            yield connection
+
+    async def ping(self) -> None:
+        """Raise if Postgres does not answer."""
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS), self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+async def copy_rows(
+    connection: AsyncConnection, table: str, *, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
+    """Write rows by COPY inside the connection's open transaction.
+
+    The transaction must have executed a statement before: the driver begins it with the first one.
+    """
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    if driver is None:
+        raise RuntimeError("the connection is closed")
+    await driver.copy_records_to_table(table, columns=list(columns), records=rows)

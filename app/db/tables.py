@@ -1,0 +1,221 @@
+"""Tables of the first slice. Migrations are written against this metadata (``alembic check``)."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+CHUNK_PARTITIONS = 32
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _created_at() -> Column[object]:
+    return Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    _created_at(),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    _created_at(),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+)
+
+collections = Table(
+    "collections",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("chunking", JSONB, nullable=False),
+    Column("sparse", Boolean, nullable=False, server_default=text("true")),
+    Column("active_generation_id", Uuid),
+    _created_at(),
+    UniqueConstraint("user_id", "name"),
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("dimension", Integer, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("canaries", LargeBinary, nullable=False),
+    Column("chunking", JSONB, nullable=False),
+    _created_at(),
+    Column("activated_at", DateTime(timezone=True)),
+    Column("retired_at", DateTime(timezone=True)),
+    Column("drop_after", DateTime(timezone=True)),
+    Index("uq_generations_one_active", "collection_id", unique=True, postgresql_where=text("state = 'active'")),
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("config", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("secrets", LargeBinary),
+    _created_at(),
+    Column("last_run_at", DateTime(timezone=True)),
+    Column("last_result", JSONB),
+    Index("uq_sources_collection_url", "collection_id", text("md5(url)"), unique=True),
+)
+
+# A document's identity is (collection, uri). Its id is derived from the two, so the primary key holds it unique
+# and URIs may be longer than an index entry.
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False),
+    Column("source_id", ForeignKey("sources.id", ondelete="CASCADE"), nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("record_offset", BigInteger),
+    Column("record_length", BigInteger),
+    Column("size", BigInteger, nullable=False),
+    Column("modified_ns", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("content_hash", LargeBinary),
+    Column("mime_type", Text),
+    Column("title", Text),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("chunk_count", Integer, nullable=False, server_default=text("0")),
+    Column("tokens", BigInteger, nullable=False, server_default=text("0")),
+    # the store may hold points of this document that the manifest does not know
+    Column("points_dirty", Boolean, nullable=False, server_default=text("false")),
+    Column("seen_by", Uuid),
+    Column("last_seen_at", DateTime(timezone=True)),
+    _created_at(),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("ix_documents_collection_state", "collection_id", "state"),
+    Index("ix_documents_source_id", "source_id"),
+    Index(
+        "ix_documents_pending",
+        "source_id",
+        "position",
+        postgresql_where=text("state = 'pending'"),
+    ),
+    Index("ix_documents_dirty", "source_id", postgresql_where=text("points_dirty")),
+)
+
+# A chunk's id is its point's id. Partitioned so that vacuum, statistics and deletes stay small.
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("collection_id", Uuid, primary_key=True),
+    Column("generation_id", Uuid, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("document_id", Uuid, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("start_char", Integer, nullable=False),
+    Column("end_char", Integer, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("ix_chunks_document", "collection_id", "generation_id", "document_id"),
+    postgresql_partition_by="HASH (collection_id)",
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("writes", Boolean, nullable=False),
+    Column("config", JSONB, nullable=False),
+    Column("result", JSONB),
+    Column("progress", JSONB),
+    Column("dispatch", Integer, nullable=False, server_default=text("0")),
+    Column("dispatched_at", DateTime(timezone=True)),
+    Column("attempt", Integer, nullable=False, server_default=text("0")),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("interruptions", Integer, nullable=False, server_default=text("0")),
+    Column("lease_token", Uuid),
+    Column("lease_until", DateTime(timezone=True)),
+    Column("heartbeat_at", DateTime(timezone=True)),
+    Column("worker", Text),
+    Column("why_waiting", Text),
+    Column("cancel_requested_at", DateTime(timezone=True)),
+    Column("run_after", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("idempotency_key", Text),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("retryable", Boolean),
+    _created_at(),
+    Column("started_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    Index(
+        "uq_operations_one_writer",
+        "collection_id",
+        unique=True,
+        postgresql_where=text("writes AND state = 'running'"),
+    ),
+    Index("ix_operations_queue", "collection_id", "seq", postgresql_where=text("state IN ('pending', 'running')")),
+    Index("ix_operations_user_created", "user_id", text("created_at DESC")),
+    Index(
+        "uq_operations_idempotency",
+        "user_id",
+        "idempotency_key",
+        unique=True,
+        postgresql_where=text("idempotency_key IS NOT NULL AND state IN ('pending', 'running')"),
+    ),
+)
+
+cron_ticks = Table(
+    "cron_ticks",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("tick", DateTime(timezone=True), primary_key=True),
+    Column("worker", Text),
+)
