@@ -1,4 +1,4 @@
-"""first slice
+"""First slice.
 
 Revision ID: 0001
 Revises:

@@ -1,0 +1,139 @@
+"""Rows of ``collections`` and ``generations``."""
+
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import RowMapping, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.db.tables import chunks, collections, documents, generations
+from app.domain.collections import Collection, CollectionCounts, Generation, GenerationState
+from app.domain.documents import Chunking, ChunkingStrategy
+from app.domain.errors import CollectionExistsError, CollectionNotFoundError
+
+
+def _to_chunking(value: dict[str, Any]) -> Chunking:
+    return Chunking(strategy=ChunkingStrategy(value["strategy"]), size=value["size"], overlap=value["overlap"])
+
+
+def _to_collection(row: RowMapping) -> Collection:
+    return Collection(**{**row, "chunking": _to_chunking(row["chunking"])})
+
+
+def _to_generation(row: RowMapping) -> Generation:
+    names = ("id", "collection_id", "name", "model", "dimension", "fingerprint", "canaries", "created_at")
+    return Generation(
+        state=GenerationState(row["state"]),
+        chunking=_to_chunking(row["chunking"]),
+        **{name: row[name] for name in names},
+    )
+
+
+class CollectionRepository:
+    """Takes ids, gives collections and generations, never commits."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, *, user_id: UUID, name: str, model: str, chunking: Chunking) -> Collection:
+        """Raises CollectionExistsError."""
+        values = {"id": uuid4(), "user_id": user_id, "name": name, "model": model, "chunking": asdict(chunking)}
+        try:
+            row = (await self._connection.execute(insert(collections).values(values).returning(collections))).mappings()
+        except IntegrityError as error:
+            raise CollectionExistsError(name) from error
+        return _to_collection(row.one())
+
+    async def get(self, user_id: UUID, id_or_name: UUID | str) -> Collection:
+        """Raises CollectionNotFoundError; a name that looks like an id is tried as an id first."""
+        condition = collections.c.name == str(id_or_name)
+        order = collections.c.name
+        try:
+            condition |= collections.c.id == UUID(str(id_or_name))
+        except ValueError:
+            pass
+        query = select(collections).where(collections.c.user_id == user_id, condition).order_by(order)
+        row = (await self._connection.execute(query)).mappings().first()
+        if row is None:
+            raise CollectionNotFoundError(id_or_name)
+        return _to_collection(row)
+
+    async def list(self, user_id: UUID) -> list[Collection]:
+        """All collections of a user, by name."""
+        query = select(collections).where(collections.c.user_id == user_id).order_by(collections.c.name)
+        return [_to_collection(row) for row in (await self._connection.execute(query)).mappings()]
+
+    async def counts(self, collection_id: UUID) -> CollectionCounts:
+        """Count what the manifest holds."""
+        by_state = await self._connection.execute(
+            select(documents.c.state, func.count()).where(documents.c.collection_id == collection_id).group_by("state")
+        )
+        totals = (
+            await self._connection.execute(
+                select(func.count(), func.coalesce(func.sum(chunks.c.tokens), 0))
+                .select_from(chunks.join(generations, generations.c.id == chunks.c.generation_id))
+                .where(chunks.c.collection_id == collection_id, generations.c.state == GenerationState.ACTIVE)
+            )
+        ).one()
+        return CollectionCounts(
+            documents={state: count for state, count in by_state}, chunks=totals[0], tokens=totals[1]
+        )
+
+    async def find_generation(self, collection_id: UUID, *states: GenerationState) -> Generation | None:
+        """The newest generation in one of these states."""
+        query = (
+            select(generations)
+            .where(generations.c.collection_id == collection_id, generations.c.state.in_(states))
+            .order_by(generations.c.created_at.desc())
+            .limit(1)
+        )
+        row = (await self._connection.execute(query)).mappings().first()
+        return None if row is None else _to_generation(row)
+
+    async def add_generation(
+        self, collection: Collection, *, dimension: int, fingerprint: str, canaries: bytes
+    ) -> Generation:
+        """Insert a building generation; its physical name is derived from its id."""
+        generation_id = uuid4()
+        values = {
+            "id": generation_id,
+            "collection_id": collection.id,
+            "name": f"vecloom_{collection.id.hex}_{generation_id.hex[:12]}",
+            "state": GenerationState.BUILDING.value,
+            "model": collection.model,
+            "dimension": dimension,
+            "fingerprint": fingerprint,
+            "canaries": canaries,
+            "chunking": asdict(collection.chunking),
+        }
+        row = await self._connection.execute(insert(generations).values(values).returning(generations))
+        return _to_generation(row.mappings().one())
+
+    async def activate(self, generation: Generation) -> None:
+        """Make a building generation the one that searches read; the one before retires."""
+        values = {"collection": generation.collection_id, "generation": generation.id}
+        await self._connection.execute(
+            text(
+                "UPDATE generations SET state = 'retired', retired_at = now()"
+                " WHERE collection_id = :collection AND state = 'active' AND id <> :generation"
+            ),
+            values,
+        )
+        await self._connection.execute(
+            update(generations)
+            .where(generations.c.id == generation.id)
+            .values(state=GenerationState.ACTIVE.value, activated_at=func.now())
+        )
+        await self._connection.execute(
+            update(collections)
+            .where(collections.c.id == generation.collection_id)
+            .values(active_generation_id=generation.id)
+        )
+
+    async def mark_dropped(self, generation: Generation) -> None:
+        """Record that the physical collection is gone."""
+        await self._connection.execute(
+            update(generations).where(generations.c.id == generation.id).values(state=GenerationState.DROPPED.value)
+        )

@@ -1,0 +1,69 @@
+"""Rows of ``users`` and ``api_keys``."""
+
+import hashlib
+import secrets
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.errors import NotAuthenticatedError
+from app.domain.users import Caller
+
+KEY_PREFIX = "vcl_"
+
+
+def hash_key(key: str) -> bytes:
+    """sha256 of a key; a key has 256 random bits, so it needs no slow hash."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+class UserRepository:
+    """Users and their API keys; never commits."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def ensure_user(self, name: str) -> UUID:
+        """Id of the user of this name, who is created if missing."""
+        row = await self._connection.execute(
+            text(
+                "INSERT INTO users (id, name) VALUES (:id, :name)"
+                " ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id"
+            ),
+            {"id": uuid4(), "name": name},
+        )
+        return UUID(str(row.scalar_one()))
+
+    async def add_key(self, user_id: UUID, *, name: str) -> str:
+        """Make a key, store its hash and return it, the only time it can be seen."""
+        key = KEY_PREFIX + secrets.token_urlsafe(32)
+        await self._connection.execute(
+            text("INSERT INTO api_keys (id, user_id, name, hash) VALUES (:id, :user, :name, :hash)"),
+            {"id": uuid4(), "user": user_id, "name": name, "hash": hash_key(key)},
+        )
+        return key
+
+    async def revoke_keys(self, user_id: UUID, *, name: str) -> None:
+        """Revoke all of a user's keys of this name."""
+        await self._connection.execute(
+            text(
+                "UPDATE api_keys SET revoked_at = now() WHERE user_id = :user AND name = :name AND revoked_at IS NULL"
+            ),
+            {"user": user_id, "name": name},
+        )
+
+    async def authenticate(self, key: str) -> Caller:
+        """Raises NotAuthenticatedError for a key that is unknown, expired or revoked."""
+        row = (
+            await self._connection.execute(
+                text(
+                    "SELECT id, user_id, scopes FROM api_keys WHERE hash = :hash AND revoked_at IS NULL"
+                    " AND (expires_at IS NULL OR expires_at > now())"
+                ),
+                {"hash": hash_key(key)},
+            )
+        ).first()
+        if row is None:
+            raise NotAuthenticatedError("the API key is unknown, expired or revoked")
+        return Caller(user_id=row.user_id, key_id=row.id, scopes=frozenset(row.scopes))
