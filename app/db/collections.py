@@ -1,5 +1,6 @@
 """Rows of ``collections`` and ``generations``."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID, uuid4
@@ -49,18 +50,15 @@ class CollectionRepository:
     async def get(self, user_id: UUID, id_or_name: UUID | str) -> Collection:
         """Raises CollectionNotFoundError; a name that looks like an id is tried as an id first."""
         condition = collections.c.name == str(id_or_name)
-        order = collections.c.name
-        try:
+        with suppress(ValueError):
             condition |= collections.c.id == UUID(str(id_or_name))
-        except ValueError:
-            pass
-        query = select(collections).where(collections.c.user_id == user_id, condition).order_by(order)
+        query = select(collections).where(collections.c.user_id == user_id, condition).order_by(collections.c.name)
         row = (await self._connection.execute(query)).mappings().first()
         if row is None:
             raise CollectionNotFoundError(id_or_name)
         return _to_collection(row)
 
-    async def list(self, user_id: UUID) -> list[Collection]:
+    async def list_all(self, user_id: UUID) -> list[Collection]:
         """All collections of a user, by name."""
         query = select(collections).where(collections.c.user_id == user_id).order_by(collections.c.name)
         return [_to_collection(row) for row in (await self._connection.execute(query)).mappings()]
@@ -77,9 +75,7 @@ class CollectionRepository:
                 .where(chunks.c.collection_id == collection_id, generations.c.state == GenerationState.ACTIVE)
             )
         ).one()
-        return CollectionCounts(
-            documents={state: count for state, count in by_state}, chunks=totals[0], tokens=totals[1]
-        )
+        return CollectionCounts(documents={row[0]: row[1] for row in by_state}, chunks=totals[0], tokens=totals[1])
 
     async def find_generation(self, collection_id: UUID, *states: GenerationState) -> Generation | None:
         """The newest generation in one of these states."""

@@ -103,7 +103,7 @@ class OperationRepository:
         )
         return _to_operation(rows[0]) if rows else None
 
-    async def list(
+    async def list_newest(
         self, user_id: UUID, *, states: Sequence[OperationState], collection_id: UUID | None, limit: int
     ) -> list[Operation]:
         """Newest first."""
@@ -161,9 +161,7 @@ class OperationRepository:
         )
         return rows[0]["id"] if rows else None
 
-    async def claim(
-        self, operation_id: UUID, *, dispatch: int, worker: str, lease_seconds: float
-    ) -> Operation | None:
+    async def claim(self, operation_id: UUID, *, dispatch: int, worker: str, lease_seconds: float) -> Operation | None:
         """Start an attempt, or None if this delivery is stale, cancelled, not due or not first in line."""
         return await self._change(
             f"""UPDATE operations o SET state = 'running', attempt = attempt + 1, lease_token = :token,

@@ -1,8 +1,12 @@
 """Deterministic ids, so that doing a thing twice gives the same rows and points."""
 
 import hashlib
+import os
 from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import UUID, uuid5
+
+from app.domain.documents import Locator
 
 
 def document_id(collection_id: UUID, uri: str) -> UUID:
@@ -29,3 +33,9 @@ def chunk_ids(document: UUID, texts: Iterable[str]) -> list[UUID]:
         seen[digest] = occurrence + 1
         ids.append(uuid5(document, f"{digest.hex()}:{occurrence}"))
     return ids
+
+
+def locator_of(uri: str, *, offset: int | None = None, length: int | None = None) -> Locator:
+    """Where the bytes of a ``file:`` document lie; file names that are not UTF-8 survive the way through a URI."""
+    path = os.fsdecode(unquote_to_bytes(urlsplit(uri).path))
+    return Locator(path=path, offset=offset, length=length)

@@ -1,0 +1,337 @@
+"""Rows of ``documents`` and ``chunks``: the manifest of a generation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import RowMapping, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import BigInteger, LargeBinary, Text, Uuid
+
+from app.db.database import copy_rows
+from app.domain.documents import Document, DocumentState, PreparedDocument, ScannedDocument
+from app.domain.identity import document_id, locator_of
+
+CHUNK_COLUMNS = (
+    "collection_id", "generation_id", "id", "document_id", "ordinal", "start_char", "end_char", "tokens", "text",
+)  # fmt: skip
+
+_FIELDS = (
+    "id", "collection_id", "source_id", "uri", "path", "size", "modified_ns", "content_hash", "mime_type", "title",
+    "error_code", "error_message", "attempts", "chunk_count", "last_seen_at", "updated_at",
+)  # fmt: skip
+
+# `same` compares content where the scan has read it, else size and modification time.
+_UPSERT = """
+WITH input AS (
+    SELECT * FROM unnest(:ids, :uris, :paths, :offsets, :lengths, :sizes, :times, :positions, :hashes, :codes,
+                         :messages)
+      AS t (id, uri, path, record_offset, record_length, size, modified_ns, position, content_hash, error_code,
+            error_message)
+), judged AS (
+    SELECT i.*, d.id IS NULL OR d.state = 'removed' AS is_new,
+           d.state AS old_state,
+           CASE WHEN i.error_code IS NOT NULL THEN 'failed'
+                WHEN d.id IS NULL OR NOT same.it THEN 'pending'
+                WHEN d.state IN ('completed', 'needs_ocr') THEN d.state
+                WHEN d.state = 'failed' AND d.attempts >= :max_attempts THEN 'failed'
+                ELSE 'pending' END AS new_state,
+           coalesce(same.it, false) AS same
+    FROM input i LEFT JOIN documents d ON d.id = i.id
+    LEFT JOIN LATERAL (
+        SELECT CASE WHEN i.content_hash IS NOT NULL THEN d.content_hash IS NOT DISTINCT FROM i.content_hash
+                    ELSE d.size = i.size AND d.modified_ns = i.modified_ns END AS it) same ON true
+), written AS (
+    INSERT INTO documents AS d (id, collection_id, source_id, uri, path, record_offset, record_length, size,
+        modified_ns, position, state, error_code, error_message, seen_by, last_seen_at)
+    SELECT id, :collection, :source, uri, path, record_offset, record_length, size, modified_ns, position,
+           new_state, error_code, error_message, :scan, now() FROM judged
+    ON CONFLICT (id) DO UPDATE SET
+        source_id = excluded.source_id, path = excluded.path, record_offset = excluded.record_offset,
+        record_length = excluded.record_length, size = excluded.size, modified_ns = excluded.modified_ns,
+        position = excluded.position, seen_by = excluded.seen_by, last_seen_at = excluded.last_seen_at,
+        state = excluded.state,
+        points_dirty = d.points_dirty OR d.state = 'processing',
+        attempts = CASE WHEN d.size = excluded.size AND d.modified_ns = excluded.modified_ns THEN d.attempts
+                        ELSE 0 END,
+        error_code = CASE WHEN excluded.state IN ('failed', 'needs_ocr')
+                          THEN coalesce(excluded.error_code, d.error_code) END,
+        error_message = CASE WHEN excluded.state IN ('failed', 'needs_ocr')
+                             THEN coalesce(excluded.error_message, d.error_message) END
+)
+SELECT count(*) AS found,
+       count(*) FILTER (WHERE error_code IS NOT NULL) AS errors,
+       count(*) FILTER (WHERE error_code IS NULL AND is_new) AS new,
+       count(*) FILTER (WHERE error_code IS NULL AND NOT is_new AND NOT same) AS changed,
+       count(*) FILTER (WHERE error_code IS NULL AND NOT is_new AND same) AS unchanged,
+       count(*) FILTER (WHERE new_state = 'pending') AS pending,
+       coalesce(sum(size), 0)::bigint AS bytes
+FROM judged
+"""
+
+
+def _to_document(row: RowMapping) -> Document:
+    locator = locator_of(row["uri"], offset=row["record_offset"], length=row["record_length"])
+    return Document(state=DocumentState(row["state"]), locator=locator, **{name: row[name] for name in _FIELDS})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkRow:
+    """One row of ``chunks`` of a known collection and generation."""
+
+    id: UUID
+    document_id: UUID
+    ordinal: int
+    start: int
+    end: int
+    tokens: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HitRow:
+    """What search shows of a chunk."""
+
+    id: UUID
+    document_id: UUID
+    uri: str
+    path: str
+    title: str | None
+    text: str
+    start: int
+    end: int
+
+
+class DocumentRepository:
+    """The manifest of one collection; never commits."""
+
+    def __init__(self, connection: AsyncConnection, collection_id: UUID) -> None:
+        self._connection = connection
+        self._collection = collection_id
+
+    async def _execute(self, sql: str, /, **values: object) -> Sequence[RowMapping]:
+        statement = text(sql)
+        for name, value in values.items():
+            if isinstance(value, list | tuple) and value and isinstance(value[0], UUID):
+                statement = statement.bindparams(bindparam(name, type_=ARRAY(Uuid)))
+        result = await self._connection.execute(statement, {"collection": self._collection, **values})
+        return result.mappings().all() if result.returns_rows else []
+
+    async def record_scan(
+        self,
+        source_id: UUID,
+        scanned: Sequence[ScannedDocument],
+        *,
+        scan: UUID,
+        first_position: int,
+        max_attempts: int,
+    ) -> dict[str, int]:
+        """Upsert a batch of scanned documents and say how many are found, new, changed, unchanged, pending.
+
+        A document whose state is ``pending`` afterwards has to be ingested.
+        """
+        statement = text(_UPSERT).bindparams(
+            bindparam("ids", type_=ARRAY(Uuid)),
+            bindparam("hashes", type_=ARRAY(LargeBinary)),
+            *(bindparam(name, type_=ARRAY(Text)) for name in ("uris", "paths", "codes", "messages")),
+            *(bindparam(name, type_=ARRAY(BigInteger)) for name in ("offsets", "lengths", "sizes", "times")),
+            bindparam("positions", type_=ARRAY(BigInteger)),
+        )
+        values = {
+            "collection": self._collection,
+            "source": source_id,
+            "scan": scan,
+            "max_attempts": max_attempts,
+            "ids": [document_id(self._collection, item.uri) for item in scanned],
+            "uris": [item.uri for item in scanned],
+            "paths": [item.path for item in scanned],
+            "offsets": [item.locator.offset for item in scanned],
+            "lengths": [item.locator.length for item in scanned],
+            "sizes": [item.size for item in scanned],
+            "times": [item.modified_ns for item in scanned],
+            "positions": list(range(first_position, first_position + len(scanned))),
+            "hashes": [item.content_hash for item in scanned],
+            "codes": [item.error_code for item in scanned],
+            "messages": [item.error_message for item in scanned],
+        }
+        row = (await self._connection.execute(statement, values)).mappings().one()
+        return {name: int(row[name]) for name in row}
+
+    async def reset_processing(self, source_id: UUID) -> None:
+        """Give back what a dead attempt had claimed; its points may be half written."""
+        await self._execute(
+            "UPDATE documents SET state = 'pending', points_dirty = true WHERE source_id = :source"
+            " AND state = 'processing'",
+            source=source_id,
+        )
+
+    async def claim(self, source_id: UUID, *, limit: int) -> list[Document]:
+        """Take the next pending documents in scan order; other lanes do not see them."""
+        rows = await self._execute(
+            """UPDATE documents d SET state = 'processing', updated_at = now()
+               FROM (SELECT id FROM documents WHERE source_id = :source AND state = 'pending'
+                     ORDER BY position LIMIT :limit FOR UPDATE SKIP LOCKED) AS next
+               WHERE d.id = next.id RETURNING d.*""",
+            source=source_id,
+            limit=limit,
+        )
+        return [_to_document(row) for row in sorted(rows, key=lambda row: row["position"])]
+
+    async def chunk_ids(self, generation_id: UUID, document_ids: Sequence[UUID]) -> dict[UUID, set[UUID]]:
+        """The chunks each document has now."""
+        rows = await self._execute(
+            """SELECT document_id, array_agg(id) AS ids FROM chunks WHERE collection_id = :collection
+               AND generation_id = :generation AND document_id = ANY(:documents) GROUP BY document_id""",
+            generation=generation_id,
+            documents=list(document_ids),
+        )
+        return {row["document_id"]: set(row["ids"]) for row in rows}
+
+    async def replace_chunks(
+        self, generation_id: UUID, *, added: Sequence[ChunkRow], moved: Sequence[ChunkRow], gone: Sequence[UUID]
+    ) -> None:
+        """Bring the chunk rows of some documents to their new content."""
+        if gone:
+            await self._execute(
+                "DELETE FROM chunks"
+                " WHERE collection_id = :collection AND generation_id = :generation AND id = ANY(:ids)",
+                generation=generation_id,
+                ids=list(gone),
+            )
+        if moved:
+            await self._execute(
+                """UPDATE chunks c SET ordinal = m.ordinal, start_char = m.start_char, end_char = m.end_char
+                   FROM unnest(:ids, CAST(:ordinals AS int[]), CAST(:starts AS int[]), CAST(:ends AS int[]))
+                     AS m (id, ordinal, start_char, end_char)
+                   WHERE c.collection_id = :collection AND c.generation_id = :generation AND c.id = m.id""",
+                generation=generation_id,
+                ids=[chunk.id for chunk in moved],
+                ordinals=[chunk.ordinal for chunk in moved],
+                starts=[chunk.start for chunk in moved],
+                ends=[chunk.end for chunk in moved],
+            )
+        rows = [
+            (self._collection, generation_id, c.id, c.document_id, c.ordinal, c.start, c.end, c.tokens, c.text)
+            for c in added
+        ]
+        if rows:
+            await copy_rows(self._connection, "chunks", columns=CHUNK_COLUMNS, rows=rows)
+
+    async def complete(self, prepared: PreparedDocument, *, points_dirty: bool) -> None:
+        """Record that a document's chunks and points are all in place."""
+        await self._execute(
+            """UPDATE documents SET state = 'completed', content_hash = :hash, mime_type = :mime, title = :title,
+                    error_code = NULL, error_message = NULL, attempts = 0, chunk_count = :chunks, tokens = :tokens,
+                    points_dirty = points_dirty OR :dirty, updated_at = now()
+               WHERE id = :id""",
+            id=prepared.document_id,
+            hash=prepared.content_hash,
+            mime=prepared.mime_type,
+            title=prepared.title,
+            chunks=len(prepared.chunks),
+            tokens=sum(chunk.tokens for chunk in prepared.chunks),
+            dirty=points_dirty,
+        )
+
+    async def complete_unchanged(self, ids: Sequence[UUID]) -> None:
+        """Record that touched files still have the content that is indexed."""
+        await self._execute(
+            """UPDATE documents SET state = 'completed', error_code = NULL, error_message = NULL, attempts = 0,
+                    updated_at = now() WHERE id = ANY(:ids)""",
+            ids=list(ids),
+        )
+
+    async def fail(self, prepared: PreparedDocument) -> None:
+        """Record why a document could not be indexed; what was indexed of it before stays."""
+        state = DocumentState.NEEDS_OCR if prepared.error_code == "needs_ocr" else DocumentState.FAILED
+        await self._execute(
+            """UPDATE documents SET state = :state, error_code = :code, error_message = :message,
+                    attempts = attempts + 1, mime_type = coalesce(:mime, mime_type), updated_at = now()
+               WHERE id = :id""",
+            id=prepared.document_id,
+            state=state.value,
+            code=prepared.error_code,
+            message=prepared.error_message,
+            mime=prepared.mime_type,
+        )
+
+    async def list_dirty(self, source_id: UUID, *, limit: int) -> list[UUID]:
+        """Completed documents whose leftover points must be deleted."""
+        rows = await self._execute(
+            "SELECT id FROM documents WHERE source_id = :source AND points_dirty AND state = 'completed' LIMIT :limit",
+            source=source_id,
+            limit=limit,
+        )
+        return [row["id"] for row in rows]
+
+    async def mark_clean(self, ids: Sequence[UUID]) -> None:
+        """The store holds exactly the manifest's points of these documents."""
+        await self._execute("UPDATE documents SET points_dirty = false WHERE id = ANY(:ids)", ids=list(ids))
+
+    async def count_states(self, source_id: UUID) -> dict[str, int]:
+        """Documents of a source by state."""
+        rows = await self._execute(
+            "SELECT state, count(*) AS n FROM documents WHERE source_id = :source GROUP BY state", source=source_id
+        )
+        return {row["state"]: row["n"] for row in rows}
+
+    async def count_gone(self, source_id: UUID, *, scan: UUID) -> int:
+        """Documents of the source that this scan has not seen."""
+        rows = await self._execute(
+            """SELECT count(*) AS n FROM documents WHERE source_id = :source AND state <> 'removed'
+               AND seen_by IS DISTINCT FROM :scan""",
+            source=source_id,
+            scan=scan,
+        )
+        return int(rows[0]["n"])
+
+    async def list_gone(self, source_id: UUID, *, scan: UUID, limit: int) -> list[UUID]:
+        """Some documents of the source that this scan has not seen."""
+        rows = await self._execute(
+            """SELECT id FROM documents WHERE source_id = :source AND state <> 'removed'
+               AND seen_by IS DISTINCT FROM :scan LIMIT :limit""",
+            source=source_id,
+            scan=scan,
+            limit=limit,
+        )
+        return [row["id"] for row in rows]
+
+    async def remove(self, ids: Sequence[UUID]) -> None:
+        """Drop the chunks of documents that are gone and mark them removed."""
+        await self._execute(
+            "DELETE FROM chunks WHERE collection_id = :collection AND document_id = ANY(:ids)", ids=list(ids)
+        )
+        await self._execute(
+            """UPDATE documents SET state = 'removed', chunk_count = 0, tokens = 0, content_hash = NULL,
+                    points_dirty = false, error_code = NULL, error_message = NULL, updated_at = now()
+               WHERE id = ANY(:ids)""",
+            ids=list(ids),
+        )
+
+    async def list_page(
+        self, *, state: DocumentState | None, source_id: UUID | None, limit: int, after: UUID | None
+    ) -> list[Document]:
+        """A page of documents in id order."""
+        rows = await self._execute(
+            """SELECT * FROM documents WHERE collection_id = :collection
+               AND (CAST(:state AS text) IS NULL OR state = :state)
+               AND (CAST(:source AS uuid) IS NULL OR source_id = :source)
+               AND (CAST(:after AS uuid) IS NULL OR id > :after) ORDER BY id LIMIT :limit""",
+            state=None if state is None else state.value,
+            source=source_id,
+            limit=limit,
+            after=after,
+        )
+        return [_to_document(row) for row in rows]
+
+    async def load_hits(self, generation_id: UUID, ids: Sequence[UUID]) -> dict[UUID, HitRow]:
+        """Text and document of chunks, by id; chunks the manifest does not know are missing."""
+        rows = await self._execute(
+            """SELECT c.id, c.document_id, d.uri, d.path, d.title, c.text, c.start_char AS start, c.end_char AS "end"
+               FROM chunks c JOIN documents d ON d.id = c.document_id
+               WHERE c.collection_id = :collection AND c.generation_id = :generation AND c.id = ANY(:ids)""",
+            generation=generation_id,
+            ids=list(ids),
+        )
+        return {row["id"]: HitRow(**row) for row in rows}
