@@ -1,6 +1,6 @@
 """Rows of ``documents`` and ``chunks``: the manifest of a generation."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -218,20 +218,23 @@ class DocumentRepository:
         if rows:
             await copy_rows(self._connection, "chunks", columns=CHUNK_COLUMNS, rows=rows)
 
-    async def complete(self, prepared: PreparedDocument, *, points_dirty: bool) -> None:
-        """Record that a document's chunks and points are all in place."""
+    async def complete(self, prepared: Sequence[PreparedDocument], *, dirty: Collection[UUID]) -> None:
+        """Record that all chunks and points of these documents are in place; ``dirty`` ones have leftovers."""
         await self._execute(
-            """UPDATE documents SET state = 'completed', content_hash = :hash, mime_type = :mime, title = :title,
-                    error_code = NULL, error_message = NULL, attempts = 0, chunk_count = :chunks, tokens = :tokens,
-                    points_dirty = points_dirty OR :dirty, updated_at = now()
-               WHERE id = :id""",
-            id=prepared.document_id,
-            hash=prepared.content_hash,
-            mime=prepared.mime_type,
-            title=prepared.title,
-            chunks=len(prepared.chunks),
-            tokens=sum(chunk.tokens for chunk in prepared.chunks),
-            dirty=points_dirty,
+            """UPDATE documents d SET state = 'completed', content_hash = n.hash, mime_type = n.mime, title = n.title,
+                    error_code = NULL, error_message = NULL, attempts = 0, chunk_count = n.chunks, tokens = n.tokens,
+                    points_dirty = d.points_dirty OR n.dirty, updated_at = now()
+               FROM unnest(:ids, CAST(:hashes AS bytea[]), CAST(:mimes AS text[]), CAST(:titles AS text[]),
+                           CAST(:chunks AS int[]), CAST(:tokens AS bigint[]), CAST(:dirty AS bool[]))
+                 AS n (id, hash, mime, title, chunks, tokens, dirty)
+               WHERE d.id = n.id""",
+            ids=[document.document_id for document in prepared],
+            hashes=[document.content_hash for document in prepared],
+            mimes=[document.mime_type for document in prepared],
+            titles=[document.title for document in prepared],
+            chunks=[len(document.chunks) for document in prepared],
+            tokens=[sum(chunk.tokens for chunk in document.chunks) for document in prepared],
+            dirty=[document.document_id in dirty for document in prepared],
         )
 
     async def complete_unchanged(self, ids: Sequence[UUID]) -> None:
@@ -242,18 +245,18 @@ class DocumentRepository:
             ids=list(ids),
         )
 
-    async def fail(self, prepared: PreparedDocument) -> None:
-        """Record why a document could not be indexed; what was indexed of it before stays."""
-        state = DocumentState.NEEDS_OCR if prepared.error_code == "needs_ocr" else DocumentState.FAILED
+    async def fail(self, prepared: Sequence[PreparedDocument]) -> None:
+        """Record why documents could not be indexed; what was indexed of them before stays."""
         await self._execute(
-            """UPDATE documents SET state = :state, error_code = :code, error_message = :message,
-                    attempts = attempts + 1, mime_type = coalesce(:mime, mime_type), updated_at = now()
-               WHERE id = :id""",
-            id=prepared.document_id,
-            state=state.value,
-            code=prepared.error_code,
-            message=prepared.error_message,
-            mime=prepared.mime_type,
+            """UPDATE documents d SET state = CASE WHEN n.code = 'needs_ocr' THEN 'needs_ocr' ELSE 'failed' END,
+                    error_code = n.code, error_message = n.message, attempts = attempts + 1,
+                    mime_type = coalesce(n.mime, mime_type), updated_at = now()
+               FROM unnest(:ids, CAST(:codes AS text[]), CAST(:messages AS text[]), CAST(:mimes AS text[]))
+                 AS n (id, code, message, mime) WHERE d.id = n.id""",
+            ids=[document.document_id for document in prepared],
+            codes=[document.error_code for document in prepared],
+            messages=[document.error_message for document in prepared],
+            mimes=[document.mime_type for document in prepared],
         )
 
     async def list_dirty(self, source_id: UUID, *, limit: int) -> list[UUID]:

@@ -153,3 +153,16 @@ class PrepareRequest:
     locator: Locator
     known_hash: bytes | None
     max_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSpec:
+    """A source as a caller describes it: where, and which of its documents (globs over the path)."""
+
+    url: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def config(self) -> dict[str, Any]:
+        """What is stored in ``Source.config``."""
+        return {"include": list(self.include), "exclude": list(self.exclude)}

@@ -214,6 +214,24 @@ class LeaseLostError(DomainError):
     code = "lease_lost"
 
 
+class SliceEndedError(DomainError):
+    """The attempt stopped at a checkpoint because it was asked to; the operation goes on in another slice."""
+
+    code = "slice_ended"
+
+
+class MassDeletionGuardError(PermanentError):
+    """A scan finds most of a source gone, which is more often a mistake than a wish."""
+
+    code = "mass_deletion_guard"
+
+    def __init__(self, gone: int, known: int) -> None:
+        super().__init__(
+            f"{gone} of {known} documents of this source are gone; nothing was removed. If that is right, index the"
+            " source into a new collection, or bring it back in smaller steps; if not, check that it is mounted"
+        )
+
+
 class OperationNotFoundError(NotFoundError):
     """No operation has this id."""
 

@@ -92,3 +92,30 @@ class StoredCollection:
     has_sparse: bool
     points: int
     status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """One document of an answer, shown by its best chunk. ``highlights`` are spans of ``text``, in characters."""
+
+    rank: int
+    score: float
+    uri: str
+    path: str
+    document_id: UUID
+    chunk_id: UUID
+    title: str | None
+    text: str
+    start: int
+    end: int
+    highlights: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchAnswer:
+    """Hits, best first, and how they were found."""
+
+    mode: SearchMode
+    took_ms: float
+    generation: str
+    hits: list[Hit]

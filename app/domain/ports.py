@@ -1,10 +1,12 @@
 """What the rooms above need from the outside world. Adapters implement these; the contracts stand here."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from app.domain.documents import ScannedDocument, TextChunk
+from app.domain.operations import Operation
 from app.domain.points import PointBatch, PointQuery, ScoredPoint, SearchFilter, StoredCollection, Vectors
 
 Result = TypeVar("Result")
@@ -128,6 +130,11 @@ class DocumentSource(Protocol):
         """Where it is, without secrets."""
         ...
 
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """After a scan: how many files were left out, by reason."""
+        ...
+
     def scan(self) -> AsyncIterator[list[ScannedDocument]]:
         """All documents, in batches of at most 1 000, in a stable order, each URI once.
 
@@ -166,4 +173,44 @@ class Chunker(Protocol):
 
     def chunk(self, text: str) -> list[TextChunk]:
         """Chunks in order, with exact character offsets; no chunk is empty or only white space."""
+        ...
+
+
+class Reporter(Protocol):
+    """Tells an operation's watchers what happens. Never raises because nobody can be told."""
+
+    async def send_update(self, type: str, data: dict[str, Any]) -> None:  # noqa: A002 — the envelope's own word
+        """Publish one progress event."""
+        ...
+
+
+class OperationEvents(Protocol):
+    """The progress streams of operations."""
+
+    def open(self, operation: Operation) -> AbstractAsyncContextManager[Reporter]:
+        """A reporter for one operation, flushed when the block ends."""
+        ...
+
+    async def forget(self, operation_id: UUID) -> None:
+        """Drop an operation's stream, so that a retry starts with a fresh one."""
+        ...
+
+
+class OperationQueue(Protocol):
+    """Wakes workers. Carries ids only; may lose anything at any time."""
+
+    async def enqueue(self, operation_id: UUID, dispatch: int) -> bool:
+        """Announce a dispatched operation; False if the queue does not answer (the reconciler tries again)."""
+        ...
+
+    async def is_queued(self, operation_id: UUID, dispatch: int) -> bool:
+        """Whether the announcement is still waiting for a worker. True if the queue does not answer."""
+        ...
+
+    async def forget(self, operation_id: UUID, dispatch: int) -> None:
+        """Take an announcement out of the queue after its operation was claimed."""
+        ...
+
+    async def poke_cancel(self, operation_id: UUID) -> None:
+        """Tell all workers at once that a cancel was requested."""
         ...

@@ -1,0 +1,1 @@
+"""Ingestion: from a source to points, in stages joined by bounded streams."""

@@ -1,0 +1,50 @@
+"""What the stages of one ingestion share."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.db.database import Database
+from app.domain.collections import Collection, Generation
+from app.domain.documents import Chunking, PreparedDocument, PrepareRequest
+from app.domain.operations import Lease
+from app.domain.ports import Embedder, Processes, Reporter, VectorStore
+from app.pipeline.account import Account
+
+Prepare = Callable[[Sequence[PrepareRequest], Chunking], list[PreparedDocument]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one worker's ingestion; see ``app/settings.py``."""
+
+    document_timeout_seconds: float
+    document_max_bytes: int
+    document_max_attempts: int
+    embedding_batch_size: int
+    embedding_batch_tokens: int
+    removal_batch_size: int
+    pipeline_max_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestContext:
+    """Everything the stages need. ``embed_slots`` is shared by all operations of the worker.
+
+    ``should_yield`` says that the slice must stop at its next checkpoint; ``require_lease`` raises
+    ``LeaseLostError`` once this worker cannot be sure any more that it still holds the lease.
+    """
+
+    database: Database
+    store: VectorStore
+    embedder: Embedder
+    processes: Processes
+    lease: Lease
+    collection: Collection
+    generation: Generation
+    report: Reporter
+    limits: Limits
+    embed_slots: asyncio.Semaphore
+    should_yield: Callable[[], bool]
+    require_lease: Callable[[], None]
+    account: Account

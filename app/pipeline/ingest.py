@@ -1,0 +1,133 @@
+"""One lane of ingestion: claims documents and takes them through prepare, embed, store and commit at once."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from app.db.documents import DocumentRepository
+from app.domain.documents import Document, PreparedDocument, PrepareRequest
+from app.domain.errors import ProcessDiedError, ProcessTimeoutError, SliceEndedError
+from app.pipeline.budget import ByteBudget
+from app.pipeline.context import IngestContext
+from app.pipeline.prepare import prepare_documents
+from app.pipeline.write import delete_leftovers, write_group
+
+CLAIM_DOCUMENTS = 200
+GROUP_DOCUMENTS = 100
+GROUP_BYTES = 1024 * 1024
+WRITERS = 3
+PROGRESS_SECONDS = 0.25
+
+Group = list[Document]
+
+
+async def ingest_source(context: IngestContext, source_id: UUID) -> None:
+    """Ingest all pending documents of a source.
+
+    Raises:
+        SliceEndedError: if the slice was asked to yield; what was finished is committed, the rest is pending.
+    """
+    async with context.database.fenced(context.lease) as connection:
+        await DocumentRepository(connection, context.collection.id).reset_processing(source_id)
+    try:
+        async with asyncio.TaskGroup() as group:
+            ticker = group.create_task(_report_progress(context))
+            lane = group.create_task(_run_lane(context, source_id))
+            lane.add_done_callback(lambda _: ticker.cancel())
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    await context.report.send_update("ingest_progress", context.account.snapshot())
+    await delete_leftovers(context, source_id)
+    if context.should_yield() and context.account.settled < context.account.total:
+        raise SliceEndedError("the slice ended before all documents were ingested")
+
+
+async def _report_progress(context: IngestContext) -> None:
+    while True:
+        await asyncio.sleep(PROGRESS_SECONDS)
+        await context.report.send_update("ingest_progress", context.account.snapshot())
+
+
+async def _run_lane(context: IngestContext, source_id: UUID) -> None:
+    budget = ByteBudget(context.limits.pipeline_max_bytes)
+    preparers = context.processes.size + 1
+    to_prepare, groups = anyio.create_memory_object_stream[Group](preparers)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_claim_documents(context, source_id, to_prepare))
+            for _ in range(preparers + WRITERS):
+                tasks.create_task(_carry_groups(context, budget, groups.clone()))
+            groups.close()
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+
+
+async def _claim_documents(context: IngestContext, source_id: UUID, out: MemoryObjectSendStream[Group]) -> None:
+    async with out:
+        while not context.should_yield():
+            async with context.database.fenced(context.lease) as connection:
+                manifest = DocumentRepository(connection, context.collection.id)
+                documents = await manifest.claim(source_id, limit=CLAIM_DOCUMENTS)
+            if not documents:
+                return
+            for group in group_documents(documents):
+                await out.send(group)
+
+
+def group_documents(documents: Sequence[Document]) -> list[Group]:
+    """Cut claimed documents into groups that are prepared and committed together."""
+    groups: list[Group] = []
+    size = 0
+    for document in documents:
+        if not groups or len(groups[-1]) == GROUP_DOCUMENTS or size + document.size > GROUP_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(document)
+        size += document.size
+    return groups
+
+
+async def _carry_groups(context: IngestContext, budget: ByteBudget, groups: MemoryObjectReceiveStream[Group]) -> None:
+    """Take one group after the other through all stages; several carriers overlap them."""
+    async with groups:
+        async for group in groups:
+            async with budget.hold(sum(document.size for document in group)):
+                prepared = await _prepare(context, group)
+                await write_group(context, group, prepared)
+
+
+async def _prepare(context: IngestContext, group: Group) -> list[PreparedDocument]:
+    requests = [
+        PrepareRequest(
+            document_id=document.id,
+            uri=document.uri,
+            path=document.path,
+            locator=document.locator,
+            known_hash=document.content_hash,
+            max_bytes=context.limits.document_max_bytes,
+        )
+        for document in group
+    ]
+    started = time.monotonic()
+    try:
+        prepared = await context.processes.run(
+            prepare_documents,
+            requests,
+            context.generation.chunking,
+            timeout_seconds=context.limits.document_timeout_seconds,
+        )
+    except (ProcessDiedError, ProcessTimeoutError) as error:
+        if len(group) == 1:
+            code = "document_timeout" if isinstance(error, ProcessTimeoutError) else "document_crashed"
+            message = f"reading the document was given up after {time.monotonic() - started:.0f} s: {error.message}"
+            return [PreparedDocument(document_id=group[0].id, error_code=code, error_message=message)]
+        middle = len(group) // 2
+        return await _prepare(context, group[:middle]) + await _prepare(context, group[middle:])
+    for document in prepared:
+        for stage, seconds in document.seconds.items():
+            context.account.add(stage, seconds, 1)
+    return prepared

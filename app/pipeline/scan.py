@@ -1,0 +1,76 @@
+"""Compares a source with the manifest: what is new, changed, unchanged, gone."""
+
+from collections import Counter
+from uuid import UUID, uuid4
+
+from app.db.documents import DocumentRepository
+from app.domain.documents import Source
+from app.domain.errors import MassDeletionGuardError
+from app.domain.ports import DocumentSource
+from app.pipeline.context import IngestContext
+
+GUARD_FROM_DOCUMENTS = 20
+GUARD_SHARE = 0.5
+
+
+async def scan_source(context: IngestContext, source: Source, adapter: DocumentSource) -> tuple[UUID, Counter[str]]:
+    """Write the manifest of a source.
+
+    Returns:
+        The id of this scan (documents it has not seen are gone), and its counts: found, new, changed, unchanged,
+        pending, errors, skipped, bytes.
+    """
+    scan = uuid4()
+    counts: Counter[str] = Counter()
+    await context.report.send_update("scanning_documents", {"status": "started", "source": source.url, "found": 0})
+    async for batch in adapter.scan():
+        async with context.database.fenced(context.lease) as connection:
+            manifest = DocumentRepository(connection, context.collection.id)
+            counts.update(
+                await manifest.record_scan(
+                    source.id,
+                    batch,
+                    scan=scan,
+                    first_position=counts["found"],
+                    max_attempts=context.limits.document_max_attempts,
+                )
+            )
+        for item in batch:
+            if item.error_code is not None:
+                await context.report.send_update(
+                    "document_failed",
+                    {"uri": item.uri, "error_code": item.error_code, "error_message": item.error_message},
+                )
+        await context.report.send_update(
+            "scanning_documents", {"status": "running", "source": source.url, "found": counts["found"]}
+        )
+    counts["skipped"] = sum(adapter.skipped.values())
+    async with context.database.begin() as connection:
+        counts["gone"] = await DocumentRepository(connection, context.collection.id).count_gone(source.id, scan=scan)
+    names = ("found", "new", "changed", "unchanged", "gone", "skipped", "errors", "bytes")
+    await context.report.send_update("scanning_completed", {name: counts[name] for name in names})
+    return scan, counts
+
+
+async def remove_gone(context: IngestContext, source: Source, *, scan: UUID, counts: Counter[str]) -> int:
+    """Remove documents that a finished scan has not seen; points first, then chunks.
+
+    Raises:
+        MassDeletionGuardError: if most of a source of some size is gone; nothing is removed.
+    """
+    known = counts["found"] + counts["gone"]
+    if known >= GUARD_FROM_DOCUMENTS and counts["gone"] > known * GUARD_SHARE:
+        raise MassDeletionGuardError(counts["gone"], known)
+    removed = 0
+    while True:
+        async with context.database.begin() as connection:
+            gone = await DocumentRepository(connection, context.collection.id).list_gone(
+                source.id, scan=scan, limit=context.limits.removal_batch_size
+            )
+        if not gone:
+            return removed
+        context.require_lease()
+        await context.store.delete_documents(context.generation.name, gone)
+        async with context.database.fenced(context.lease) as connection:
+            await DocumentRepository(connection, context.collection.id).remove(gone)
+        removed += len(gone)
