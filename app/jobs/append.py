@@ -1,0 +1,95 @@
+"""APPEND: bring one source up to date."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from app.db.collections import CollectionRepository
+from app.db.documents import DocumentRepository
+from app.db.sources import SourceRepository
+from app.domain.collections import Collection, Generation, GenerationState
+from app.domain.documents import Source
+from app.domain.errors import CollectionNotReadyError
+from app.domain.operations import Operation
+from app.domain.ports import DocumentSource
+from app.embedders.fingerprint import check_canaries
+from app.jobs.context import JobContext
+from app.pipeline.account import Account
+from app.pipeline.context import IngestContext
+from app.pipeline.ingest import ingest_source
+from app.pipeline.scan import remove_gone, scan_source
+
+
+async def append_source(context: JobContext, operation: Operation) -> dict[str, Any]:
+    """Scan the source, ingest what changed, remove what is gone."""
+    async with context.resources.database.begin() as connection:
+        collection = await CollectionRepository(connection).get(operation.user_id, operation.collection_id)
+        generation = await CollectionRepository(connection).find_generation(collection.id, GenerationState.ACTIVE)
+        source = await SourceRepository(connection).get(collection.id, UUID(operation.config["source_id"]))
+    if generation is None:
+        raise CollectionNotReadyError(collection.name)
+    result = await bring_up_to_date(context, collection, generation, [source])
+    await context.report.send_update("append_completed", {**result, "failed": result["documents_failed"]})
+    return result
+
+
+async def bring_up_to_date(
+    context: JobContext, collection: Collection, generation: Generation, sources: Sequence[Source]
+) -> dict[str, Any]:
+    """Ingest sources one after the other into a generation and sum up what happened."""
+    resources = context.resources
+    embedder = resources.find_embedder(generation.model)
+    await check_canaries(embedder, generation.canaries, dimension=generation.dimension)
+    slots, requests = resources.processes.size, resources.limits.embedding_concurrency
+    account = Account(lanes={"read": slots, "extract": slots, "chunk": slots, "embed": requests, "store": 4})
+    ingest = IngestContext(
+        database=resources.database,
+        store=resources.store,
+        embedder=embedder,
+        processes=resources.processes,
+        lease=context.lease,
+        collection=collection,
+        generation=generation,
+        report=context.report,
+        limits=resources.limits,
+        embed_slots=resources.embed_slots,
+        should_yield=context.should_yield,
+        require_lease=context.require_lease,
+        account=account,
+    )
+    totals: Counter[str] = Counter()
+    for source in sources:
+        totals.update(await _bring_source_up_to_date(ingest, source, resources.open_source(source)))
+    return {
+        "documents_added": totals["new"],
+        "documents_changed": totals["changed"],
+        "documents_removed": totals["removed"],
+        "unchanged": totals["unchanged"],
+        "documents_failed": totals["failed"],
+        "needs_ocr": totals["needs_ocr"],
+        "skipped": totals["skipped"],
+        "documents": totals["completed"],
+        "chunks": account.chunks,
+        "tokens": account.tokens,
+        "reused_chunks": account.reused,
+        "seconds": round(time.monotonic() - account.started, 3),
+        "embedder_busy_ratio": round(account.embedder_busy_ratio(), 3),
+        "limiting_stage": account.limiting_stage(),
+        "stages": account.stage_table(),
+    }
+
+
+async def _bring_source_up_to_date(context: IngestContext, source: Source, adapter: DocumentSource) -> Counter[str]:
+    scan, counts = await scan_source(context, source, adapter)
+    context.account.total += counts["pending"]
+    context.account.failed += counts["errors"]
+    context.account.total += counts["errors"]
+    await ingest_source(context, source.id)
+    counts["removed"] = await remove_gone(context, source, scan=scan, counts=counts)
+    async with context.database.fenced(context.lease) as connection:
+        states = await DocumentRepository(connection, context.collection.id).count_states(source.id)
+        counts.update({name: states.get(name, 0) for name in ("completed", "failed", "needs_ocr")})
+        await SourceRepository(connection).record_run(source.id, dict(counts))
+    return counts

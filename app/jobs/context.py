@@ -1,0 +1,40 @@
+"""What a job body gets."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from app.db.database import Database
+from app.domain.documents import Source
+from app.domain.operations import Lease, Operation
+from app.domain.ports import DocumentSource, Embedder, Processes, Reporter, VectorStore
+from app.pipeline.context import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a worker opens once and all its jobs share."""
+
+    database: Database
+    store: VectorStore
+    processes: Processes
+    limits: Limits
+    embed_slots: asyncio.Semaphore
+    find_embedder: Callable[[str], Embedder]
+    open_source: Callable[[Source], DocumentSource]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobContext:
+    """One attempt's view: its lease, its reporter, and whether it should stop at the next checkpoint."""
+
+    resources: Resources
+    lease: Lease
+    report: Reporter
+    should_yield: Callable[[], bool]
+    require_lease: Callable[[], None]
+
+
+Job = Callable[[JobContext, Operation], Awaitable[dict[str, Any]]]
+"""Executes an operation and returns its result; raises to fail, safe to run twice."""

@@ -1,0 +1,1 @@
+"""Answers queries: embed, retrieve, roll up to documents, show."""

@@ -1,0 +1,28 @@
+"""Finds the words of a query in a text."""
+
+import re
+import unicodedata
+
+WORD = re.compile(r"\w+")
+SHORTEST_STEM = 4
+ENDINGS = ("ingly", "edly", "ing", "ies", "ed", "es", "ly", "s")
+COMMON = frozenset(
+    "a an and are as at be by can do does for from has have how i if in into is it its of on or that the their this"
+    " to was what when where which who why will with you".split()
+)
+
+
+def stem(word: str) -> str:
+    """A rough English stem, enough to mark ``wings`` for ``wing``."""
+    word = unicodedata.normalize("NFKD", word.casefold())
+    for ending in ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= SHORTEST_STEM - 1:
+            return word[: -len(ending)]
+    return word.removesuffix("e") if len(word) > SHORTEST_STEM else word
+
+
+def find_highlights(text: str, query: str) -> list[tuple[int, int]]:
+    """Spans ``(start, end)`` of the text, in characters, whose words the query has too."""
+    words = {match.group().casefold() for match in WORD.finditer(query)}
+    wanted = {stem(word) for word in words - COMMON} or {stem(word) for word in words}
+    return [match.span() for match in WORD.finditer(text) if stem(match.group()) in wanted]

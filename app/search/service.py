@@ -1,0 +1,126 @@
+"""Answers one query over one collection."""
+
+import time
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from app.db.collections import CollectionRepository
+from app.db.database import Database
+from app.db.documents import DocumentRepository, HitRow
+from app.domain.collections import Generation, GenerationState
+from app.domain.errors import CollectionNotReadyError
+from app.domain.points import Hit, PointQuery, ScoredPoint, SearchAnswer, SearchFilter, SearchMode
+from app.domain.ports import Embedder, VectorStore
+from app.embedders.fingerprint import check_canaries
+from app.search.highlight import find_highlights
+
+POINTS_PER_HIT = 4
+FEWEST_POINTS = 40
+MOST_POINTS = 2000
+
+
+class ModelGuard:
+    """Checks once per process and generation that a model still gives the vectors it gave."""
+
+    def __init__(self) -> None:
+        self._checked: set[UUID] = set()
+
+    async def check(self, embedder: Embedder, generation: Generation) -> None:
+        """Raises EmbedderChangedError."""
+        if generation.id in self._checked:
+            return
+        await check_canaries(embedder, generation.canaries, dimension=generation.dimension)
+        self._checked.add(generation.id)
+
+
+class SearchService:
+    """Searches the active generation with the model it was built with."""
+
+    def __init__(self, database: Database, store: VectorStore, find_embedder: Callable[[str], Embedder]) -> None:
+        self._database = database
+        self._store = store
+        self._find_embedder = find_embedder
+        self._guard = ModelGuard()
+
+    async def search(
+        self,
+        user_id: UUID,
+        id_or_name: str,
+        *,
+        query: str,
+        mode: SearchMode,
+        limit: int,
+        filter: SearchFilter,  # noqa: A002 — the field's standard term
+    ) -> SearchAnswer:
+        """The best documents, each shown by its best chunk.
+
+        Raises:
+            CollectionNotFoundError: if the caller has no such collection.
+            CollectionNotReadyError: if nothing is indexed yet.
+            EmbedderChangedError: if the model is not the one the collection was built with.
+        """
+        started = time.perf_counter()
+        async with self._database.begin() as connection:
+            collections = CollectionRepository(connection)
+            collection = await collections.get(user_id, id_or_name)
+            generation = await collections.find_generation(collection.id, GenerationState.ACTIVE)
+        if generation is None:
+            raise CollectionNotReadyError(collection.name)
+        vector = None
+        if mode is not SearchMode.BM25:
+            embedder = self._find_embedder(generation.model)
+            await self._guard.check(embedder, generation)
+            vector = await embedder.embed_query(query)
+        points = min(max(limit * POINTS_PER_HIT, FEWEST_POINTS), MOST_POINTS)
+        hits: list[Hit] = []
+        while True:
+            scored = await self._store.search(
+                generation.name,
+                PointQuery(
+                    mode=mode, text=query, vector=vector, limit=points, prefetch=max(points, 100), filter=filter
+                ),
+            )
+            hits = await self._show(collection.id, generation, scored, query=query, limit=limit)
+            if len(hits) == limit or len(scored) < points or points == MOST_POINTS:
+                break
+            points = min(points * POINTS_PER_HIT, MOST_POINTS)
+        took = (time.perf_counter() - started) * 1000
+        return SearchAnswer(mode=mode, took_ms=round(took, 3), generation=generation.name, hits=hits)
+
+    async def _show(
+        self, collection_id: UUID, generation: Generation, scored: Sequence[ScoredPoint], *, query: str, limit: int
+    ) -> list[Hit]:
+        async with self._database.begin() as connection:
+            rows = await DocumentRepository(connection, collection_id).load_hits(
+                generation.id, [point.id for point in scored]
+            )
+        return roll_up(scored, rows, query=query, limit=limit)
+
+
+def roll_up(scored: Sequence[ScoredPoint], rows: dict[UUID, HitRow], *, query: str, limit: int) -> list[Hit]:
+    """One hit a document, by its best point; points the manifest does not know are left out."""
+    hits: list[Hit] = []
+    seen: set[UUID] = set()
+    for point in scored:
+        row = rows.get(point.id)
+        if row is None or row.document_id in seen:
+            continue
+        seen.add(row.document_id)
+        hits.append(
+            Hit(
+                rank=len(hits) + 1,
+                score=point.score,
+                uri=row.uri,
+                path=row.path,
+                document_id=row.document_id,
+                chunk_id=row.id,
+                title=row.title,
+                text=row.text,
+                start=row.start,
+                end=row.end,
+                highlights=find_highlights(row.text, query),
+            )
+        )
+        if len(hits) == limit:
+            break
+    return hits
