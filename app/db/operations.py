@@ -139,18 +139,23 @@ class OperationRepository:
                  (SELECT 'behind operation ' || e.id || ' (' || e.kind || ', ' || e.state || ')' FROM operations e
                   WHERE e.collection_id = o.collection_id AND e.writes AND e.seq < o.seq
                     AND e.state IN ('pending', 'running') ORDER BY e.seq DESC LIMIT 1)
-               WHERE o.id = :id AND o.state = 'pending' AND o.writes""",
+               WHERE o.id = :id AND o.state = 'pending' AND o.writes AND EXISTS
+                 (SELECT 1 FROM operations e WHERE e.collection_id = o.collection_id AND e.writes AND e.seq < o.seq
+                    AND e.state IN ('pending', 'running'))""",
             {"id": operation_id},
         )
 
-    async def list_due(self, *, limit: int) -> list[Operation]:
-        """Pending operations that could run now, oldest first."""
-        rows = await self._rows(
-            f"""{_SELECT} WHERE o.state = 'pending' AND o.run_after <= now() AND {_FIRST_IN_LINE}
-                ORDER BY o.seq LIMIT :limit""",
-            {"limit": limit},
+    async def list_due(self, *, limit: int, overdue_seconds: float) -> Sequence[tuple[Operation, bool]]:
+        """Pending operations that could run now, oldest first, and whether their last dispatch is long ago."""
+        due = _SELECT.replace(
+            "SELECT o.*", "SELECT o.*, o.dispatched_at < now() - make_interval(secs => :overdue) AS overdue"
         )
-        return [_to_operation(row) for row in rows]
+        rows = await self._rows(
+            f"""{due} WHERE o.state = 'pending' AND o.run_after <= now() AND {_FIRST_IN_LINE}
+                ORDER BY o.seq LIMIT :limit""",
+            {"limit": limit, "overdue": float(overdue_seconds)},
+        )
+        return [(_to_operation(row), row["overdue"] is not False) for row in rows]
 
     async def find_next_writer(self, collection_id: UUID) -> UUID | None:
         """The pending writer that is now first in line."""

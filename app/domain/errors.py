@@ -308,3 +308,36 @@ class SourceUnknownError(NotFoundError):
 
     def __init__(self, source: object) -> None:
         super().__init__(f"source {source} does not exist in this collection")
+
+
+# --- embedded -----------------------------------------------------------------------------------
+
+
+class DataFolderBusyError(ConflictError):
+    """Another process owns this data folder."""
+
+    code = "data_folder_busy"
+
+    def __init__(self, folder: object, owner: str) -> None:
+        super().__init__(
+            f"the data folder {folder} is in use by {owner}; stop that process, or use another folder with --data"
+        )
+
+
+class DataFolderUnusableError(PermanentError):
+    """The data folder cannot be created, written or understood."""
+
+    code = "data_folder_unusable"
+
+    def __init__(self, folder: object, reason: str, advice: str) -> None:
+        super().__init__(f"the data folder {folder} cannot be used: {reason}; {advice}")
+
+
+class EmbeddedStartError(PermanentError):
+    """A server of the embedded stack did not start; the message ends with the last lines of its log."""
+
+    code = "embedded_start_failed"
+
+    def __init__(self, name: str, reason: str, log_tail: str = "") -> None:
+        ending = f"; its log ends with:\n{log_tail}" if log_tail else ""
+        super().__init__(f"{name} did not start: {reason}{ending}")

@@ -132,7 +132,7 @@ class Runner:
         operation = await self._attempts.claim(operation_id, dispatch)
         await self._queue.forget(operation_id, dispatch)
         if operation is None or operation.lease_token is None:
-            await self._dispatcher.dispatch(operation_id)
+            await self._dispatcher.explain(operation_id)
             return
         lease = Lease(operation_id=operation.id, token=operation.lease_token)
         fence = self._limits.lease_seconds - FENCE_MARGIN_SECONDS

@@ -15,14 +15,14 @@ from redis.exceptions import RedisError
 
 from app.db.database import Database
 from app.jobs.cron import run_tick
-from app.jobs.queue import control_channel
+from app.jobs.queue import control_channel, queue_name, serialize
 from app.jobs.runner import Runner
 from app.operations.dispatch import Dispatcher
 
 log = structlog.get_logger(__name__)
 
 CLAIM_SECONDS = 20
-FOREVER_SECONDS = 400 * 86_400
+ABOVE_HARD_LIMIT_SECONDS = 120
 RECONNECT_SECONDS = 1.0
 
 
@@ -51,7 +51,9 @@ def cron_jobs(reconcile_seconds: int) -> list[CronJob]:
     return [cron(reconcile_operations, second=seconds, unique=False, keep_result=0, max_tries=1_000_000)]
 
 
-def worker_options(*, slots: int, poll_delay_seconds: float, reconcile_seconds: int) -> dict[str, Any]:
+def worker_options(
+    *, slots: int, poll_delay_seconds: float, reconcile_seconds: int, hard_limit_seconds: float, namespace: str
+) -> dict[str, Any]:
     """Options of ``arq.Worker`` by which arq decides nothing: limits, tries and results are Postgres' matter."""
     return {
         "functions": [run_operation],
@@ -59,11 +61,12 @@ def worker_options(*, slots: int, poll_delay_seconds: float, reconcile_seconds: 
         "max_jobs": slots + 2,
         "queue_read_limit": max(2 * slots, 100),
         "poll_delay": poll_delay_seconds,
-        "job_timeout": FOREVER_SECONDS,
+        "job_timeout": hard_limit_seconds + ABOVE_HARD_LIMIT_SECONDS,
+        "queue_name": queue_name(namespace),
         "max_tries": 1_000_000,
         "keep_result": 0,
         "log_results": False,
-        "job_serializer": orjson.dumps,
+        "job_serializer": serialize,
         "job_deserializer": orjson.loads,
     }
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.exc import IntegrityError
+
 from app.db.database import Database
 from app.db.operations import OperationRepository
 from app.domain.operations import Lease, Operation, OperationState
@@ -19,11 +21,14 @@ class Attempts:
 
     async def claim(self, operation_id: UUID, dispatch: int) -> Operation | None:
         """Start an attempt; None if this delivery is stale or another writer goes first."""
-        async with self._database.begin() as connection:
-            operations = OperationRepository(connection)
-            return await operations.claim(
-                operation_id, dispatch=dispatch, worker=self._worker, lease_seconds=self._lease_seconds
-            )
+        try:
+            async with self._database.begin() as connection:
+                operations = OperationRepository(connection)
+                return await operations.claim(
+                    operation_id, dispatch=dispatch, worker=self._worker, lease_seconds=self._lease_seconds
+                )
+        except IntegrityError:
+            return None  # another writer of the collection was claimed at the same moment
 
     async def beat(self, leases: Sequence[Lease]) -> dict[UUID, bool]:
         """Renew leases; see ``OperationRepository.beat``."""

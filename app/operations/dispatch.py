@@ -12,6 +12,8 @@ from app.domain.ports import OperationEvents, OperationQueue
 log = structlog.get_logger(__name__)
 
 DUE_PER_ROUND = 500
+OVERDUE_SECONDS = 60
+"""A worker that died between taking a delivery and claiming it leaves a queue entry nobody will take."""
 
 
 class Dispatcher:
@@ -36,6 +38,11 @@ class Dispatcher:
             return False
         return await self._queue.enqueue(operation.id, operation.dispatch)
 
+    async def explain(self, operation_id: UUID) -> None:
+        """Write down behind whom an operation waits, if it does."""
+        async with self._database.begin() as connection:
+            await OperationRepository(connection).explain_waiting(operation_id)
+
     async def dispatch_next(self, collection_id: UUID) -> None:
         """Enqueue the operation that has waited longest for this collection, if any."""
         async with self._database.begin() as connection:
@@ -47,11 +54,12 @@ class Dispatcher:
         """Heal what crashes left behind; safe on any number of workers at once."""
         taken_back = await self._take_back_expired()
         async with self._database.begin() as connection:
-            due = await OperationRepository(connection).list_due(limit=DUE_PER_ROUND)
+            due = await OperationRepository(connection).list_due(limit=DUE_PER_ROUND, overdue_seconds=OVERDUE_SECONDS)
         dispatched = 0
-        for operation in due:
-            if operation.dispatch and await self._queue.is_queued(operation.id, operation.dispatch):
+        for operation, overdue in due:
+            if not overdue and await self._queue.is_queued(operation.id, operation.dispatch):
                 continue
+            await self._queue.forget(operation.id, operation.dispatch)
             dispatched += await self.dispatch(operation.id)
         return {"taken_back": taken_back, "dispatched": dispatched}
 

@@ -23,6 +23,7 @@ class Limits:
     document_max_attempts: int
     embedding_batch_size: int
     embedding_batch_tokens: int
+    embedding_concurrency: int
     removal_batch_size: int
     pipeline_max_bytes: int
 

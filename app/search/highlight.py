@@ -7,8 +7,11 @@ WORD = re.compile(r"\w+")
 SHORTEST_STEM = 4
 ENDINGS = ("ingly", "edly", "ing", "ies", "ed", "es", "ly", "s")
 COMMON = frozenset(
-    "a an and are as at be by can do does for from has have how i if in into is it its of on or that the their this"
-    " to was what when where which who why will with you".split()
+    re.findall(
+        r"\w+",
+        "a an and are as at be by can do does for from has have how i if in into is it its of on or that the their"
+        " this to was what when where which who why will with you",
+    )
 )
 
 

@@ -1,0 +1,448 @@
+"""The composition root: settings in, opened parts out, closed in reverse."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+import uvicorn
+from arq.connections import ArqRedis
+from fastapi import FastAPI
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.api.app import create_api
+from app.api.services import ApiServices
+from app.db.database import Database
+from app.db.migrate import migrate as migrate_database
+from app.domain.documents import Chunking, Source
+from app.domain.errors import InvalidInputError, UnknownModelError
+from app.domain.operations import Operation, OperationKind
+from app.domain.ports import Embedder, Reporter
+from app.embedded.folder import DataFolder
+from app.embedded.stack import EmbeddedStack
+from app.embedders.http import HttpEmbedder
+from app.embedders.static import StaticEmbedder
+from app.jobs.append import append_source
+from app.jobs.context import Resources
+from app.jobs.index import index_collection
+from app.jobs.queue import ArqQueue, create_arq_redis
+from app.jobs.runner import Runner, RunnerLimits
+from app.jobs.worker import SteadyWorker, listening_for_cancels, worker_options
+from app.operations.attempts import Attempts
+from app.operations.collections import CollectionService, IdentityService
+from app.operations.dispatch import Dispatcher
+from app.operations.service import OperationService
+from app.pipeline.context import Limits
+from app.pipeline.records import is_record_file, scan_records
+from app.processes.pool import ProcessPool
+from app.progress.hub import ProgressHub
+from app.progress.reporter import ProgressReporter
+from app.search.service import SearchService
+from app.settings import Settings
+from app.sources.directory import DirectorySource, RecordReader, resolve_source_path
+from app.stores.qdrant import QdrantStore
+
+log = structlog.get_logger(__name__)
+
+JOBS = {OperationKind.INDEX: index_collection, OperationKind.APPEND: append_source}
+LOCAL_USER = "local"
+API_POOL = 8
+PRELOAD = ("app.pipeline.prepare",)
+READY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Where the outside systems are."""
+
+    database_url: str
+    redis_url: str
+    qdrant_url: str
+    qdrant_api_key: str | None = None
+
+
+class MissingSettingError(InvalidInputError):
+    """A setting that this entry point cannot do without is not set."""
+
+    code = "missing_setting"
+
+
+def configured_endpoints(settings: Settings) -> Endpoints:
+    """Endpoints from the environment.
+
+    Raises:
+        MissingSettingError: naming the first one that is not set.
+    """
+    for name in ("database_url", "redis_url", "qdrant_url"):
+        if getattr(settings, name) is None:
+            raise MissingSettingError(f"set VECLOOM_{name.upper()}, or use `vecloom up`, which needs nothing")
+    if settings.database_url is None or settings.redis_url is None or settings.qdrant_url is None:
+        raise AssertionError("unreachable: checked above")
+    key = settings.qdrant_api_key
+    return Endpoints(
+        database_url=settings.database_url.get_secret_value(),
+        redis_url=settings.redis_url.get_secret_value(),
+        qdrant_url=settings.qdrant_url,
+        qdrant_api_key=None if key is None else key.get_secret_value(),
+    )
+
+
+class EmbedderRegistry:
+    """Embedders by the name of their model."""
+
+    def __init__(self, settings: Settings, processes: ProcessPool | None) -> None:
+        self._embedders: dict[str, Embedder] = {"wordllama": StaticEmbedder(processes)}
+        if settings.embedding_url is not None:
+            self._embedders[settings.embedding_model] = _http_embedder(settings, settings.embedding_url)
+
+    def find(self, model: str) -> Embedder:
+        """Raises UnknownModelError."""
+        embedder = self._embedders.get(model)
+        if embedder is None:
+            raise UnknownModelError(model, f"this server has: {', '.join(sorted(self._embedders))}")
+        return embedder
+
+    async def aclose(self) -> None:
+        """Close all."""
+        for embedder in self._embedders.values():
+            await embedder.aclose()
+
+
+def _http_embedder(settings: Settings, url: str) -> HttpEmbedder:
+    key, internal = settings.embedding_api_key, settings.embedding_internal_key
+    return HttpEmbedder(
+        url,
+        model=settings.embedding_model,
+        api_key=None if key is None else key.get_secret_value(),
+        internal_key=None if internal is None else internal.get_secret_value(),
+        timeout_seconds=settings.embedding_timeout,
+        query_prefix=settings.embedding_query_prefix,
+        document_prefix=settings.embedding_document_prefix,
+    )
+
+
+class RedisEvents:
+    """``OperationEvents`` over the progress room."""
+
+    def __init__(self, redis: ArqRedis, *, namespace: str) -> None:
+        self._redis = redis
+        self._namespace = namespace
+
+    @asynccontextmanager
+    async def open(self, operation: Operation) -> AsyncIterator[Reporter]:
+        """A reporter that knows the operation's user and collection."""
+        async with ProgressReporter(self._redis, operation.id, namespace=self._namespace) as reporter:
+            reporter.set_user_id(operation.user_id)
+            reporter.set_collection_id(operation.collection_id)
+            yield reporter
+
+    async def forget(self, operation_id: UUID) -> None:
+        """Drop the stream; if Redis does not answer, it ages out."""
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self._redis.delete(ProgressReporter(self._redis, operation_id, namespace=self._namespace).key)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("forget_stream_failed", error=type(error).__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What API and worker share in one process."""
+
+    settings: Settings
+    endpoints: Endpoints
+    database: Database
+    redis: ArqRedis
+    queue: ArqQueue
+    events: RedisEvents
+    dispatcher: Dispatcher
+    store: QdrantStore
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings, endpoints: Endpoints) -> AsyncIterator[Parts]:
+    """Open everything that API and worker both need."""
+    async with AsyncExitStack() as stack:
+        database = Database(endpoints.database_url, pool_size=API_POOL + settings.worker_slots)
+        stack.push_async_callback(database.aclose)
+        redis = create_arq_redis(endpoints.redis_url, namespace=settings.redis_namespace, retries=2)
+        stack.push_async_callback(redis.aclose, close_connection_pool=True)
+        store = QdrantStore(
+            endpoints.qdrant_url,
+            api_key=endpoints.qdrant_api_key,
+            upload_batch_size=settings.vector_upload_batch_size,
+            upload_concurrency=settings.vector_upload_concurrency,
+        )
+        stack.push_async_callback(store.aclose)
+        queue = ArqQueue(redis, namespace=settings.redis_namespace)
+        events = RedisEvents(redis, namespace=settings.redis_namespace)
+        yield Parts(
+            settings=settings,
+            endpoints=endpoints,
+            database=database,
+            redis=redis,
+            queue=queue,
+            events=events,
+            dispatcher=Dispatcher(database, queue, events, max_interruptions=settings.max_interruptions),
+            store=store,
+        )
+
+
+class HealthService:
+    """Whether the outside systems answer."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def ready(self) -> dict[str, bool]:
+        """Each part by name."""
+        checks: dict[str, Callable[[], Any]] = {"postgres": self._parts.database.ping, "redis": self._parts.redis.ping}
+        answers = {name: await _answers(check) for name, check in checks.items()}
+        return {**answers, "vector_store": await self._parts.store.is_ready()}
+
+
+async def _answers(check: Callable[[], Any]) -> bool:
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            await check()
+    except (SQLAlchemyError, RedisError, OSError, TimeoutError):
+        return False
+    return True
+
+
+@asynccontextmanager
+async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
+    """The HTTP application over opened parts."""
+    settings = parts.settings
+    async with AsyncExitStack() as stack:
+        embedders = EmbedderRegistry(settings, None)
+        stack.push_async_callback(embedders.aclose)
+        hub = ProgressHub(parts.redis, namespace=settings.redis_namespace)
+        await stack.enter_async_context(hub)
+        services = ApiServices(
+            identity=IdentityService(parts.database),
+            operations=OperationService(
+                parts.database,
+                parts.dispatcher,
+                parts.queue,
+                parts.events,
+                default_model=settings.embedding_model,
+                default_chunking=Chunking(size=settings.chunk_size, overlap=settings.chunk_overlap),
+            ),
+            collections=CollectionService(parts.database),
+            search=SearchService(parts.database, parts.store, embedders.find),
+            health=HealthService(parts),
+            hub=hub,
+        )
+        yield create_api(services)
+
+
+@asynccontextmanager
+async def open_worker(parts: Parts) -> AsyncIterator[dict[str, Any]]:
+    """What arq jobs find in their ``ctx``: the runner, beating, with its processes warm."""
+    settings = parts.settings
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    async with AsyncExitStack() as stack:
+        processes = ProcessPool(settings.process_slots, memory_bytes=settings.process_memory_bytes, preload=PRELOAD)
+        await processes.start()
+        stack.push_async_callback(processes.aclose)
+        embedders = EmbedderRegistry(settings, processes)
+        stack.push_async_callback(embedders.aclose)
+        runner = Runner(
+            attempts=Attempts(parts.database, worker=name, lease_seconds=settings.lease),
+            dispatcher=parts.dispatcher,
+            queue=parts.queue,
+            events=parts.events,
+            resources=_open_resources(parts, processes, embedders),
+            jobs=JOBS,
+            limits=_runner_limits(settings),
+            worker=name,
+        )
+        await stack.enter_async_context(runner.beating())
+        await stack.enter_async_context(listening_for_cancels(parts.redis, runner, namespace=settings.redis_namespace))
+        stack.push_async_callback(runner.drain, grace_seconds=settings.shutdown_grace)
+        yield {
+            "runner": runner,
+            "dispatcher": parts.dispatcher,
+            "database": parts.database,
+            "worker": name,
+            "reconcile_seconds": settings.reconcile,
+        }
+
+
+def _open_resources(parts: Parts, processes: ProcessPool, embedders: EmbedderRegistry) -> Resources:
+    settings = parts.settings
+    records = RecordReader(is_record_file=is_record_file, scan_records=scan_records)
+
+    def open_source(source: Source) -> DirectorySource:
+        return DirectorySource(
+            str(resolve_source_path(source.url, settings.source_roots)),
+            include=source.config.get("include", ()),
+            exclude=source.config.get("exclude", ()),
+            max_bytes=settings.document_max_bytes,
+            processes=processes,
+            records=records,
+        )
+
+    return Resources(
+        database=parts.database,
+        store=parts.store,
+        processes=processes,
+        limits=Limits(
+            document_timeout_seconds=settings.document_timeout,
+            document_max_bytes=settings.document_max_bytes,
+            document_max_attempts=settings.document_max_attempts,
+            embedding_batch_size=settings.embedding_batch_size,
+            embedding_batch_tokens=settings.embedding_batch_tokens,
+            embedding_concurrency=settings.embedding_concurrency_per_worker,
+            removal_batch_size=settings.document_removal_batch_size,
+            pipeline_max_bytes=settings.pipeline_max_bytes,
+        ),
+        embed_slots=asyncio.Semaphore(settings.embedding_concurrency_per_worker),
+        find_embedder=embedders.find,
+        open_source=open_source,
+    )
+
+
+def _runner_limits(settings: Settings) -> RunnerLimits:
+    return RunnerLimits(
+        soft_seconds=settings.operation_soft_time_limit,
+        hard_seconds=settings.operation_hard_time_limit,
+        lease_seconds=settings.lease,
+        heartbeat_seconds=settings.heartbeat,
+        max_failures=settings.default_max_retries,
+        retry_delay_seconds=settings.default_retry_delay,
+    )
+
+
+def arq_options(settings: Settings) -> dict[str, Any]:
+    """Options of the arq worker for these settings."""
+    return worker_options(
+        slots=settings.worker_slots,
+        poll_delay_seconds=settings.poll_delay,
+        reconcile_seconds=settings.reconcile,
+        hard_limit_seconds=settings.operation_hard_time_limit,
+        namespace=settings.redis_namespace,
+    )
+
+
+@asynccontextmanager
+async def running_worker(parts: Parts) -> AsyncIterator[None]:
+    """The arq worker on this event loop while the block runs."""
+    async with open_worker(parts) as context:
+        redis = create_arq_redis(parts.endpoints.redis_url, namespace=parts.settings.redis_namespace, retries=2)
+        worker = SteadyWorker(**arq_options(parts.settings), redis_pool=redis, handle_signals=False, ctx=context)
+        polling = asyncio.create_task(worker.async_run())
+        try:
+            yield
+        finally:
+            polling.cancel()
+            with suppress(asyncio.CancelledError):
+                await polling
+            runner: Runner = context["runner"]
+            await runner.drain(grace_seconds=parts.settings.shutdown_grace)
+            await redis.aclose(close_connection_pool=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A running server."""
+
+    url: str
+    api_key: str
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the process that embeds it."""
+
+    def install_signal_handlers(self) -> None:
+        """Do nothing: the entry point decides."""
+
+    @asynccontextmanager
+    async def running(self, listener: socket.socket) -> AsyncIterator[None]:
+        """Serve while the block runs."""
+        serving = asyncio.create_task(self._serve([listener]))
+        try:
+            while not self.started and not serving.done():  # noqa: ASYNC110 — uvicorn offers a flag, no event
+                await asyncio.sleep(0.01)
+            yield
+        finally:
+            self.should_exit = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(READY_SECONDS):
+                    await serving
+            serving.cancel()
+
+
+@asynccontextmanager
+async def serving(application: FastAPI, *, host: str, port: int) -> AsyncIterator[str]:
+    """Serve an application on this event loop; yields its URL."""
+    listener = socket.create_server((host, port))
+    config = uvicorn.Config(application, log_config=None, access_log=False, timeout_graceful_shutdown=2, lifespan="off")
+    async with _Server(config).running(listener):
+        yield f"http://{host}:{listener.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def serve_embedded(
+    settings: Settings, *, port: int = 0, host: str = "127.0.0.1", worker: bool = True
+) -> AsyncIterator[Served]:
+    """Everything in one process tree on one data folder: stores, API and worker.
+
+    Raises:
+        DataFolderBusyError: if another process serves this folder.
+    """
+    async with AsyncExitStack() as stack:
+        embedded = await stack.enter_async_context(EmbeddedStack(settings.data))
+        endpoints = Endpoints(
+            database_url=embedded.database_url,
+            redis_url=embedded.redis_url,
+            qdrant_url=embedded.qdrant_url,
+            qdrant_api_key=embedded.qdrant_api_key,
+        )
+        await migrate_database(endpoints.database_url)
+        parts = await stack.enter_async_context(open_parts(settings, endpoints))
+        key = await IdentityService(parts.database).issue_key(LOCAL_USER, name="embedded")
+        application = await stack.enter_async_context(open_api(parts))
+        url = await stack.enter_async_context(serving(application, host=host, port=port))
+        if worker:
+            await stack.enter_async_context(running_worker(parts))
+            await parts.dispatcher.reconcile()
+        folder = DataFolder(settings.data)
+        folder.write_server_file({"url": url, "api_key": key, "pid": os.getpid(), **_endpoint_file(endpoints)})
+        stack.callback(folder.remove_server_file)
+        yield Served(url=url, api_key=key)
+
+
+def _endpoint_file(endpoints: Endpoints) -> dict[str, str | None]:
+    """What `vecloom worker` on the same folder needs."""
+    return {
+        "database_url": endpoints.database_url,
+        "redis_url": endpoints.redis_url,
+        "qdrant_url": endpoints.qdrant_url,
+        "qdrant_api_key": endpoints.qdrant_api_key,
+    }
+
+
+def find_endpoints(settings: Settings) -> Endpoints:
+    """Endpoints from the environment, or those of the `vecloom up` that serves the data folder."""
+    if settings.database_url is not None:
+        return configured_endpoints(settings)
+    served = DataFolder(settings.data).read_server_file()
+    if served is None or "database_url" not in served:
+        return configured_endpoints(settings)
+    names = ("database_url", "redis_url", "qdrant_url", "qdrant_api_key")
+    return Endpoints(**{name: served[name] for name in names})
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the configured database to this version's schema."""
+    if settings.database_url is None:
+        raise MissingSettingError("set VECLOOM_DATABASE_URL; the embedded stack migrates itself")
+    asyncio.run(migrate_database(settings.database_url.get_secret_value()))

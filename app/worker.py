@@ -1,0 +1,58 @@
+"""The worker as its own process: ``vecloom worker`` or ``arq app.worker.WorkerSettings``."""
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import structlog
+
+from app.bootstrap import arq_options, find_endpoints, open_parts, open_worker, running_worker
+from app.jobs.queue import create_arq_redis
+from app.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+async def _start(ctx: dict[str, Any]) -> None:
+    stack = AsyncExitStack()
+    settings = Settings()
+    parts = await stack.enter_async_context(open_parts(settings, find_endpoints(settings)))
+    ctx.update(await stack.enter_async_context(open_worker(parts)))
+    ctx["closing"] = stack
+
+
+async def _stop(ctx: dict[str, Any]) -> None:
+    await ctx["closing"].aclose()
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 — the signature Python gives a module's __getattr__
+    """``WorkerSettings`` for arq's command, made when it is asked for so that importing reads no environment."""
+    if name != "WorkerSettings":
+        raise AttributeError(name)
+    settings = Settings()
+    endpoints = find_endpoints(settings)
+    return {
+        **arq_options(settings),
+        "redis_pool": create_arq_redis(endpoints.redis_url, namespace=settings.redis_namespace, retries=-1),
+        "on_startup": _start,
+        "on_shutdown": _stop,
+    }
+
+
+async def serve(settings: Settings) -> None:
+    """Work until SIGINT or SIGTERM, then hand back what is left."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with open_parts(settings, find_endpoints(settings)) as parts, running_worker(parts):
+        log.info("worker_started", slots=settings.worker_slots)
+        await stop.wait()
+        log.info("worker_stopping")
+
+
+def run_worker(settings: Settings) -> None:
+    """Run a worker process to its end."""
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve(settings))
