@@ -310,6 +310,27 @@ class SourceUnknownError(NotFoundError):
         super().__init__(f"source {source} does not exist in this collection")
 
 
+# --- progress -----------------------------------------------------------------------------------
+
+
+class ProgressUnavailableError(TransientError):
+    """Redis does not answer, so progress events cannot be read now."""
+
+    code = "progress_unavailable"
+
+
+class WatcherTooSlowError(DomainError):
+    """A watcher took its events so slowly that its queue is full; the others go on without it."""
+
+    code = "watcher_too_slow"
+
+
+class TooManyWatchersError(TransientError):
+    """The caller, or this process, has as many open watchers as are allowed."""
+
+    code = "too_many_watchers"
+
+
 # --- embedded -----------------------------------------------------------------------------------
 
 

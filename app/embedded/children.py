@@ -153,7 +153,7 @@ def spawn(command: Command, *, lock: int) -> Child:
     user = command.user
     if command.log.exists() and command.log.stat().st_size > LOG_MAX_BYTES:
         command.log.replace(command.log.with_suffix(".log.1"))
-    with open(command.log, "ab", opener=_open_private) as output:  # noqa: PTH123 - Path.open takes no opener
+    with open(command.log, "ab", opener=_open_private) as output:
         log_start = output.tell()
         process = subprocess.Popen(  # noqa: S603 - our own argument lists, no shell
             command.arguments,
@@ -223,19 +223,24 @@ async def claim_lock(command: Command) -> int:
     Raises:
         EmbeddedStartError: a process of an earlier start does not end even when killed.
     """
-    descriptor = os.open(command.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if _try_lock(descriptor):
-            return descriptor
-        for number, seconds in command.all_signals:
-            log.warning("embedded_leftover_found", name=command.name, signal=number.name)
-            _signal_leftover(descriptor, number)
-            if await _lock_within(descriptor, seconds):
-                return descriptor
-        raise EmbeddedStartError(command.name, f"a process of an earlier start still holds {command.lock}")
-    except BaseException:
-        os.close(descriptor)
-        raise
+    with contextlib.ExitStack() as undo:
+        descriptor = os.open(command.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        undo.callback(os.close, descriptor)
+        if not await _outlast_leftovers(descriptor, command):
+            raise EmbeddedStartError(command.name, f"a process of an earlier start still holds {command.lock}")
+        undo.pop_all()
+    return descriptor
+
+
+async def _outlast_leftovers(lock: int, command: Command) -> bool:
+    if _try_lock(lock):
+        return True
+    for number, seconds in command.all_signals:
+        log.warning("embedded_leftover_found", name=command.name, signal=number.name)
+        _signal_leftover(lock, number)
+        if await _lock_within(lock, seconds):
+            return True
+    return False
 
 
 class Server(Protocol):
@@ -297,6 +302,9 @@ class Service:
             await asyncio.wait({self._keeper})
         if self._child is not None:
             await self._child.stop()
+        if self._keeper is not None and not self._keeper.cancelled():
+            # it only ends by itself through a bug, which must not stay hidden
+            self._keeper.result()
 
     async def _start_once(self) -> None:
         lock = await claim_lock(self._server.build_command())
@@ -329,17 +337,19 @@ class Service:
             self._on_end(self._server.name)
             if asyncio.get_running_loop().time() - begun > STABLE_SECONDS:
                 delay = RESTART_FIRST_SECONDS
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, RESTART_MAX_SECONDS)
-            await self._restart()
+            running = False
+            while not running:
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RESTART_MAX_SECONDS)
+                running = await self._try_restart()
 
-    async def _restart(self) -> None:
-        """One attempt; a failed one leaves an ended child, so that the next round tries again later."""
+    async def _try_restart(self) -> bool:
         try:
             await self._start_once()
         except DomainError as error:
             log.error("embedded_restart_failed", name=self._server.name, code=error.code, reason=error.message)  # noqa: TRY400 - the message says it all; a traceback adds nothing
             if self._child is not None:
                 await self._child.stop()
-        else:
-            log.warning("embedded_server_restarted", name=self._server.name)
+            return False
+        log.warning("embedded_server_restarted", name=self._server.name)
+        return True

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -100,7 +101,10 @@ class DataFolder:
             with self._explained():
                 self._sign(descriptor)
                 self._check_format()
+            # what an owner that was killed told others is not true any more
+            self.remove_server_file()
             yield
+            self.remove_server_file()
             os.ftruncate(descriptor, 0)
         finally:
             os.close(descriptor)
@@ -126,7 +130,7 @@ class DataFolder:
         with self._explained():
             self.write_private("server.json", orjson.dumps(dict(content)))
 
-    def read_server_file(self) -> dict[str, object] | None:
+    def read_server_file(self) -> dict[str, Any] | None:
         """What the living owner wrote; ``None`` if nobody owns the folder or nothing is written yet."""
         if not self.is_owned():
             return None

@@ -111,7 +111,7 @@ class Postgres:
         except asyncpg.InvalidCatalogNameError:
             await self._create_database()
             return True
-        except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
         await connection.close(timeout=CONNECT_SECONDS)
         return True
@@ -191,11 +191,13 @@ class Postgres:
 
         Postgres takes a pid file with its parent's pid for stale, and still checks the shared memory named in it.
         """
+        pid_file = self._data / "postmaster.pid"
+        if pid_file.exists():
+            self._disarm(pid_file)
         for socket_file in (f".s.PGSQL.{PORT}", f".s.PGSQL.{PORT}.lock"):
             (self.socket_folder / socket_file).unlink(missing_ok=True)
-        pid_file = self._data / "postmaster.pid"
-        if not pid_file.exists():
-            return
+
+    def _disarm(self, pid_file: Path) -> None:
         first, _, rest = pid_file.read_text().partition("\n")
         if not first.strip().isdigit():
             pid_file.unlink()

@@ -1,0 +1,37 @@
+"""Canary texts: whether a model still gives the vectors it gave when a generation was created."""
+
+import hashlib
+
+import numpy as np
+
+from app.domain.errors import EmbedderChangedError
+from app.domain.points import Vectors
+from app.domain.ports import Embedder
+
+CANARY_TEXTS = (
+    "The quick brown fox jumps over the lazy dog.",
+    "Der Vertrag tritt am 1. Januar in Kraft und gilt fünf Jahre.",
+    "def add(a, b): return a + b",
+)
+SMALLEST_COSINE = 0.999
+
+
+async def take_canaries(embedder: Embedder) -> tuple[str, bytes]:
+    """Fingerprint (hex) of a model and its canary embeddings, float32 bytes of shape ``(3, dimension)``."""
+    vectors = await embedder.embed_documents(CANARY_TEXTS)
+    digest = hashlib.sha256(embedder.model.encode() + vectors.astype("<f2").tobytes())
+    return digest.hexdigest(), vectors.astype("<f4").tobytes()
+
+
+async def check_canaries(embedder: Embedder, canaries: bytes, *, dimension: int) -> None:
+    """Raise EmbedderChangedError if the model's vectors are not those it gave before.
+
+    Models on other hardware or in other batches answer slightly different vectors, so cosines are compared.
+    """
+    expected: Vectors = np.frombuffer(canaries, dtype="<f4").reshape(len(CANARY_TEXTS), dimension)
+    vectors = await embedder.embed_documents(CANARY_TEXTS)
+    if vectors.shape != expected.shape:
+        raise EmbedderChangedError(embedder.model, 0.0)
+    cosine = float((vectors * expected).sum(axis=1).min())
+    if not cosine >= SMALLEST_COSINE:
+        raise EmbedderChangedError(embedder.model, cosine)

@@ -1,0 +1,1 @@
+"""Progress of operations in Redis: streams to replay from, channels to follow."""

@@ -1,0 +1,47 @@
+"""A worker that is killed again and again."""
+
+import asyncio
+import os
+import random
+import signal
+from pathlib import Path
+
+from app.settings import Settings
+from benchmarks.corpus import write_corpus
+from tests.harness import Api, WorkerProcess, wait_until
+
+DOCUMENTS = int(os.environ.get("VECLOOM_TEST_KILL_DOCUMENTS", "2000"))
+KILLS = int(os.environ.get("VECLOOM_TEST_KILLS", "20"))
+
+
+async def test_twenty_kills_lose_nothing_and_double_nothing(
+    api: Api, settings: Settings, worker_process: WorkerProcess, tmp_path: Path
+) -> None:
+    """kill -9 at random points: the operation continues by itself and ends with exactly the expected points."""
+    root = tmp_path / "corpus"
+    write_corpus(root, documents=DOCUMENTS, seed=5)
+    chance = random.Random(7)  # noqa: S311 — repeatable test
+    operation = await api.create("corpus", root)
+
+    for _ in range(KILLS):
+        worker_process.start()
+        if (await wait_until(lambda: _is_running_or_ended(api, operation))) == "ended":
+            break
+        await asyncio.sleep(chance.uniform(0.0, 1.5))
+        worker_process.end(signal.SIGKILL)
+    worker_process.start()
+    ended = await api.wait(operation)
+    points = await api.assert_consistent("corpus")
+    collection = (await api.client.get("/api/v1/collections/corpus")).json()
+
+    assert ended["state"] == "completed"
+    assert collection["documents"] == {"completed": DOCUMENTS}
+    assert collection["chunks"] == points
+    assert worker_process.end(signal.SIGTERM) == 0
+
+
+async def _is_running_or_ended(api: Api, operation: dict[str, str]) -> str | None:
+    state = (await api.get(operation))["state"]
+    if state == "running":
+        return "running"
+    return None if state == "pending" else "ended"

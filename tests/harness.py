@@ -1,0 +1,205 @@
+"""What integration and end-to-end tests share: real services once, a database and a namespace for each test."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+from sqlalchemy import text
+
+from app.bootstrap import Parts, open_api
+from app.db.migrate import migrate
+from app.embedded.stack import EmbeddedStack
+from app.operations.collections import IdentityService
+from app.settings import Settings
+
+TEMPLATE = "vecloom_template"
+DEADLINE_SECONDS = 60.0
+
+
+async def wait_until(predicate: Callable[[], Awaitable[Any]], *, seconds: float = DEADLINE_SECONDS) -> Any:
+    """The first truthy answer of ``predicate``; fails after a deadline."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = await predicate()
+        if answer:
+            return answer
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{predicate} was not true within {seconds} s")
+
+
+async def run_sql(url: str, sql: str) -> None:
+    """Run one statement outside any transaction, on the server's own database."""
+    connection = await asyncpg.connect(url.replace("postgresql+asyncpg", "postgresql"))
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+def database_named(url: str, name: str) -> str:
+    """The same server's database of another name."""
+    address, _, query = url.partition("?")
+    return f"{address.rpartition('/')[0]}/{name}?{query}"
+
+
+async def make_template(stack: EmbeddedStack) -> None:
+    """A migrated database that tests copy."""
+    await run_sql(stack.database_url, f"CREATE DATABASE {TEMPLATE}")
+    await migrate(database_named(stack.database_url, TEMPLATE))
+
+
+def settings_for(stack: EmbeddedStack, *, database: str, namespace: str, data: Path, **changes: Any) -> Settings:
+    """Settings of a test: short leases, its own database and namespace."""
+    return Settings(
+        database_url=database_named(stack.database_url, database),
+        redis_url=stack.redis_url,
+        qdrant_url=stack.qdrant_url,
+        qdrant_api_key=stack.qdrant_api_key,
+        redis_namespace=namespace,
+        data=data,
+        **{"lease": 8, "heartbeat": 0.5, "reconcile": 1, "default_retry_delay": 0.1, **changes},
+    )
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The same settings for a child process."""
+    values: dict[str, str] = {}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        plain = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+        values[f"VECLOOM_{name.upper()}"] = str(plain)
+    return {**os.environ, **values}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """An HTTP client of the API with a valid key."""
+
+    client: httpx.AsyncClient
+    parts: Parts
+    user_id: UUID
+
+    async def create(self, name: str, folder: Path, **options: Any) -> dict[str, Any]:
+        """Create a collection over a folder; gives the operation."""
+        body = {"name": name, "sources": [{"url": folder.as_uri(), **options.pop("source", {})}], **options}
+        response = await self.client.post("/api/v1/collections", json=body)
+        assert response.status_code == 202, response.text
+        operation: dict[str, Any] = response.json()["operation"]
+        return operation
+
+    async def append(self, name: str) -> dict[str, Any]:
+        """Append the collection's first source again; gives the operation."""
+        sources = (await self.client.get(f"/api/v1/collections/{name}/sources")).json()["sources"]
+        body = {"kind": "APPEND", "config": {"source_id": sources[0]["id"], "mode": "full"}}
+        response = await self.client.post(f"/api/v1/collections/{name}/operations", json=body)
+        assert response.status_code == 202, response.text
+        operation: dict[str, Any] = response.json()
+        return operation
+
+    async def get(self, operation: dict[str, Any]) -> dict[str, Any]:
+        """The operation as it is now."""
+        answer = await self.client.get(f"/api/v1/operations/{operation['operation_id']}")
+        now: dict[str, Any] = answer.json()
+        return now
+
+    async def wait(
+        self, operation: dict[str, Any], *, states: Sequence[str] = ("completed", "failed", "cancelled")
+    ) -> dict[str, Any]:
+        """Wait until the operation is in one of these states."""
+
+        async def reached() -> dict[str, Any] | None:
+            now = await self.get(operation)
+            return now if now["state"] in states else None
+
+        reached_operation: dict[str, Any] = await wait_until(reached)
+        return reached_operation
+
+    async def documents(self, name: str) -> dict[str, dict[str, Any]]:
+        """All documents of a collection by path."""
+        answer = await self.client.get(f"/api/v1/collections/{name}/documents", params={"limit": 100})
+        return {document["path"]: document for document in answer.json()["documents"]}
+
+    async def search(self, name: str, query: str, **options: Any) -> list[dict[str, Any]]:
+        """Hits of a query."""
+        answer = await self.client.post(f"/api/v1/collections/{name}/search", json={"query": query, **options})
+        assert answer.status_code == 200, answer.text
+        hits: list[dict[str, Any]] = answer.json()["hits"]
+        return hits
+
+    async def assert_consistent(self, name: str) -> int:
+        """Fail unless manifest and store hold exactly the same points; gives their number."""
+        collection = (await self.client.get(f"/api/v1/collections/{name}")).json()
+        async with self.parts.database.begin() as connection:
+            rows = await connection.execute(
+                text("SELECT id FROM chunks WHERE collection_id = :id"), {"id": collection["id"]}
+            )
+            manifest = [row.id for row in rows]
+            generation = await connection.scalar(
+                text("SELECT name FROM generations WHERE collection_id = :id AND state = 'active'"),
+                {"id": collection["id"]},
+            )
+        points = [point for batch in [b async for b in self.parts.store.stream_ids(generation)] for point, _ in batch]
+        assert len(points) == len(set(points))
+        assert set(points) == set(manifest)
+        return len(points)
+
+
+@asynccontextmanager
+async def open_client(parts: Parts) -> AsyncIterator[Api]:
+    """The API on this event loop, called in-process."""
+    async with open_api(parts) as application:
+        identity = IdentityService(parts.database)
+        key = await identity.issue_key("tester", name="test")
+        caller = await identity.authenticate(key)
+        transport = httpx.ASGITransport(app=application)
+        headers = {"Authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+            yield Api(client=client, parts=parts, user_id=caller.user_id)
+
+
+class WorkerProcess:
+    """A worker in its own process, which may be killed."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self._settings = settings
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the worker."""
+        code = "from app.settings import Settings; from app.worker import run_worker; run_worker(Settings())"
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code], env=environment_of(self._settings), stdout=log, stderr=log
+            )
+
+    def end(self, number: signal.Signals) -> int:
+        """Send a signal and wait for the end; gives the exit status."""
+        if self._process is None:
+            raise AssertionError("the worker was not started")
+        self._process.send_signal(number)
+        status = self._process.wait(timeout=30)
+        self._process = None
+        return status
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def close(self) -> None:
+        """Kill what is left."""
+        if self._process is not None:
+            self.end(signal.SIGKILL)
