@@ -1,0 +1,66 @@
+# Everything a person needs; a machine with Python 3.11 (or newer) and make is enough.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
+UV := $(or $(shell command -v uv),.venv-uv/bin/uv)
+BIN := .venv/bin
+READY := .venv/.ready
+
+DIR = docs
+Q =
+ONCE =
+ONLY =
+JSON =
+ARGS =
+export DIR Q ONLY
+
+.PHONY: help setup demo test check format bench lock
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## Make .venv from requirements.lock; every other target does it when needed
+
+demo: $(READY) ## Index DIR [docs], search it for Q; ONCE=1 exits after that
+	@$(BIN)/python -m app.cli.demo $(if $(ONCE),--once) --query "$$Q" -- "$$DIR"
+
+test: $(READY) ## Run the whole test suite; ARGS are pytest's
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## Lint, formatting, types, layers, dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/deptry app migrations
+
+format: $(READY) ## Format the code and apply safe fixes
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## Run the benchmarks; ONLY=NAME runs one, JSON=1 prints only JSON
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$$ONLY") $(if $(JSON),--json)
+
+lock: $(UV) ## Resolve pyproject.toml again into requirements.lock
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
+		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+$(READY): requirements.lock pyproject.toml | $(UV)
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Vecloom needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# uv in a private environment of its own: nothing outside this folder changes, and no system Python refuses it.
+.venv-uv/bin/uv:
+	@"$(PYTHON)" -m venv .venv-uv || { \
+		echo "'$(PYTHON) -m venv' does not work here: install your system's python3-venv package, or uv itself" >&2; \
+		rm -rf .venv-uv; exit 1; }
+	@echo '*' > .venv-uv/.gitignore
+	.venv-uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+	@touch $@

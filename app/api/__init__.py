@@ -1,0 +1,1 @@
+"""HTTP and WebSocket edge: parse, call one service, render."""

@@ -1,0 +1,214 @@
+"""Collections and their sources."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from app.api.auth import CallerDep, ServicesDep
+from app.api.operations import CollectionRef, IdempotencyKey, OperationBody
+from app.api.services import ApiServices
+from app.domain.collections import Collection, CollectionCounts
+from app.domain.documents import Chunking, ChunkingStrategy, Source, SourceKind, SourceSpec
+
+router = APIRouter(tags=["collections"])
+
+Glob = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
+Globs = Annotated[list[Glob], Field(max_length=100)]
+DEFAULTS = Chunking()
+
+
+class SourceCreate(BaseModel):
+    """A source: where documents come from, and which of them by globs over their path."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"url": "file:///srv/handbook", "include": ["**/*.md"], "exclude": []}]},
+    )
+
+    url: str = Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")
+    include: Globs = []
+    exclude: Globs = []
+
+    def spec(self) -> SourceSpec:
+        """The same as the services take it."""
+        return SourceSpec(url=self.url, include=tuple(self.include), exclude=tuple(self.exclude))
+
+
+class SourceBody(BaseModel):
+    """A source of a collection."""
+
+    id: UUID
+    kind: SourceKind
+    url: str
+    include: list[str]
+    exclude: list[str]
+    last_run_at: datetime | None
+    last_result: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, source: Source) -> Self:
+        """Render a source."""
+        return cls(
+            id=source.id,
+            kind=source.kind,
+            url=source.url,
+            include=source.config.get("include", []),
+            exclude=source.config.get("exclude", []),
+            last_run_at=source.last_run_at,
+            last_result=source.last_result,
+        )
+
+
+class SourceList(BaseModel):
+    """The sources of a collection."""
+
+    sources: list[SourceBody]
+
+
+class CollectionCreate(BaseModel):
+    """Asks for a collection. Chunk sizes are tokens (characters for the strategy ``character``)."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "handbook",
+                    "chunk_size": 400,
+                    "chunk_overlap": 40,
+                    "sources": [{"url": "file:///srv/handbook", "include": ["**/*.md"]}],
+                }
+            ]
+        },
+    )
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[\w][\w .-]*$")
+    model: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[^\x00]*$")
+    chunk_size: int | None = Field(default=None, ge=16, le=8192)
+    chunk_overlap: int | None = Field(default=None, ge=0, le=8191)
+    chunk_strategy: ChunkingStrategy | None = None
+    sources: list[SourceCreate] = Field(default=[], max_length=100)
+
+    @model_validator(mode="after")
+    def _check_overlap(self) -> Self:
+        chunking = self.chunking()
+        if chunking is not None and chunking.overlap >= chunking.size:
+            raise ValueError("chunk_overlap must be smaller than chunk_size")
+        return self
+
+    def chunking(self) -> Chunking | None:
+        """None if nothing was said about it. A size without an overlap gets a tenth of it."""
+        if self.chunk_size is None and self.chunk_overlap is None and self.chunk_strategy is None:
+            return None
+        size = self.chunk_size or DEFAULTS.size
+        overlap = size // 10 if self.chunk_overlap is None else self.chunk_overlap
+        return Chunking(strategy=self.chunk_strategy or DEFAULTS.strategy, size=size, overlap=overlap)
+
+
+class ChunkingBody(BaseModel):
+    """How a collection's texts are cut."""
+
+    strategy: ChunkingStrategy
+    size: int
+    overlap: int
+
+
+class CollectionBody(BaseModel):
+    """A collection. ``busy`` is the operation that writes to it now; ``documents`` counts by state."""
+
+    id: UUID
+    name: str
+    model: str
+    chunking: ChunkingBody
+    sparse: bool
+    state: str = Field(pattern="^(empty|ready)$")
+    busy: UUID | None
+    documents: dict[str, int]
+    chunks: int
+    tokens: int
+    created_at: datetime | None
+
+    @classmethod
+    def of(cls, collection: Collection, counts: CollectionCounts, busy: UUID | None) -> Self:
+        """Render a collection."""
+        chunking = collection.chunking
+        return cls(
+            id=collection.id,
+            name=collection.name,
+            model=collection.model,
+            chunking=ChunkingBody(strategy=chunking.strategy, size=chunking.size, overlap=chunking.overlap),
+            sparse=collection.sparse,
+            state="empty" if collection.active_generation_id is None else "ready",
+            busy=busy,
+            documents=counts.documents,
+            chunks=counts.chunks,
+            tokens=counts.tokens,
+            created_at=collection.created_at,
+        )
+
+
+class CollectionList(BaseModel):
+    """The caller's collections."""
+
+    collections: list[CollectionBody]
+
+
+class CollectionCreated(BaseModel):
+    """A new collection and the operation that fills it."""
+
+    collection: CollectionBody
+    operation: OperationBody
+
+
+async def _describe(services: ApiServices, collection: Collection) -> CollectionBody:
+    counts = await services.collections.counts(collection.id)
+    return CollectionBody.of(collection, counts, await services.collections.busy(collection.id))
+
+
+@router.post("/collections", status_code=202)
+async def create_collection(
+    body: CollectionCreate, caller: CallerDep, services: ServicesDep, idempotency_key: IdempotencyKey = None
+) -> CollectionCreated:
+    """Create a collection and start the operation that indexes its sources."""
+    collection, operation = await services.operations.create_collection(
+        caller.user_id,
+        name=body.name,
+        model=body.model,
+        chunking=body.chunking(),
+        sources=[source.spec() for source in body.sources],
+        idempotency_key=idempotency_key,
+    )
+    return CollectionCreated(collection=await _describe(services, collection), operation=OperationBody.of(operation))
+
+
+@router.get("/collections")
+async def list_collections(caller: CallerDep, services: ServicesDep) -> CollectionList:
+    """All of the caller's collections."""
+    collections = await services.collections.list(caller.user_id)
+    return CollectionList(collections=[await _describe(services, collection) for collection in collections])
+
+
+@router.get("/collections/{collection}")
+async def read_collection(collection: CollectionRef, caller: CallerDep, services: ServicesDep) -> CollectionBody:
+    """One collection."""
+    return await _describe(services, await services.collections.get(caller.user_id, collection))
+
+
+@router.get("/collections/{collection}/sources")
+async def list_sources(collection: CollectionRef, caller: CallerDep, services: ServicesDep) -> SourceList:
+    """The sources of a collection."""
+    found = await services.collections.get(caller.user_id, collection)
+    sources = await services.collections.list_sources(caller.user_id, found.id)
+    return SourceList(sources=[SourceBody.of(source) for source in sources])
+
+
+@router.post("/collections/{collection}/sources", status_code=201)
+async def add_source(
+    collection: CollectionRef, body: SourceCreate, caller: CallerDep, services: ServicesDep
+) -> SourceBody:
+    """Add a source; an APPEND brings its documents in."""
+    found = await services.collections.get(caller.user_id, collection)
+    return SourceBody.of(await services.collections.add_source(caller.user_id, found.id, body.spec()))

@@ -1,0 +1,151 @@
+"""Errors as ``application/problem+json``: one shape, a stable code, nothing internal."""
+
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.domain.errors import (
+    ConflictError,
+    DomainError,
+    InvalidInputError,
+    NotAuthenticatedError,
+    NotFoundError,
+    PermissionDeniedError,
+    TooManyWatchersError,
+    TransientError,
+)
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+
+STATUS_OF: tuple[tuple[type[DomainError], HTTPStatus], ...] = (
+    (TooManyWatchersError, HTTPStatus.TOO_MANY_REQUESTS),
+    (InvalidInputError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (NotAuthenticatedError, HTTPStatus.UNAUTHORIZED),
+    (PermissionDeniedError, HTTPStatus.FORBIDDEN),
+    (NotFoundError, HTTPStatus.NOT_FOUND),
+    (ConflictError, HTTPStatus.CONFLICT),
+    (TransientError, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+"""The first class that fits decides; any other domain error is a 500 with its own code and message."""
+
+UNAVAILABLE: tuple[type[Exception], ...] = (
+    OperationalError,
+    InterfaceError,
+    PoolTimeoutError,
+    ConnectionError,
+    TimeoutError,
+)
+"""What the services let through when an outside system does not answer."""
+
+HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def problem(
+    status: HTTPStatus,
+    *,
+    code: str,
+    detail: str,
+    errors: Sequence[Mapping[str, Any]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A problem document (RFC 9457) with a stable ``code``."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "code": code,
+        "detail": detail,
+    }
+    if errors is not None:
+        body["errors"] = errors
+    content = orjson.dumps(body, default=str)
+    return Response(content, status_code=status.value, media_type=MEDIA_TYPE, headers=headers)
+
+
+def status_of(error: DomainError) -> HTTPStatus:
+    """The HTTP status an error's class amounts to."""
+    for kind, status in STATUS_OF:
+        if isinstance(error, kind):
+            return status
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _headers_of(error: DomainError, status: HTTPStatus) -> dict[str, str]:
+    if status is HTTPStatus.UNAUTHORIZED:
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, TransientError):
+        return {"Retry-After": str(math.ceil(error.retry_after_seconds or RETRY_AFTER_SECONDS))}
+    return {}
+
+
+async def _answer_domain_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, DomainError):
+        raise error
+    status = status_of(error)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("request_refused", code=error.code)
+    return problem(status, code=error.code, detail=error.message, headers=_headers_of(error, status))
+
+
+async def _answer_invalid_request(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    errors = [
+        {"location": ".".join(str(part) for part in item["loc"]), "message": item["msg"]} for item in error.errors()
+    ]
+    detail = "; ".join(f"{item['location']}: {item['message']}" for item in errors)
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, code="invalid_request", detail=detail, errors=errors)
+
+
+async def _answer_http_exception(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    status = HTTPStatus(error.status_code)
+    code = HTTP_CODES.get(status.value, status.phrase.lower().replace(" ", "_"))
+    return problem(status, code=code, detail=status.description or status.phrase, headers=error.headers)
+
+
+async def _answer_unavailable(request: Request, error: Exception) -> Response:
+    log.warning("dependency_unavailable", path=request.url.path, error=type(error).__name__)
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        code="dependency_unavailable",
+        detail="a service this one needs does not answer; try again",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+async def _answer_bug(request: Request, error: Exception) -> Response:
+    log.error("request_failed", path=request.url.path, error=type(error).__name__)
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        code="internal_error",
+        detail="something went wrong here; the server's log has the details",
+    )
+
+
+def add_error_handlers(application: FastAPI) -> None:
+    """Answer every error of this application with a problem document."""
+    handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+        DomainError: _answer_domain_error,
+        RequestValidationError: _answer_invalid_request,
+        HTTPException: _answer_http_exception,
+        Exception: _answer_bug,
+        **dict.fromkeys(UNAVAILABLE, _answer_unavailable),
+    }
+    for kind, handler in handlers.items():
+        application.add_exception_handler(kind, handler)

@@ -1,0 +1,172 @@
+"""Operations: create in a collection, list, show, cancel, retry."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Path, Query
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.api.auth import CallerDep, ServicesDep
+from app.domain.errors import UnsupportedOperationError
+from app.domain.operations import Operation, OperationKind, OperationState
+
+router = APIRouter(tags=["operations"])
+
+CollectionRef = Annotated[str, Path(min_length=1, max_length=100, pattern=r"^[^\x00]*$", description="Its id or name.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="The same key again gives the operation that exists already.",
+    ),
+]
+
+
+class OperationBody(BaseModel):
+    """An operation, as its owner sees it."""
+
+    operation_id: UUID
+    kind: OperationKind
+    state: OperationState
+    collection_id: UUID
+    collection: str
+    created_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int
+    progress: dict[str, Any] | None
+    why_waiting: str | None
+    result: dict[str, Any] | None
+    error_code: str | None
+    error_message: str | None
+    retryable: bool | None
+    worker: str | None
+
+    @classmethod
+    def of(cls, operation: Operation) -> Self:
+        """Render an operation."""
+        return cls(
+            operation_id=operation.id,
+            kind=operation.kind,
+            state=operation.state,
+            collection_id=operation.collection_id,
+            collection=operation.collection_name,
+            created_at=operation.created_at,
+            started_at=operation.started_at,
+            finished_at=operation.finished_at,
+            attempt=operation.attempt,
+            progress=operation.progress,
+            why_waiting=operation.why_waiting,
+            result=operation.result,
+            error_code=operation.error_code,
+            error_message=operation.error_message,
+            retryable=operation.retryable,
+            worker=operation.worker,
+        )
+
+
+class OperationList(BaseModel):
+    """Operations, newest first."""
+
+    operations: list[OperationBody]
+
+
+class OperationCreate(BaseModel):
+    """Asks for an operation; ``config`` depends on ``kind``."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "kind": "APPEND",
+                    "config": {"source_id": "2f0c4b0e-6a86-4f5e-9d8a-3a3f6f1f0c11", "mode": "full"},
+                }
+            ]
+        },
+    )
+
+    kind: str = Field(max_length=40)
+    config: dict[str, Any] = Field(default_factory=dict)
+
+
+class AppendConfig(BaseModel):
+    """Which source an APPEND brings up to date, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source_id: UUID
+    mode: Literal["full"] = "full"
+
+
+def parse_append(body: OperationCreate) -> AppendConfig:
+    """The config of an APPEND.
+
+    Raises:
+        UnsupportedOperationError: if another kind is asked for.
+        RequestValidationError: if the config is not an APPEND's.
+    """
+    if body.kind != OperationKind.APPEND:
+        raise UnsupportedOperationError(
+            f"an operation of kind {body.kind!r} cannot be created here; use {OperationKind.APPEND.value}"
+        )
+    try:
+        return AppendConfig.model_validate(body.config)
+    except ValidationError as error:
+        located = [{**item, "loc": ("body", "config", *item["loc"])} for item in error.errors()]
+        raise RequestValidationError(located) from error
+
+
+@router.post("/collections/{collection}/operations", status_code=202)
+async def create_operation(
+    collection: CollectionRef,
+    body: OperationCreate,
+    caller: CallerDep,
+    services: ServicesDep,
+    idempotency_key: IdempotencyKey = None,
+) -> OperationBody:
+    """Start an operation on a collection."""
+    config = parse_append(body)
+    found = await services.collections.get(caller.user_id, collection)
+    operation = await services.operations.create_append(
+        caller.user_id, found.id, source_id=config.source_id, mode=config.mode, idempotency_key=idempotency_key
+    )
+    return OperationBody.of(operation)
+
+
+@router.get("/operations")
+async def list_operations(
+    caller: CallerDep,
+    services: ServicesDep,
+    state: Annotated[list[OperationState] | None, Query(description="Any of these states.")] = None,
+    collection: Annotated[str | None, Query(min_length=1, max_length=100, pattern=r"^[^\x00]*$")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+) -> OperationList:
+    """The caller's operations, newest first."""
+    collection_id = (await services.collections.get(caller.user_id, collection)).id if collection else None
+    operations = await services.operations.list(
+        caller.user_id, states=state or (), collection_id=collection_id, limit=limit
+    )
+    return OperationList(operations=[OperationBody.of(operation) for operation in operations])
+
+
+@router.get("/operations/{operation_id}")
+async def read_operation(operation_id: UUID, caller: CallerDep, services: ServicesDep) -> OperationBody:
+    """One operation."""
+    return OperationBody.of(await services.operations.get(caller.user_id, operation_id))
+
+
+@router.post("/operations/{operation_id}/cancel", status_code=202)
+async def cancel_operation(operation_id: UUID, caller: CallerDep, services: ServicesDep) -> OperationBody:
+    """Ask an operation to stop; what it has done so far stays consistent."""
+    return OperationBody.of(await services.operations.cancel(caller.user_id, operation_id))
+
+
+@router.post("/operations/{operation_id}/retry", status_code=202)
+async def retry_operation(operation_id: UUID, caller: CallerDep, services: ServicesDep) -> OperationBody:
+    """Make a failed or cancelled operation go on where it stopped."""
+    return OperationBody.of(await services.operations.retry(caller.user_id, operation_id))

@@ -1,0 +1,111 @@
+"""Search in a collection."""
+
+from typing import Annotated, Self
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.auth import CallerDep, ServicesDep
+from app.api.operations import CollectionRef
+from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
+
+router = APIRouter(tags=["search"])
+
+Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")]
+
+
+class FilterBody(BaseModel):
+    """Restricts a search; values of one field are alternatives, fields are combined."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"folders": ["guides"], "file_types": ["md"]}]}
+    )
+
+    source_ids: list[UUID] = Field(default=[], max_length=100)
+    folders: list[Text] = Field(default=[], max_length=100)
+    file_types: list[Text] = Field(default=[], max_length=100)
+
+    def restriction(self) -> SearchFilter:
+        """The same as the services take it."""
+        return SearchFilter(
+            source_ids=tuple(self.source_ids), folders=tuple(self.folders), file_types=tuple(self.file_types)
+        )
+
+
+class SearchRequest(BaseModel):
+    """A query and how to answer it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"query": "how do I ask for leave", "mode": "hybrid", "limit": 10}]},
+    )
+
+    query: str = Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")
+    mode: SearchMode = SearchMode.HYBRID
+    limit: int = Field(default=10, ge=1, le=100)
+    filter: FilterBody = FilterBody()
+
+
+class HitBody(BaseModel):
+    """A document of the answer, shown by its best chunk; ``highlights`` are spans of ``text`` in characters."""
+
+    rank: int
+    score: float
+    uri: str
+    path: str
+    document_id: UUID
+    chunk_id: UUID
+    title: str | None
+    text: str
+    start: int
+    end: int
+    highlights: list[tuple[int, int]]
+
+    @classmethod
+    def of(cls, hit: Hit) -> Self:
+        """Render a hit."""
+        return cls(
+            rank=hit.rank,
+            score=hit.score,
+            uri=hit.uri,
+            path=hit.path,
+            document_id=hit.document_id,
+            chunk_id=hit.chunk_id,
+            title=hit.title,
+            text=hit.text,
+            start=hit.start,
+            end=hit.end,
+            highlights=hit.highlights,
+        )
+
+
+class SearchBody(BaseModel):
+    """Hits, best first, and how they were found."""
+
+    mode: SearchMode
+    took_ms: float
+    generation: str
+    hits: list[HitBody]
+
+    @classmethod
+    def of(cls, answer: SearchAnswer) -> Self:
+        """Render an answer."""
+        hits = [HitBody.of(hit) for hit in answer.hits]
+        return cls(mode=answer.mode, took_ms=answer.took_ms, generation=answer.generation, hits=hits)
+
+
+@router.post("/collections/{collection}/search")
+async def search_collection(
+    collection: CollectionRef, body: SearchRequest, caller: CallerDep, services: ServicesDep
+) -> SearchBody:
+    """The documents that answer a query best."""
+    answer = await services.search.search(
+        caller.user_id,
+        collection,
+        query=body.query,
+        mode=body.mode,
+        limit=body.limit,
+        filter=body.filter.restriction(),
+    )
+    return SearchBody.of(answer)

@@ -1,0 +1,152 @@
+"""What the routes call. The services themselves are built in ``app/bootstrap.py``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from prometheus_client import CollectorRegistry
+from starlette.requests import HTTPConnection
+
+from app.domain.collections import Collection, CollectionCounts
+from app.domain.documents import Chunking, Document, DocumentState, Source, SourceSpec
+from app.domain.operations import Operation, OperationState
+from app.domain.points import SearchAnswer, SearchFilter, SearchMode
+from app.domain.users import Caller
+from app.progress.hub import ProgressHub
+
+
+class Identity(Protocol):
+    """Says who calls."""
+
+    async def authenticate(self, key: str) -> Caller:
+        """Raises NotAuthenticatedError."""
+        ...
+
+
+class Operations(Protocol):
+    """What callers do with operations."""
+
+    async def create_collection(
+        self,
+        user_id: UUID,
+        *,
+        name: str,
+        model: str | None,
+        chunking: Chunking | None,
+        sources: Sequence[SourceSpec],
+        idempotency_key: str | None,
+    ) -> tuple[Collection, Operation]:
+        """Add a collection and the INDEX operation that fills it."""
+        ...
+
+    async def create_append(
+        self, user_id: UUID, collection_id: UUID, *, source_id: UUID, mode: str, idempotency_key: str | None
+    ) -> Operation:
+        """Add an APPEND operation."""
+        ...
+
+    async def get(self, user_id: UUID, operation_id: UUID) -> Operation:
+        """Raises OperationNotFoundError."""
+        ...
+
+    async def list(
+        self, user_id: UUID, *, states: Sequence[OperationState], collection_id: UUID | None, limit: int
+    ) -> Sequence[Operation]:
+        """Newest first."""
+        ...
+
+    async def cancel(self, user_id: UUID, operation_id: UUID) -> Operation:
+        """Raises OperationFinishedError."""
+        ...
+
+    async def retry(self, user_id: UUID, operation_id: UUID) -> Operation:
+        """Raises OperationNotRetryableError."""
+        ...
+
+
+class Collections(Protocol):
+    """What callers read and change of collections."""
+
+    async def get(self, user_id: UUID, id_or_name: str) -> Collection:
+        """Raises CollectionNotFoundError."""
+        ...
+
+    async def list(self, user_id: UUID) -> Sequence[Collection]:
+        """All of a user's collections."""
+        ...
+
+    async def counts(self, collection_id: UUID) -> CollectionCounts:
+        """What the collection holds now."""
+        ...
+
+    async def busy(self, collection_id: UUID) -> UUID | None:
+        """The operation that writes to the collection now."""
+        ...
+
+    async def list_sources(self, user_id: UUID, collection_id: UUID) -> Sequence[Source]:
+        """All sources of a collection."""
+        ...
+
+    async def add_source(self, user_id: UUID, collection_id: UUID, spec: SourceSpec) -> Source:
+        """Raises SourceExistsError."""
+        ...
+
+    async def list_documents(
+        self,
+        user_id: UUID,
+        collection_id: UUID,
+        *,
+        state: DocumentState | None,
+        source_id: UUID | None,
+        limit: int,
+        after: str | None,
+    ) -> tuple[Sequence[Document], str | None]:
+        """A page of documents and the cursor of the next page."""
+        ...
+
+
+class Search(Protocol):
+    """Answers queries."""
+
+    async def search(
+        self,
+        user_id: UUID,
+        id_or_name: str,
+        *,
+        query: str,
+        mode: SearchMode,
+        limit: int,
+        filter: SearchFilter,  # noqa: A002 — the field's standard term
+    ) -> SearchAnswer:
+        """The best documents of a collection."""
+        ...
+
+
+class Health(Protocol):
+    """Asks the outside systems."""
+
+    async def ready(self) -> Mapping[str, bool]:
+        """Whether each of them answers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServices:
+    """Everything the routes call."""
+
+    identity: Identity
+    operations: Operations
+    collections: Collections
+    search: Search
+    health: Health
+    hub: ProgressHub
+    watchers_per_user: int = 50
+    watchers_per_process: int = 1000
+    metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+
+def services_of(connection: HTTPConnection) -> ApiServices:
+    """The services of the application that serves this connection."""
+    services: ApiServices = connection.app.state.services
+    return services

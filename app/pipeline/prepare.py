@@ -1,0 +1,87 @@
+"""Read, gate, extract and chunk documents. Runs in child processes; every problem becomes an error code."""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from app.domain.documents import Chunking, PreparedDocument, PrepareRequest
+from app.pipeline.chunk import chunk_text
+from app.pipeline.extract import MARKDOWN, Extracted, ExtractionError, clean, extract
+from app.pipeline.records import read_record
+
+Value = TypeVar("Value")
+
+
+def prepare_documents(requests: Sequence[PrepareRequest], chunking: Chunking) -> list[PreparedDocument]:
+    """Prepare documents one after the other; a bad one does not touch the others."""
+    return [_prepare(request, chunking) for request in requests]
+
+
+def _prepare(request: PrepareRequest, chunking: Chunking) -> PreparedDocument:
+    seconds: dict[str, float] = {}
+    outcome = PreparedDocument(document_id=request.document_id)
+    try:
+        content = _timed(seconds, "read", lambda: read_content(request))
+        digest = hashlib.sha256(content).digest()
+        outcome = replace(outcome, content_hash=digest)
+        if digest == request.known_hash:
+            return replace(outcome, unchanged=True, seconds=seconds)
+        extracted = _timed(seconds, "extract", lambda: _extract(request, content))
+        markdown = extracted.mime_type == MARKDOWN
+        chunks = _timed(seconds, "chunk", lambda: chunk_text(extracted.text, chunking, markdown=markdown))
+        return replace(
+            outcome, mime_type=extracted.mime_type, title=extracted.title, chunks=tuple(chunks), seconds=seconds
+        )
+    except ExtractionError as error:
+        code, message = error.code, error.message
+    except MemoryError:
+        code, message = "document_too_large", "reading the document needs more memory than a child process may have"
+    except Exception as error:  # noqa: BLE001 — a bad document costs one document, whatever it breaks
+        code, message = "extraction_failed", f"reading the document failed with {type(error).__name__}"
+    return replace(outcome, error_code=code, error_message=message, seconds=seconds)
+
+
+def _timed(seconds: dict[str, float], stage: str, work: Callable[[], Value]) -> Value:
+    started = time.perf_counter()
+    try:
+        return work()
+    finally:
+        seconds[stage] = time.perf_counter() - started
+
+
+def read_content(request: PrepareRequest) -> bytes:
+    """Bytes of a file, or of a record without its line end.
+
+    Raises:
+        ExtractionError: ``file_vanished``, ``unreadable_file`` or ``document_too_large``.
+    """
+    locator = request.locator
+    try:
+        with open(locator.path, "rb") as file:  # noqa: PTH123 — names that are not UTF-8 stay as they are
+            if locator.offset is not None:
+                file.seek(locator.offset)
+                return file.read(locator.length or 0).strip()
+            content = file.read(request.max_bytes + 1)
+    except FileNotFoundError as error:
+        raise ExtractionError("file_vanished", "the file is not there any more") from error
+    except OSError as error:
+        raise ExtractionError("unreadable_file", error.strerror or "the file cannot be read") from error
+    if len(content) > request.max_bytes:
+        raise ExtractionError("document_too_large", f"more than {request.max_bytes} bytes")
+    return content
+
+
+def _extract(request: PrepareRequest, content: bytes) -> Extracted:
+    if request.locator.offset is None:
+        return extract(content, request.path)
+    try:
+        record = read_record(content)
+        title, text = str(record.get("title") or "").strip(), str(record["text"]).strip()
+    except (ValueError, TypeError, KeyError) as error:
+        raise ExtractionError("invalid_record", "not a JSON object with a `text`") from error
+    whole = clean(f"{title}\n\n{text}" if title and text else title or text)
+    if not whole:
+        raise ExtractionError("empty_document", "the record holds no text")
+    return Extracted(text=whole, mime_type="application/json", title=clean(title) or None)

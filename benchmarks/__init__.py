@@ -1,0 +1,1 @@
+"""Measurements of Vecloom; `make bench` runs them."""
