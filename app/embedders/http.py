@@ -146,7 +146,8 @@ def decode_answer(content: bytes, count: int) -> Vectors:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not (norms > 0).all():
         raise EmbedderGarbageError("the model answers a vector that is zero or not finite")
-    return vectors / norms
+    vectors = vectors / norms
+    return vectors
 
 
 def _decode_vector(value: str | list[float]) -> Vectors:

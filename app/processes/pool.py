@@ -76,7 +76,7 @@ class _Slot:
             async with asyncio.timeout(REAP_SECONDS):
                 await process.wait()
         except TimeoutError:
-            log.error("child_not_reaped", pid=process.pid)
+            log.error("child_not_reaped", pid=process.pid)  # noqa: TRY400 — the stack says nothing
 
 
 class ProcessPool:
@@ -128,7 +128,8 @@ class ProcessPool:
             if not healthy or slot.calls >= self._recycle_after or self._closed:
                 await asyncio.shield(slot.stop())
             self._free.put_nowait(slot)
-        return self._read(answer)
+        result: Result = self._read(answer)
+        return result
 
     @staticmethod
     def _read(answer: bytes) -> Any:  # noqa: ANN401 — whatever the function returned

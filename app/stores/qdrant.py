@@ -1,0 +1,290 @@
+"""Qdrant: a server, a cluster, or the embedded vector server; the same adapter for all."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx
+import numpy as np
+import orjson
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+from app.domain.errors import (
+    GenerationMismatchError,
+    GenerationMissingError,
+    VectorStoreRejectedError,
+    VectorStoreUnavailableError,
+)
+from app.domain.points import PointBatch, PointQuery, ScoredPoint, SearchFilter, SearchMode, StoredCollection, Vectors
+
+DENSE = "dense"
+SPARSE = "bm25"
+BM25_MODEL = "qdrant/bm25"
+INDEXED_FIELDS = ("document_id", "source_id", "file_type", "folders")
+PASSING = frozenset({408, 425, 429})
+SCROLL_POINTS = 1000
+CONNECT_SECONDS = 5.0
+
+
+class QdrantStore:
+    """``VectorStore`` over Qdrant's REST API.
+
+    Everything goes through qdrant-client except bulk upserts, whose bodies are written by orjson straight from
+    numpy: its models cost several times more CPU.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None,
+        upload_batch_size: int = 100,
+        upload_concurrency: int = 4,
+        timeout_seconds: float = 30.0,
+    ) -> None:
+        self._batch = upload_batch_size
+        self._slots = asyncio.Semaphore(upload_concurrency)
+        self._client = AsyncQdrantClient(
+            url=url, api_key=api_key, timeout=int(timeout_seconds), check_compatibility=False
+        )
+        headers = {"Content-Type": "application/json", **({"api-key": api_key} if api_key else {})}
+        timeout = httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS)
+        self._raw = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
+
+    async def create_collection(self, name: str, *, dimension: int) -> None:
+        """See the port."""
+        existing = await self.find_collection(name)
+        if existing is None:
+            with _translated(name):
+                try:
+                    await self._client.create_collection(
+                        name,
+                        vectors_config={DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE)},
+                        sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+                    )
+                except UnexpectedResponse as error:
+                    if error.status_code != 409:
+                        raise
+        elif existing.dimension != dimension or not existing.has_sparse:
+            raise GenerationMismatchError(
+                f"the vector store has {name!r} with {existing.dimension} dimensions, expected {dimension}"
+            )
+        with _translated(name):
+            for field in INDEXED_FIELDS:
+                await self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD, wait=True)
+
+    async def find_collection(self, name: str) -> StoredCollection | None:
+        """See the port."""
+        try:
+            with _translated(name):
+                info = await self._client.get_collection(name)
+        except GenerationMissingError:
+            return None
+        vectors = info.config.params.vectors
+        dense = vectors.get(DENSE) if isinstance(vectors, dict) else None
+        return StoredCollection(
+            name=name,
+            dimension=dense.size if dense is not None else 0,
+            has_sparse=SPARSE in (info.config.params.sparse_vectors or {}),
+            points=info.points_count or 0,
+            status=str(info.status.value),
+        )
+
+    async def list_collections(self) -> list[str]:
+        """See the port."""
+        with _translated(""):
+            return [found.name for found in (await self._client.get_collections()).collections]
+
+    async def drop_collection(self, name: str) -> None:
+        """See the port."""
+        try:
+            with _translated(name):
+                await self._client.delete_collection(name)
+        except GenerationMissingError:
+            return
+
+    async def set_alias(self, alias: str, *, to: str) -> None:
+        """See the port."""
+        actions: list[models.CreateAliasOperation | models.DeleteAliasOperation] = [
+            models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)),
+            models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=to, alias_name=alias)),
+        ]
+        with _translated(to):
+            await self._client.update_collection_aliases(actions)
+
+    async def upsert(self, name: str, points: PointBatch) -> None:
+        """See the port; batches go up side by side, and all are in when this returns."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for start in range(0, len(points), self._batch):
+                    group.create_task(self._upsert_batch(name, points, slice(start, start + self._batch)))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+
+    async def _upsert_batch(self, name: str, points: PointBatch, part: slice) -> None:
+        rows = [
+            {
+                "id": str(point_id),
+                "vector": {DENSE: vector, SPARSE: {"text": text, "model": BM25_MODEL}},
+                "payload": payload,
+            }
+            for point_id, vector, text, payload in zip(
+                points.ids[part],
+                np.ascontiguousarray(points.vectors[part], dtype=np.float32),
+                points.texts[part],
+                points.payloads[part],
+                strict=True,
+            )
+        ]
+        body = orjson.dumps({"points": rows}, option=orjson.OPT_SERIALIZE_NUMPY)
+        async with self._slots:
+            try:
+                response = await self._raw.put(f"/collections/{quote(name, safe='')}/points?wait=true", content=body)
+            except httpx.TransportError as error:
+                raise _unavailable(type(error).__name__) from error
+        if response.status_code >= 300:
+            raise _error_of(response.status_code, name, response.text)
+
+    async def delete_points(self, name: str, ids: Sequence[UUID]) -> None:
+        """See the port."""
+        if ids:
+            with _translated(name):
+                await self._client.delete(name, models.PointIdsList(points=[str(i) for i in ids]), wait=True)
+
+    async def delete_documents(self, name: str, document_ids: Sequence[UUID], *, keep: Sequence[UUID] = ()) -> None:
+        """See the port."""
+        if not document_ids:
+            return
+        kept = [models.HasIdCondition(has_id=[str(point) for point in keep])] if keep else None
+        restrict = models.Filter(must=[_any_of("document_id", map(str, document_ids))], must_not=kept)
+        with _translated(name):
+            await self._client.delete(name, models.FilterSelector(filter=restrict), wait=True)
+
+    async def count(self, name: str, restrict: SearchFilter | None = None) -> int:
+        """See the port."""
+        with _translated(name):
+            answer = await self._client.count(name, count_filter=_read_filter(restrict or SearchFilter()), exact=True)
+        return answer.count
+
+    async def stream_ids(self, name: str) -> AsyncIterator[list[tuple[UUID, UUID]]]:
+        """See the port."""
+        offset: models.ExtendedPointId | None = None
+        while True:
+            with _translated(name):
+                records, offset = await self._client.scroll(
+                    name, limit=SCROLL_POINTS, offset=offset, with_payload=["document_id"], with_vectors=False
+                )
+            if records:
+                yield [(UUID(str(r.id)), UUID((r.payload or {})["document_id"])) for r in records]
+            if offset is None:
+                return
+
+    async def retrieve_vectors(self, name: str, ids: Sequence[UUID]) -> dict[UUID, Vectors]:
+        """See the port."""
+        with _translated(name):
+            records = await self._client.retrieve(
+                name, [str(point) for point in ids], with_payload=False, with_vectors=[DENSE]
+            )
+        found: dict[UUID, Vectors] = {}
+        for record in records:
+            vectors = record.vector if isinstance(record.vector, dict) else {}
+            found[UUID(str(record.id))] = np.asarray(vectors[DENSE], dtype=np.float32)
+        return found
+
+    async def search(self, name: str, query: PointQuery) -> list[ScoredPoint]:
+        """See the port."""
+        restrict = _read_filter(query.filter)
+        params = models.SearchParams(exact=query.exact)
+        with _translated(name):
+            if query.mode is SearchMode.HYBRID:
+                prefetch = [
+                    models.Prefetch(
+                        query=_ask(query, mode), using=using, limit=query.prefetch, filter=restrict, params=params
+                    )
+                    for mode, using in ((SearchMode.DENSE, DENSE), (SearchMode.BM25, SPARSE))
+                ]
+                answer = await self._client.query_points(
+                    name,
+                    prefetch=prefetch,
+                    query=models.RrfQuery(rrf=models.Rrf(k=query.fusion_k)),
+                    limit=query.limit,
+                    with_payload=["document_id"],
+                )
+            else:
+                answer = await self._client.query_points(
+                    name,
+                    query=_ask(query, query.mode),
+                    using=DENSE if query.mode is SearchMode.DENSE else SPARSE,
+                    limit=query.limit,
+                    query_filter=restrict,
+                    search_params=params,
+                    with_payload=["document_id"],
+                )
+        return [
+            ScoredPoint(id=UUID(str(p.id)), score=p.score, document_id=UUID((p.payload or {})["document_id"]))
+            for p in answer.points
+        ]
+
+    async def is_ready(self) -> bool:
+        """See the port."""
+        try:
+            await self.list_collections()
+        except (VectorStoreUnavailableError, VectorStoreRejectedError):
+            return False
+        return True
+
+    async def aclose(self) -> None:
+        """See the port."""
+        await self._client.close()
+        await self._raw.aclose()
+
+
+def _ask(query: PointQuery, mode: SearchMode) -> models.NearestQuery:
+    if mode is SearchMode.BM25:
+        return models.NearestQuery(nearest=models.Document(text=query.text or "", model=BM25_MODEL))
+    if query.vector is None:
+        raise ValueError("a dense query needs a vector")
+    return models.NearestQuery(nearest=query.vector.tolist())
+
+
+def _any_of(field: str, values: "Iterator[str] | Sequence[str]") -> models.FieldCondition:
+    return models.FieldCondition(key=field, match=models.MatchAny(any=list(values)))
+
+
+def _read_filter(restrict: SearchFilter) -> models.Filter | None:
+    fields = {
+        "source_id": [str(value) for value in restrict.source_ids],
+        "document_id": [str(value) for value in restrict.document_ids],
+        "folders": [value.strip("/") for value in restrict.folders],
+        "file_type": [value.lower().lstrip(".") for value in restrict.file_types],
+    }
+    conditions: list[models.Condition] = [_any_of(field, values) for field, values in fields.items() if values]
+    return models.Filter(must=conditions) if conditions else None
+
+
+def _unavailable(what: str) -> VectorStoreUnavailableError:
+    return VectorStoreUnavailableError(f"the vector store does not answer ({what})")
+
+
+def _error_of(status: int, name: str, text: str) -> Exception:
+    if status == 404:
+        return GenerationMissingError(name)
+    if status in PASSING or status >= 500:
+        return _unavailable(str(status))
+    return VectorStoreRejectedError(f"the vector store refuses with {status}: {text[:300]}")
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    """Turn the client's errors into ours, by type and status."""
+    try:
+        yield
+    except UnexpectedResponse as error:
+        text = error.content.decode("utf-8", "replace") if error.content else ""
+        raise _error_of(error.status_code or 500, name, text) from error
+    except (ResponseHandlingException, ResourceExhaustedResponse, httpx.TransportError) as error:
+        raise _unavailable(type(error).__name__) from error
