@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import structlog
 import uvicorn
@@ -22,8 +21,8 @@ from app.db.database import Database
 from app.db.migrate import migrate as migrate_database
 from app.domain.documents import Chunking, Source
 from app.domain.errors import InvalidInputError, UnknownModelError
-from app.domain.operations import Operation, OperationKind
-from app.domain.ports import Embedder, Reporter
+from app.domain.operations import OperationKind
+from app.domain.ports import Embedder
 from app.embedded.folder import DataFolder
 from app.embedded.stack import EmbeddedStack
 from app.embedders.http import HttpEmbedder
@@ -42,7 +41,7 @@ from app.pipeline.context import Limits
 from app.pipeline.records import is_record_file, scan_records
 from app.processes.pool import ProcessPool
 from app.progress.hub import ProgressHub
-from app.progress.reporter import ProgressReporter
+from app.progress.reporter import ProgressStreams
 from app.search.service import SearchService
 from app.settings import Settings
 from app.sources.directory import DirectorySource, RecordReader, resolve_source_path
@@ -127,30 +126,6 @@ def _http_embedder(settings: Settings, url: str) -> HttpEmbedder:
     )
 
 
-class RedisEvents:
-    """``OperationEvents`` over the progress room."""
-
-    def __init__(self, redis: ArqRedis, *, namespace: str) -> None:
-        self._redis = redis
-        self._namespace = namespace
-
-    @asynccontextmanager
-    async def open(self, operation: Operation) -> AsyncIterator[Reporter]:
-        """A reporter that knows the operation's user and collection."""
-        async with ProgressReporter(self._redis, operation.id, namespace=self._namespace) as reporter:
-            reporter.set_user_id(operation.user_id)
-            reporter.set_collection_id(operation.collection_id)
-            yield reporter
-
-    async def forget(self, operation_id: UUID) -> None:
-        """Drop the stream; if Redis does not answer, it ages out."""
-        try:
-            async with asyncio.timeout(READY_SECONDS):
-                await self._redis.delete(ProgressReporter(self._redis, operation_id, namespace=self._namespace).key)
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("forget_stream_failed", error=type(error).__name__)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What API and worker share in one process."""
@@ -160,7 +135,7 @@ class Parts:
     database: Database
     redis: ArqRedis
     queue: ArqQueue
-    events: RedisEvents
+    events: ProgressStreams
     dispatcher: Dispatcher
     store: QdrantStore
 
@@ -181,7 +156,7 @@ async def open_parts(settings: Settings, endpoints: Endpoints) -> AsyncIterator[
         )
         stack.push_async_callback(store.aclose)
         queue = ArqQueue(redis, namespace=settings.redis_namespace)
-        events = RedisEvents(redis, namespace=settings.redis_namespace)
+        events = ProgressStreams(redis, namespace=settings.redis_namespace)
         yield Parts(
             settings=settings,
             endpoints=endpoints,
@@ -239,6 +214,8 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             search=SearchService(parts.database, parts.store, embedders.find),
             health=HealthService(parts),
             hub=hub,
+            watchers_per_user=settings.websockets_per_user,
+            watchers_per_process=settings.websockets_per_process,
         )
         yield create_api(services)
 

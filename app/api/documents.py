@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.api.auth import CallerDep, ServicesDep
 from app.api.operations import CollectionRef
@@ -56,19 +56,22 @@ class DocumentPage(BaseModel):
     next: str | None
 
 
+class PageRequest(BaseModel):
+    """Which documents, and which page of them."""
+
+    state: DocumentState | None = None
+    source_id: UUID | None = None
+    limit: int = Field(default=100, ge=1, le=100)
+    after: str | None = Field(default=None, max_length=200)
+
+
 @router.get("/collections/{collection}/documents")
 async def list_documents(
-    collection: CollectionRef,
-    caller: CallerDep,
-    services: ServicesDep,
-    state: DocumentState | None = None,
-    source_id: UUID | None = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 100,
-    after: Annotated[str | None, Query(max_length=200)] = None,
+    collection: CollectionRef, page: Annotated[PageRequest, Query()], caller: CallerDep, services: ServicesDep
 ) -> DocumentPage:
     """Documents of a collection in a stable order."""
     found = await services.collections.get(caller.user_id, collection)
     documents, cursor = await services.collections.list_documents(
-        caller.user_id, found.id, state=state, source_id=source_id, limit=limit, after=after
+        caller.user_id, found.id, state=page.state, source_id=page.source_id, limit=page.limit, after=page.after
     )
     return DocumentPage(documents=[DocumentBody.of(document) for document in documents], next=cursor)

@@ -1,10 +1,10 @@
 """Progress as server-sent events and over WebSockets."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Annotated, cast
+from typing import Annotated
 from uuid import UUID
 
 import structlog
@@ -17,7 +17,8 @@ from starlette.websockets import WebSocketDisconnect
 from app.api.auth import CallerDep, ServicesDep, authenticate
 from app.api.errors import UNAVAILABLE
 from app.api.services import ApiServices, services_of
-from app.api.watch import OperationWatch, WatcherSlots, watch_user
+from app.api.slots import WatcherSlots
+from app.api.watch import Events, OperationWatch, watch_user
 from app.domain.errors import (
     DomainError,
     InvalidInputError,
@@ -29,7 +30,6 @@ from app.domain.errors import (
     WatcherTooSlowError,
 )
 from app.domain.users import Caller
-from app.progress.events import ProgressEvent
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ CLOSE_CODES: tuple[tuple[type[DomainError], int], ...] = (
 UNEXPECTED = 1011
 TRY_AGAIN_LATER = 1013
 
-Events = AsyncGenerator[ProgressEvent | None, None]
+OpenEvents = Callable[[ApiServices, Caller], Awaitable[Events]]
 
 router = APIRouter(tags=["operations"])
 
@@ -64,7 +64,7 @@ def watch_operation(services: ApiServices, caller: Caller, operation_id: UUID, a
     watch = OperationWatch(
         services.hub, operation_id, partial(services.operations.get, caller.user_id, operation_id), after=after
     )
-    return cast("Events", watch.stream())
+    return watch.stream()
 
 
 class EventStreamResponse(StreamingResponse):
@@ -113,10 +113,8 @@ async def read_events(
 ) -> StreamingResponse:
     """Events of an operation: what was missed, then live ones; ends after the final event."""
     await services.operations.get(caller.user_id, operation_id)
-    slots = _slots(request)
-    slots.require_free(caller.user_id)
     events = watch_operation(services, caller, operation_id, last_event_id or None)
-    return EventStreamResponse(events, slots=slots, user_id=caller.user_id)
+    return EventStreamResponse(events, slots=_slots(request), user_id=caller.user_id)
 
 
 @router.websocket("/ws/operations/{operation_id}")
@@ -136,7 +134,7 @@ async def follow_user(websocket: WebSocket) -> None:
     """Live events of all of the caller's operations."""
 
     async def open_events(services: ApiServices, caller: Caller) -> Events:
-        return cast("Events", watch_user(services.hub, caller.user_id))
+        return watch_user(services.hub, caller.user_id)
 
     await _serve(websocket, open_events)
 
@@ -147,3 +145,79 @@ def parse_operation_id(text: str) -> UUID:
         return UUID(text)
     except ValueError as error:
         raise OperationNotFoundError(text) from error
+
+
+async def _serve(websocket: WebSocket, open_events: OpenEvents) -> None:
+    """Authenticate, send events until they end, and say by the close code why it is over.
+
+    The socket is accepted first, because a refused one could not carry a close code.
+    """
+    await websocket.accept()
+    try:
+        caller = await authenticate(websocket)
+        with _slots(websocket).hold(caller.user_id):
+            events = await open_events(services_of(websocket), caller)
+            if not await _deliver(websocket, events):
+                return
+    except DomainError as error:
+        await _close(websocket, close_code_of(error), error.code)
+    except UNAVAILABLE as error:
+        log.warning("dependency_unavailable", path=websocket.url.path, error=type(error).__name__)
+        await _close(websocket, TRY_AGAIN_LATER, "dependency_unavailable")
+    else:
+        await _close(websocket, NORMAL, "")
+
+
+def close_code_of(error: DomainError) -> int:
+    """The close code an error's class amounts to."""
+    for kind, code in CLOSE_CODES:
+        if isinstance(error, kind):
+            return code
+    return UNEXPECTED
+
+
+async def _deliver(websocket: WebSocket, events: Events) -> bool:
+    """Send events until they end; False if the client left before."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            sender = group.create_task(_send(websocket, events))
+            listener = group.create_task(_listen(websocket))
+            await asyncio.wait({sender, listener}, return_when=asyncio.FIRST_COMPLETED)
+            is_connected = not listener.done()
+            sender.cancel()
+            listener.cancel()
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return is_connected
+
+
+async def _send(websocket: WebSocket, events: Events) -> None:
+    """Send each event as a text frame; raises WatcherTooSlowError if the client does not take one in time."""
+    async with aclosing(events):
+        async for event in events:
+            if event is None:
+                continue
+            try:
+                async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                    await websocket.send_text(event.body.decode())
+            except TimeoutError as error:
+                raise WatcherTooSlowError("an event was not taken in time") from error
+            except WebSocketDisconnect:
+                # the listener hears of it too, and says that the client is gone
+                return
+
+
+async def _listen(websocket: WebSocket) -> None:
+    """Return when the client leaves; whatever it says is ignored."""
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def _close(websocket: WebSocket, code: int, reason: str) -> None:
+    """Say good-bye, without waiting long for a client that does not listen."""
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+            await websocket.close(code, reason)
+    except (WebSocketDisconnect, TimeoutError, RuntimeError) as error:
+        # RuntimeError: starlette's word for a socket that is closed already
+        log.debug("watcher_left", error=type(error).__name__)

@@ -5,13 +5,11 @@ nothing learns the end from the row.
 """
 
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from app.domain.errors import ProgressUnavailableError, TooManyWatchersError
+from app.domain.errors import ProgressUnavailableError
 from app.domain.operations import Operation
 from app.operations.dispatch import final_event
 from app.progress.events import (
@@ -29,41 +27,7 @@ POLL_SECONDS = 5.0
 GRACE_SECONDS = 1.0
 
 FindOperation = Callable[[], Awaitable[Operation]]
-
-
-class WatcherSlots:
-    """Counts open watchers, so that neither one user nor all together can exhaust a process."""
-
-    def __init__(self, *, per_user: int, per_process: int) -> None:
-        self._per_user = per_user
-        self._per_process = per_process
-        self._open: Counter[UUID] = Counter()
-
-    @property
-    def taken(self) -> int:
-        """How many watchers are open."""
-        return self._open.total()
-
-    def take(self, user_id: UUID) -> None:
-        """Count a watcher until ``release``; raises TooManyWatchersError."""
-        if self._open[user_id] >= self._per_user or self._open.total() >= self._per_process:
-            raise TooManyWatchersError("too many open watchers; close some and try again")
-        self._open[user_id] += 1
-
-    def release(self, user_id: UUID) -> None:
-        """Count a watcher no more."""
-        self._open[user_id] -= 1
-        if self._open[user_id] <= 0:
-            del self._open[user_id]
-
-    @contextmanager
-    def hold(self, user_id: UUID) -> Iterator[None]:
-        """Take a slot for the time of the block."""
-        self.take(user_id)
-        try:
-            yield
-        finally:
-            self.release(user_id)
+Events = AsyncGenerator[ProgressEvent | None, None]
 
 
 class OperationWatch:
@@ -91,80 +55,84 @@ class OperationWatch:
         self._poll_seconds = poll_seconds
         self._last = after or FIRST_ID
         self._last_key = id_key(self._last)
+        self._is_behind = True
+        self._has_ended = False
 
-    async def stream(self) -> AsyncIterator[ProgressEvent | None]:
+    async def stream(self) -> Events:
         """Events up to the final one; None after every ``poll_seconds`` of silence.
 
         Raises:
             WatcherTooSlowError: if events were not taken fast enough.
         """
         async with self._hub.subscribe(operation_channel(self._operation_id)) as subscription:
-            behind = True
             while True:
-                if behind:
-                    missed, behind = await self._read_missed()
-                    operation = await self._find_operation()
-                    for event in self._pick(missed, operation):
+                if self._is_behind:
+                    for event in await self._catch_up(subscription):
                         yield event
-                        if event.is_final:
-                            return
-                    if operation.state.is_final:
-                        break
+                if self._has_ended:
+                    return
                 item = await subscription.receive(timeout_seconds=self._poll_seconds)
-                if item is None:
+                if isinstance(item, Gap):
+                    self._is_behind = True
+                elif item is None:
                     yield None
-                    behind = behind or (await self._find_operation()).state.is_final
-                elif item is Gap.GAP:
-                    behind = True
-                elif self._is_new(item):
+                    self._is_behind |= (await self._find_operation()).state.is_final
+                elif not self._is_behind and self._take(item):
                     yield item
-                    if item.is_final:
-                        return
-            async for event in self._end(operation, subscription):
-                yield event
 
-    async def _read_missed(self) -> tuple[list[ProgressEvent], bool]:
-        """Events after the last one, and whether they could not be read."""
-        try:
-            return await self._hub.replay(self._operation_id, self._last), False
-        except ProgressUnavailableError:
-            return [], True
-
-    def _pick(self, missed: list[ProgressEvent], operation: Operation) -> Iterator[ProgressEvent]:
-        """New events in order. Only the last final one is the end, and only if the row agrees.
-
-        A retried operation may have older finals in its stream if Redis was away when it was to be dropped.
-        """
-        finals = [event.id for event in missed if event.is_final]
-        end = finals[-1] if finals and operation.state.is_final else None
-        for event in missed:
-            if (not event.is_final or event.id == end) and self._is_new(event):
-                yield event
-
-    def _is_new(self, event: ProgressEvent) -> bool:
-        """Whether the watcher has not got it yet; if so it counts as handed out."""
+    def _take(self, event: ProgressEvent) -> bool:
+        """Count an event as handed out; False if the watcher has it already."""
         key = id_key(event.id)
         if key <= self._last_key:
             return False
         self._last, self._last_key = event.id, key
+        self._has_ended = event.is_final
         return True
 
-    async def _end(self, operation: Operation, subscription: Subscription) -> AsyncIterator[ProgressEvent]:
-        """The end of an operation whose row is final while its stream's new part has no final event.
+    async def _catch_up(self, subscription: Subscription) -> list[ProgressEvent]:
+        """What was missed, with the end if the row is final. Stays behind if Redis does not answer."""
+        try:
+            missed = await self._hub.replay(self._operation_id, self._last)
+            self._is_behind = False
+        except ProgressUnavailableError:
+            missed = []
+        operation = await self._find_operation()
+        events = self._pick(missed, operation)
+        if operation.state.is_final and not self._has_ended:
+            events += await self._find_end(operation, subscription)
+            self._has_ended = True
+        return events
 
-        The event may be on its way, it may have been seen before, or it is gone; then it is made from the row.
+    def _pick(self, missed: list[ProgressEvent], operation: Operation) -> list[ProgressEvent]:
+        """New events in order, none after the end. Only the last final is the end, and only if the row agrees.
+
+        A retried operation may have older finals in its stream if Redis was away when it was to be dropped.
         """
+        finals = [position for position, event in enumerate(missed) if event.is_final]
+        end = finals[-1] if finals and operation.state.is_final else len(missed)
+        return [
+            event
+            for position, event in enumerate(missed[: end + 1])
+            if (not event.is_final or position == end) and self._take(event)
+        ]
+
+    async def _find_end(self, operation: Operation, subscription: Subscription) -> list[ProgressEvent]:
+        """The end of an operation whose row is final while nothing new in its stream is.
+
+        The event may be on its way, the watcher may have it, or it is gone; then it is made from the row.
+        """
+        events = []
         deadline = time.monotonic() + (GRACE_SECONDS if ended_just_now(operation) else 0.0)
-        while (left := deadline - time.monotonic()) > 0:
+        while not self._has_ended and (left := deadline - time.monotonic()) > 0:
             item = await subscription.receive(timeout_seconds=left)
-            if isinstance(item, ProgressEvent) and self._is_new(item):
-                yield item
-                if item.is_final:
-                    return
-        if not await self._has_seen_end():
-            yield synthesise_end(operation, event_id=self._last)
+            if isinstance(item, ProgressEvent) and self._take(item):
+                events.append(item)
+        if not self._has_ended and not await self._has_seen_end():
+            events.append(synthesise_end(operation, event_id=self._last))
+        return events
 
     async def _has_seen_end(self) -> bool:
+        """Whether the last event the watcher has comes at or after a final one of the stream."""
         if self._last == FIRST_ID:
             return False
         try:
@@ -190,12 +158,10 @@ def synthesise_end(operation: Operation, *, event_id: str) -> ProgressEvent:
     return parse_entry(event_id, envelope)
 
 
-async def watch_user(
-    hub: ProgressHub, user_id: UUID, *, poll_seconds: float = POLL_SECONDS
-) -> AsyncIterator[ProgressEvent | None]:
+async def watch_user(hub: ProgressHub, user_id: UUID, *, poll_seconds: float = POLL_SECONDS) -> Events:
     """Events of all of a user's operations from now on, without end; None after every silence."""
     async with hub.subscribe(user_channel(user_id)) as subscription:
         while True:
             item = await subscription.receive(timeout_seconds=poll_seconds)
-            if item is not Gap.GAP:
+            if not isinstance(item, Gap):
                 yield item

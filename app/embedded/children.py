@@ -31,7 +31,6 @@ START_SECONDS = 120
 """Long enough for a crash recovery on a slow disk; a server that ends is noticed at once."""
 
 POLL_SECONDS = 0.02
-KILL_SECONDS = 5.0
 LOG_TAIL_LINES = 12
 LOG_MAX_BYTES = 8 * 1024 * 1024
 RESTART_FIRST_SECONDS = 0.2
@@ -59,6 +58,7 @@ class Command:
         lock: file it holds locked while it or anything it forked lives.
         stop_signals: what stops it, gentlest first, with the seconds to wait after each; SIGKILL follows.
             The first one is also what it gets when its owner dies.
+        kill_seconds: how long to wait after SIGKILL for it and everything it forked.
         user: whom it runs as, if not as the owner.
     """
 
@@ -69,12 +69,13 @@ class Command:
     lock: Path
     environment: Mapping[str, str]
     stop_signals: tuple[tuple[signal.Signals, float], ...]
+    kill_seconds: float = 5.0
     user: User | None = None
 
     @property
     def all_signals(self) -> tuple[tuple[signal.Signals, float], ...]:
         """The stop signals with the one nobody survives at the end."""
-        return (*self.stop_signals, (signal.SIGKILL, KILL_SECONDS))
+        return (*self.stop_signals, (signal.SIGKILL, self.kill_seconds))
 
 
 def _become_child(parent: int, lock: int, death_signal: signal.Signals) -> None:

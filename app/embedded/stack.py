@@ -45,7 +45,7 @@ class Vectors:
         module = (sys.executable, "-m", "app.embedded.vectors")
         return Command(
             name=self.name,
-            arguments=(*module, "--data", str(self._data), *files, "--die-with-parent", *port),
+            arguments=(*module, "--data", str(self._data), *files, *port),
             folder=self._data,
             log=self._folder.logs / "vectors.log",
             lock=self._folder.locks / "vectors.lock",

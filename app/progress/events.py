@@ -75,14 +75,22 @@ def user_channel(user_id: UUID | str) -> str:
 
 
 def encode_envelope(
-    event_type: str, data: Mapping[str, Any], *, operation_id: UUID | str, collection_id: UUID | str | None
+    event_type: str,
+    data: Mapping[str, Any],
+    *,
+    operation_id: UUID | str,
+    collection_id: UUID | str | None,
+    at: datetime | None = None,
 ) -> bytes:
-    """The envelope without its id; values JSON does not know become text, text that is no UTF-8 gets ``?``."""
+    """The envelope without its id, of now or of the time ``at``.
+
+    Values JSON does not know become text; text that is no UTF-8 gets ``?``.
+    """
     envelope = {
         "operation_id": str(operation_id),
         "collection_id": None if collection_id is None else str(collection_id),
         "type": event_type,
-        "timestamp": datetime.now(UTC).isoformat(),
+        "timestamp": (at or datetime.now(UTC)).isoformat(),
         "data": dict(data),
     }
     try:

@@ -1,6 +1,7 @@
 """Qdrant: a server, a cluster, or the embedded vector server; the same adapter for all."""
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import quote
@@ -48,9 +49,12 @@ class QdrantStore:
     ) -> None:
         self._batch = upload_batch_size
         self._slots = asyncio.Semaphore(upload_concurrency)
-        self._client = AsyncQdrantClient(
-            url=url, api_key=api_key, timeout=int(timeout_seconds), check_compatibility=False
-        )
+        with warnings.catch_warnings():
+            # a key over plain HTTP is right on loopback and inside a private network; the operator chooses the URL
+            warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+            self._client = AsyncQdrantClient(
+                url=url, api_key=api_key, timeout=int(timeout_seconds), check_compatibility=False
+            )
         headers = {"Content-Type": "application/json", **({"api-key": api_key} if api_key else {})}
         timeout = httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS)
         self._raw = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)

@@ -77,6 +77,12 @@ async def running(
             await service.stop()
 
 
+def get_pid(service: Service) -> int:
+    """Process id of a service that has started."""
+    assert service.pid is not None
+    return service.pid
+
+
 class Owner:
     """Another process that owns a data folder."""
 
@@ -139,7 +145,8 @@ async def _own(what: str, data: Path) -> None:
             _tell(database=stack.database_url, redis=stack.redis_url, qdrant=stack.qdrant_url, pids=stack.pids)
             await ended.wait()
     else:
-        async with running({"postgres": Postgres, "valkey": Valkey}[what], data) as (server, service, _):
+        servers: dict[str, type[Postgres] | type[Valkey]] = {"postgres": Postgres, "valkey": Valkey}
+        async with running(servers[what], data) as (server, service, _):
             _tell(url=server.url, child=service.pid)
             await ended.wait()
 

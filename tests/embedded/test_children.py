@@ -37,6 +37,7 @@ def python(folder: Path, program: str) -> Command:
         lock=folder / "child.lock",
         environment={},
         stop_signals=((signal.SIGTERM, 0.2),),
+        kill_seconds=0.5,
     )
 
 
@@ -47,6 +48,16 @@ async def start(command: Command) -> Child:
     os.close(lock)
     await wait_until(lambda: child.read_log_tail() == "up")
     return child
+
+
+def start_innocent() -> "subprocess.Popen[bytes]":
+    """A process that has nothing to do with us."""
+    return subprocess.Popen(["sleep", "60"])
+
+
+def list_open_modes(folder: Path) -> dict[str, int]:
+    """What others may do with each file of a folder."""
+    return {path.name: path.stat().st_mode & 0o077 for path in folder.iterdir()}
 
 
 async def test_a_child_that_ignores_the_polite_signal_is_killed(folder: Path) -> None:
@@ -91,7 +102,7 @@ async def test_a_pid_given_to_another_process_is_not_signalled(folder: Path) -> 
     (forked,) = psutil.Process(child.pid).children()
     os.kill(child.pid, signal.SIGKILL)
     await child.wait()
-    innocent = subprocess.Popen(["sleep", "60"])
+    innocent = start_innocent()
     command.lock.write_text(f"{innocent.pid}\n")
     os.utime(command.lock, (1, 1))
 
@@ -135,5 +146,4 @@ async def test_files_of_a_child_are_private(folder: Path) -> None:
     await run_to_end(command, lock=lock, timeout_seconds=30)
 
     os.close(lock)
-    modes = {path.name: path.stat().st_mode & 0o077 for path in folder.iterdir()}
-    assert modes == {"made": 0, "child.log": 0, "child.lock": 0}
+    assert list_open_modes(folder) == {"made": 0, "child.log": 0, "child.lock": 0}

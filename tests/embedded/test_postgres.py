@@ -19,6 +19,7 @@ from app.embedded.folder import DataFolder
 from app.embedded.postgres import Postgres, ensure_system_user
 from tests.embedded.owner import (
     DEADLINE_SECONDS,
+    get_pid,
     list_processes_in,
     list_readable_by_others,
     owner,
@@ -60,7 +61,7 @@ async def read_notes(url: str) -> Any:
 async def wait_until_ready(postgres: Postgres) -> None:
     """Poll until it accepts connections."""
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not await postgres.is_ready():
+        while not await postgres.is_ready():  # noqa: ASYNC110 - another process becomes ready and sets no event
             await asyncio.sleep(0.02)
 
 
@@ -148,7 +149,7 @@ async def test_it_is_started_again_when_it_dies(data: Path) -> None:
     """A killed postmaster is replaced on the same socket, with its rows."""
     async with running(Postgres, data) as (postgres, service, ends):
         await write_note(postgres.url)
-        first = service.pid
+        first = get_pid(service)
         os.kill(first, signal.SIGKILL)
         await wait_until(lambda: service.pid != first)
         await wait_until_ready(postgres)

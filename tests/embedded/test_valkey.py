@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from app.domain.errors import EmbeddedStartError
 from app.embedded.valkey import Valkey
 from tests.embedded.owner import (
+    get_pid,
     list_processes_in,
     list_readable_by_others,
     owner,
@@ -56,7 +57,7 @@ async def read_note(url: str) -> str | None:
 async def test_it_never_evicts_and_writes_every_change(data: Path) -> None:
     """Keys leave only when told to, and the append-only file is on."""
     async with running(Valkey, data) as (valkey, _, _), client(valkey.url) as redis:
-        shown = {}
+        shown: dict[str, str] = {}
         for name in ("maxmemory-policy", "appendonly", "appendfsync", "save", "port"):
             shown |= await redis.config_get(name)
 
@@ -108,7 +109,7 @@ async def test_it_is_started_again_when_it_dies(data: Path) -> None:
     """A killed Valkey is replaced on the same socket, with its keys."""
     async with running(Valkey, data) as (valkey, service, ends):
         await write_note(valkey.url)
-        first = service.pid
+        first = get_pid(service)
         os.kill(first, signal.SIGKILL)
         await wait_until(lambda: service.pid != first)
         await wait_until(valkey.socket.exists)

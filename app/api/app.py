@@ -1,0 +1,54 @@
+"""Puts the HTTP application together."""
+
+from fastapi import APIRouter, FastAPI
+
+from app.api import collections, documents, events, health, metrics, operations, search
+from app.api.errors import add_error_handlers
+from app.api.metrics import MeasureRequests
+from app.api.services import ApiServices
+from app.api.slots import WatcherSlots
+
+PREFIX = "/api/v1"
+PROBLEM = {
+    "description": "A problem document (RFC 9457) with a stable `code`.",
+    "content": {
+        "application/problem+json": {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "code", "detail"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "code": {"type": "string"},
+                    "detail": {"type": "string"},
+                    "errors": {"type": "array", "items": {"type": "object"}},
+                },
+            }
+        }
+    },
+}
+
+
+def create_api(services: ApiServices) -> FastAPI:
+    """The application over opened services; whoever opened them closes them."""
+    application = FastAPI(
+        title="Vecloom",
+        summary="Collections of documents, searchable by meaning.",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=f"{PREFIX}/docs",
+        redoc_url=None,
+    )
+    application.state.services = services
+    application.state.slots = WatcherSlots(
+        per_user=services.watchers_per_user, per_process=services.watchers_per_process
+    )
+    add_error_handlers(application)
+    application.add_middleware(MeasureRequests, registry=services.metrics)
+    api = APIRouter(responses={"4XX": PROBLEM, "5XX": PROBLEM})
+    for module in (collections, documents, operations, events, search, health):
+        api.include_router(module.router)
+    application.include_router(api, prefix=PREFIX)
+    application.include_router(health.router, include_in_schema=False)
+    application.include_router(metrics.router)
+    return application
