@@ -1,12 +1,15 @@
 """The composition root: settings in, opened parts out, closed in reverse."""
 
 import asyncio
+import logging
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import structlog
 import uvicorn
@@ -416,6 +419,38 @@ def find_endpoints(settings: Settings) -> Endpoints:
         return configured_endpoints(settings)
     names = ("database_url", "redis_url", "qdrant_url", "qdrant_api_key")
     return Endpoints(**{name: served[name] for name in names})
+
+
+def log_to_stderr(settings: Settings) -> None:
+    """JSON log lines on stderr."""
+    _configure_logging(settings.log_level, sys.stderr)
+
+
+def log_to_file(settings: Settings) -> None:
+    """JSON log lines in the data folder, so that a command's own output stays clean."""
+    folder = DataFolder(settings.data)
+    try:
+        folder.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stream = (folder.logs / "vecloom.log").open("a", encoding="utf-8")
+    except OSError:
+        stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 — open for the life of the process
+    _configure_logging(settings.log_level, stream)
+
+
+def _configure_logging(level: str, stream: TextIO) -> None:
+    number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=stream, force=True)
 
 
 def migrate(settings: Settings) -> None:

@@ -121,13 +121,15 @@ class OperationWatch:
 
         The event may be on its way, the watcher may have it, or it is gone; then it is made from the row.
         """
+        if not self._is_behind and await self._has_seen_end():
+            return []
         events = []
         deadline = time.monotonic() + (GRACE_SECONDS if ended_just_now(operation) else 0.0)
         while not self._has_ended and (left := deadline - time.monotonic()) > 0:
             item = await subscription.receive(timeout_seconds=left)
             if isinstance(item, ProgressEvent) and self._take(item):
                 events.append(item)
-        if not self._has_ended and not await self._has_seen_end():
+        if not self._has_ended:
             events.append(synthesise_end(operation, event_id=self._last))
         return events
 

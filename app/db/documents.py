@@ -40,7 +40,8 @@ WITH input AS (
            coalesce(same.it, false) AS same
     FROM input i LEFT JOIN documents d ON d.id = i.id
     LEFT JOIN LATERAL (
-        SELECT CASE WHEN i.content_hash IS NOT NULL THEN d.content_hash IS NOT DISTINCT FROM i.content_hash
+        SELECT CASE WHEN i.content_hash IS NOT NULL AND d.content_hash IS NOT NULL
+                    THEN d.content_hash = i.content_hash
                     ELSE d.size = i.size AND d.modified_ns = i.modified_ns END AS it) same ON true
 ), written AS (
     INSERT INTO documents AS d (id, collection_id, source_id, uri, path, record_offset, record_length, size,

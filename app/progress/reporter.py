@@ -174,10 +174,11 @@ class ProgressReporter:
 
     async def _write_waiting(self) -> None:
         """Write the other events in order, until one is not taken; that one is the first next time."""
-        while self._waiting and not self._breaker.is_open:
+        while self._waiting:
             envelope = self._waiting.popleft()
             if not await self._publish(envelope):
                 self._waiting.appendleft(envelope)
+                return
 
     async def _publish(self, envelope: bytes) -> bool:
         """Append to the stream and publish; False if Redis does not answer."""

@@ -120,12 +120,15 @@ class Owner:
 
 @contextmanager
 def owner(what: str, data: Path) -> Iterator[Owner]:
-    """An owner that is dead at the end, if it was not killed before."""
+    """An owner that is dead at the end with all its servers, if it was not killed before."""
     process = Owner(what, data)
     try:
         yield process
     finally:
         process.kill()
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while list_processes_in(data) and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 def _tell(**facts: object) -> None:
@@ -145,7 +148,7 @@ async def _own(what: str, data: Path) -> None:
             _tell(database=stack.database_url, redis=stack.redis_url, qdrant=stack.qdrant_url, pids=stack.pids)
             await ended.wait()
     else:
-        servers: dict[str, type[Postgres] | type[Valkey]] = {"postgres": Postgres, "valkey": Valkey}
+        servers: dict[str, type[Postgres | Valkey]] = {"postgres": Postgres, "valkey": Valkey}
         async with running(servers[what], data) as (server, service, _):
             _tell(url=server.url, child=service.pid)
             await ended.wait()

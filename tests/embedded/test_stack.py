@@ -14,6 +14,7 @@ import asyncpg
 import httpx
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from app.domain.errors import DataFolderBusyError, EmbeddedStartError
 from app.embedded.folder import DataFolder
@@ -78,7 +79,7 @@ async def wait_until_kept(stack: EmbeddedStack) -> None:
             try:
                 if await read_everywhere(stack) == KEPT:
                     return
-            except (OSError, httpx.HTTPError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (OSError, httpx.HTTPError, RedisError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 pass
             await asyncio.sleep(0.05)
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from uuid import UUID
 
-import orjson
 import pytest
 from sqlalchemy import text
 
@@ -202,7 +201,7 @@ async def test_every_operation_tells_its_story_in_its_stream(
         events = await replay(
             parts.redis, UUID(operation["operation_id"]), None, namespace=parts.settings.redis_namespace
         )
-        types = [orjson.loads(event)["type"] for event in events]
+        types = [event.type for event in events]
         return types if "operation_completed" in types else None
 
     types = await wait_until(final)

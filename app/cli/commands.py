@@ -1,0 +1,209 @@
+"""What each command does, over a client."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.client import Client, CliError, ServerGoneError
+from app.cli.progress import ProgressView, printable
+from app.cli.session import open_client
+from app.settings import Settings
+
+SNIPPET_CHARACTERS = 320
+TAKEOVERS = 3
+
+
+def to_url(path_or_url: str) -> str:
+    """A local path as an absolute ``file:`` URL; a URL stays as it is."""
+    if "://" in path_or_url or urlsplit(path_or_url).scheme == "file":
+        return path_or_url
+    return Path(path_or_url).expanduser().absolute().as_uri()
+
+
+async def start_index(client: Client, name: str, url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The operation that brings ``url`` into the collection: INDEX if it is missing, else APPEND."""
+    source = {key: options[key] for key in ("include", "exclude") if options.get(key)}
+    collection = await client.find(f"/collections/{name}")
+    if collection is None:
+        body = {"name": name, "sources": [{"url": url, **source}]}
+        body |= {key: options[key] for key in ("model", "chunk_size", "chunk_overlap") if options.get(key) is not None}
+        created: dict[str, Any] = (await client.call("POST", "/collections", json=body))["operation"]
+        return created
+    sources = (await client.call("GET", f"/collections/{name}/sources"))["sources"]
+    known = next((item for item in sources if item["url"] == url), None)
+    if known is None:
+        known = await client.call("POST", f"/collections/{name}/sources", json={"url": url, **source})
+    body = {"kind": "APPEND", "config": {"source_id": known["id"], "mode": "full"}}
+    operation: dict[str, Any] = await client.call("POST", f"/collections/{name}/operations", json=body)
+    return operation
+
+
+async def follow(client: Client, operation: dict[str, Any], view: ProgressView, seen: list[str]) -> dict[str, Any]:
+    """Show events to the end; gives the ended operation. ``seen`` keeps the last event's id."""
+    async for event in client.watch(operation["operation_id"], after=seen[-1] if seen else None):
+        seen[:] = [event["id"]]
+        view.show(event)
+    ended: dict[str, Any] = await client.call("GET", f"/operations/{operation['operation_id']}")
+    return ended
+
+
+async def index(settings: Settings, path_or_url: str, name: str, options: dict[str, Any], console: Console) -> Any:  # noqa: ANN401 — JSON
+    """Index and wait. If the server that runs it goes away, another one is found or started and it goes on."""
+    url = to_url(path_or_url)
+    operation: dict[str, Any] | None = None
+    seen: list[str] = []
+    with ProgressView(console) as view:
+        for takeover in range(TAKEOVERS):
+            try:
+                async with open_client(settings) as client:
+                    operation = operation or await start_index(client, name, url, options)
+                    ended = await follow(client, operation, view, seen)
+                break
+            except ServerGoneError:
+                if operation is None or settings.url is not None or takeover == TAKEOVERS - 1:
+                    raise
+    view.show_errors(ended["operation_id"])
+    _summarise(ended, name, console)
+    return ended
+
+
+def _summarise(ended: dict[str, Any], name: str, console: Console) -> None:
+    result = ended.get("result") or {}
+    if ended["state"] != "completed":
+        detail = (
+            f"{ended.get('error_code')}: {printable(ended.get('error_message') or '')}"
+            if ended.get("error_code")
+            else ""
+        )
+        console.print(f"[red]{ended['state']}[/red] {detail}", highlight=False, soft_wrap=True)
+        if ended.get("error_code"):
+            console.print(f"try again with: vecloom ops retry {ended['operation_id']}", highlight=False)
+        return
+    failed = result["documents_failed"]
+    word = "[yellow]completed with errors[/yellow]" if failed else "[green]completed[/green]"
+    parts = [
+        f"{result['documents_added']} added",
+        f"{result['documents_changed']} changed",
+        f"{result['documents_removed']} removed",
+        f"{result['unchanged']} unchanged",
+        f"{failed} failed",
+    ]
+    if result["needs_ocr"]:
+        parts.append(f"{result['needs_ocr']} need OCR")
+    console.print(
+        f"{word}: {', '.join(parts)}; {result['chunks']} chunks, {result['tokens']} tokens, {result['seconds']:.1f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f'next: vecloom search {printable(name)} "your question"', highlight=False, soft_wrap=True)
+
+
+def exit_code_of(operation: dict[str, Any]) -> int:
+    """0 only if all is well, 3 with document errors, 1 otherwise."""
+    if operation["state"] != "completed":
+        return 1
+    return 3 if (operation.get("result") or {}).get("documents_failed") else 0
+
+
+def operation_json(operation: dict[str, Any]) -> dict[str, Any]:
+    """The contract's object of a waited-for operation."""
+    shown = {key: operation[key] for key in ("operation_id", "collection_id", "state", "result")}
+    if operation.get("error_code"):
+        shown["error"] = {"code": operation["error_code"], "detail": operation["error_message"]}
+    return shown
+
+
+async def search(settings: Settings, name: str, query: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 — JSON
+    """Ask a collection."""
+    chosen = {"folders": options["folders"], "file_types": options["file_types"]}
+    body = {"query": query, "mode": options["mode"], "limit": options["limit"]}
+    body["filter"] = {key: value for key, value in chosen.items() if value}
+    async with open_client(settings) as client:
+        return await client.call("POST", f"/collections/{name}/search", json=body)
+
+
+def search_json(answer: dict[str, Any]) -> dict[str, Any]:
+    """The contract's object of a search."""
+    keys = ("rank", "score", "uri", "document_id", "chunk_id", "title", "text", "start", "end")
+    hits = [{key: hit[key] for key in keys} for hit in answer["hits"]]
+    return {**{key: answer[key] for key in ("mode", "took_ms", "generation")}, "hits": hits}
+
+
+def show_hits(answer: dict[str, Any], console: Console) -> None:
+    """Hits with file, score and the matching text."""
+    if not answer["hits"]:
+        console.print("nothing found; try other words, or --mode dense", highlight=False)
+    for hit in answer["hits"]:
+        title = f" — {printable(hit['title'])}" if hit["title"] else ""
+        console.print(
+            f"[bold]{hit['rank']}.[/bold] [cyan]{printable(hit['path'])}[/cyan]{title}  [dim]{hit['score']:.4f}[/dim]",
+            highlight=False,
+            soft_wrap=True,
+        )
+        console.print(f"   {snippet(hit)}", highlight=False)
+    console.print(
+        f"[dim]{len(answer['hits'])} hits, {answer['mode']}, {answer['took_ms']:.0f} ms[/dim]", highlight=False
+    )
+
+
+def snippet(hit: dict[str, Any]) -> str:
+    """The part of the text with the most marked words, as markup."""
+    text, spans = hit["text"], hit.get("highlights") or []
+    start = 0
+    if spans and len(text) > SNIPPET_CHARACTERS:
+        start = max(
+            (span[0] for span in spans),
+            key=lambda begin: sum(begin <= other[0] < begin + SNIPPET_CHARACTERS for other in spans),
+        )
+        start = max(0, start - 40)
+    end = min(len(text), start + SNIPPET_CHARACTERS)
+    parts, position = ["…" if start else ""], start
+    for begin, stop in spans:
+        if begin >= position and stop <= end:
+            parts += [printable(text[position:begin]), f"[bold yellow]{printable(text[begin:stop])}[/bold yellow]"]
+            position = stop
+    parts += [printable(text[position:end]), "…" if end < len(text) else ""]
+    return " ".join("".join(parts).split())
+
+
+async def ops(settings: Settings, action: str, operation_id: str | None, console: Console) -> Any:  # noqa: ANN401 — JSON
+    """List, show, watch, cancel or retry operations."""
+    async with open_client(settings) as client:
+        if action == "list":
+            return await client.call("GET", "/operations", params={"limit": 50})
+        if operation_id is None:
+            raise CliError("missing_argument", f"say which operation: vecloom ops {action} ID")
+        if action == "show":
+            return await client.call("GET", f"/operations/{operation_id}")
+        if action in ("cancel", "retry"):
+            operation = await client.call("POST", f"/operations/{operation_id}/{action}")
+        elif action == "watch":
+            operation = await client.call("GET", f"/operations/{operation_id}")
+        else:
+            raise CliError("unknown_action", "actions are list, show, watch, cancel and retry")
+        with ProgressView(console) as view:
+            return await follow(client, operation, view, [])
+
+
+def list_json(answer: dict[str, Any]) -> dict[str, Any]:
+    """The contract's object of a list of operations."""
+    keys = ("operation_id", "kind", "state", "collection", "created_at", "progress", "why_waiting")
+    return {"operations": [{key: operation[key] for key in keys} for operation in answer["operations"]]}
+
+
+def show_operations(answer: dict[str, Any], console: Console) -> None:
+    """A table of operations."""
+    table = Table("operation", "kind", "collection", "state", "since", "why waiting", box=None)
+    for operation in answer["operations"]:
+        table.add_row(
+            operation["operation_id"],
+            operation["kind"],
+            printable(operation["collection"]),
+            operation["state"],
+            operation["created_at"][:19],
+            printable(operation["why_waiting"] or operation.get("error_code") or ""),
+        )
+    console.print(table)

@@ -1,0 +1,221 @@
+"""``vecloom``: the command line."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from app.cli import commands
+from app.cli.client import CliError
+from app.cli.doctor import diagnose
+from app.cli.progress import printable
+from app.domain.errors import DomainError
+from app.settings import Settings
+
+cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
+Data = Annotated[Path | None, typer.Option("--data", help="Data folder of the embedded stack.")]
+
+
+class Mode(StrEnum):
+    """How to search."""
+
+    DENSE = "dense"
+    BM25 = "bm25"
+    HYBRID = "hybrid"
+
+
+class Action(StrEnum):
+    """What to do with operations."""
+
+    LIST = "list"
+    SHOW = "show"
+    WATCH = "watch"
+    CANCEL = "cancel"
+    RETRY = "retry"
+
+
+def _settings(data: Path | None) -> Settings:
+    return Settings() if data is None else Settings(data=data.expanduser().absolute())
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(orjson.dumps(value).decode() + "\n")
+
+
+def _run(work: Awaitable[Any], *, as_json: bool) -> Any:  # noqa: ANN401 — each command's own JSON
+    """Run a command to its end; errors are one line, or one JSON object, and exit code 1."""
+
+    async def wait() -> Any:  # noqa: ANN401 — see above
+        return await work
+
+    try:
+        return asyncio.run(wait())
+    except (CliError, DomainError) as error:
+        detail = error.detail if isinstance(error, CliError) else error.message
+        _fail(error.code, detail, as_json=as_json)
+    except KeyboardInterrupt:
+        _fail("interrupted", "stopped watching; the operation is kept and goes on with the server", as_json=as_json)
+
+
+def _fail(code: str, detail: str, *, as_json: bool) -> None:
+    if as_json:
+        _print_json({"error": {"code": code, "detail": detail}})
+    err.print(f"[red]error[/red] \\[{code}]: {printable(detail)}", soft_wrap=True)
+    raise typer.Exit(1)
+
+
+@cli.command()
+def index(
+    path_or_url: Annotated[str, typer.Argument(help="A folder, a file, or a file: URL.")],
+    collection: Annotated[str, typer.Option("--collection", "-c", help="Name of the collection.")],
+    model: Annotated[str | None, typer.Option(help="Embedding model, for a new collection.")] = None,
+    chunk_size: Annotated[int | None, typer.Option(help="Tokens in a chunk, for a new collection.")] = None,
+    chunk_overlap: Annotated[int | None, typer.Option(help="Tokens shared by neighbouring chunks.")] = None,
+    include: Annotated[list[str] | None, typer.Option(help="Only paths that match this glob.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="No paths that match this glob.")] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Bring a folder or file into a collection, and wait; the collection is created if it is missing."""
+    options = {
+        "model": model,
+        "chunk_size": chunk_size,
+        "chunk_overlap": chunk_overlap,
+        "include": include,
+        "exclude": exclude,
+    }
+    ended = _run(commands.index(_settings(data), path_or_url, collection, options, err), as_json=as_json)
+    if as_json:
+        _print_json(commands.operation_json(ended))
+    raise typer.Exit(commands.exit_code_of(ended))
+
+
+@cli.command()
+def search(
+    name: Annotated[str, typer.Argument(help="Name of the collection.")],
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    mode: Annotated[Mode, typer.Option(help="By meaning, by words, or by both.")] = Mode.HYBRID,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Most hits.")] = 10,
+    folder: Annotated[list[str] | None, typer.Option(help="Only below this folder.")] = None,
+    file_type: Annotated[list[str] | None, typer.Option("--type", help="Only files of this type, as pdf.")] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Search a collection."""
+    options = {"mode": mode.value, "limit": limit, "folders": folder or [], "file_types": file_type or []}
+    answer = _run(commands.search(_settings(data), name, query, options), as_json=as_json)
+    if as_json:
+        _print_json(commands.search_json(answer))
+    else:
+        commands.show_hits(answer, out)
+
+
+@cli.command()
+def ops(
+    action: Annotated[Action, typer.Argument(help="list, show, watch, cancel or retry.")] = Action.LIST,
+    operation_id: Annotated[str | None, typer.Argument(help="Which operation.")] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Look at operations, follow one, stop it or start it again."""
+    answer = _run(commands.ops(_settings(data), action.value, operation_id, err), as_json=as_json)
+    if action is Action.LIST:
+        _print_json(commands.list_json(answer)) if as_json else commands.show_operations(answer, out)
+        return
+    if action is Action.SHOW:
+        _print_json(answer) if as_json else out.print_json(orjson.dumps(answer).decode())
+        return
+    if as_json:
+        _print_json(commands.operation_json(answer))
+    else:
+        out.print(f"{answer['operation_id']} {answer['state']}")
+    expected = action is Action.CANCEL and answer["state"] == "cancelled"
+    raise typer.Exit(0 if expected else commands.exit_code_of(answer))
+
+
+@cli.command()
+def doctor(data: Data = None, as_json: Json = False) -> None:
+    """Say what is wrong on this machine and what to do."""
+    report = _run(diagnose(_settings(data)), as_json=as_json)
+    if as_json:
+        _print_json(report)
+    else:
+        for check in report["checks"]:
+            word = "[green]ok[/green]  " if check["ok"] else "[red]bad[/red] "
+            out.print(f"{word} {check['name']}: {printable(check['detail'])}", soft_wrap=True)
+            if check["fix"]:
+                out.print(f"     fix: {printable(check['fix'])}", soft_wrap=True)
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
+@cli.command()
+def up(
+    data: Data = None,
+    port: Annotated[int, typer.Option(help="Port of the HTTP API.")] = 8765,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Run everything on this machine: stores, API and worker, until Ctrl-C."""
+    _run(_serve(_settings(data), port, host), as_json=False)
+
+
+async def _serve(settings: Settings, port: int, host: str) -> None:
+    # imported here: no other command needs the server
+    from app.bootstrap import log_to_stderr, serve_embedded  # noqa: PLC0415 — see above
+
+    log_to_stderr(settings)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with serve_embedded(settings, port=port, host=host) as served:
+        out.print(f"Vecloom serves {settings.data} at [bold]{served.url}[/bold]  (API: {served.url}/docs)")
+        out.print(f"key: in {settings.data / 'server.json'}, readable by you alone; commands on this folder find it")
+        out.print("next: vecloom index FOLDER --collection NAME   ·   Ctrl-C stops, nothing is lost")
+        await stop.wait()
+        out.print("stopping…")
+
+
+@cli.command()
+def worker(data: Data = None) -> None:
+    """Run one more worker, on the data folder of a running `vecloom up` or on the configured services."""
+    # imported here: no other command needs the worker
+    from app.bootstrap import log_to_stderr  # noqa: PLC0415 — see above
+    from app.worker import run_worker  # noqa: PLC0415 — see above
+
+    settings = _settings(data)
+    log_to_stderr(settings)
+    try:
+        run_worker(settings)
+    except DomainError as error:
+        _fail(error.code, error.message, as_json=False)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the configured database to this version's schema."""
+    # imported here: no other command needs it
+    from app.bootstrap import migrate as run_migrations  # noqa: PLC0415 — see above
+
+    try:
+        run_migrations(Settings())
+    except DomainError as error:
+        _fail(error.code, error.message, as_json=False)
+
+
+def run() -> None:
+    """The console script."""
+    cli()
+
+
+if __name__ == "__main__":
+    run()

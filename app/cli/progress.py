@@ -1,0 +1,103 @@
+"""Shows an operation's events: a live bar on a terminal, plain lines elsewhere. Always on stderr."""
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+PLAIN_SECONDS = 2.0
+MOST_ERRORS = 10
+
+
+def printable(text: str) -> str:
+    """Text without control characters, safe for a terminal and for markup."""
+    return escape("".join(char if char.isprintable() or char == "\n" else "�" for char in text))
+
+
+class ProgressView:
+    """What a person sees while an operation runs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = console.is_terminal
+        self._printed = 0.0
+        self.errors: list[dict[str, Any]] = []
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("waiting", total=None, note="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Take one event."""
+        data = event["data"]
+        match event["type"]:
+            case "operation_queued":
+                self._say("queued", data.get("why_waiting") or "")
+            case "operation_started":
+                self._say("started", f"attempt {data['attempt']}" if data.get("attempt", 1) > 1 else "")
+            case "operation_retrying":
+                self._say("waiting to try again", f"{data['error_code']}, at {data['retry_at']}")
+            case "scanning_documents":
+                self._say("scanning", f"{data.get('found', 0)} found", often=True)
+            case "scanning_completed":
+                note = (
+                    f"{data['new']} new, {data['changed']} changed, {data['unchanged']} unchanged, {data['gone']} gone"
+                )
+                self._say("scanned", note)
+            case "ingest_progress":
+                self._ingest(data)
+            case "document_failed":
+                self.errors.append(data)
+
+    def _ingest(self, data: dict[str, Any]) -> None:
+        documents = data["documents"]
+        settled = documents["done"] + documents["failed"] + documents.get("needs_ocr", 0)
+        self._bar.update(self._task, total=documents["total"], completed=settled)
+        eta = data.get("eta_seconds")
+        parts = [f"{data['chunks']} chunks", f"{data['rate']['tokens_per_second']:.0f} tokens/s"]
+        if eta:
+            parts.append(f"{eta[0]:.0f}–{eta[1]:.0f} s left")
+        if data.get("limiting_stage"):
+            parts.append(f"limited by {data['limiting_stage']}")
+        note = ", ".join(parts)
+        self._say("indexing", note if self._live else f"{settled}/{documents['total']} documents, {note}", often=True)
+
+    def _say(self, what: str, note: str, *, often: bool = False) -> None:
+        self._bar.update(self._task, description=what, note=printable(note))
+        if self._live or (often and time.monotonic() - self._printed < PLAIN_SECONDS):
+            return
+        if often:
+            self._printed = time.monotonic()
+        self._console.print(f"{what}: {printable(note)}" if note else what, highlight=False, soft_wrap=True)
+
+    def show_errors(self, operation_id: str) -> None:
+        """List the first documents that failed."""
+        for error in self.errors[:MOST_ERRORS]:
+            self._console.print(
+                f"[red]{error['error_code']}[/red] {printable(error['uri'])}: {printable(error['error_message'] or '')}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if len(self.errors) > MOST_ERRORS:
+            more = len(self.errors) - MOST_ERRORS
+            self._console.print(f"… and {more} more: vecloom ops show {operation_id}", highlight=False)

@@ -1,0 +1,1 @@
+"""Tests of progress streams and channels, on a real Valkey."""
