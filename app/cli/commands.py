@@ -36,8 +36,8 @@ async def start_index(client: Client, name: str, url: str, options: dict[str, An
     known = next((item for item in sources if item["url"] == url), None)
     if known is None:
         known = await client.call("POST", f"/collections/{name}/sources", json={"url": url, **source})
-    body = {"kind": "APPEND", "config": {"source_id": known["id"], "mode": "full"}}
-    operation: dict[str, Any] = await client.call("POST", f"/collections/{name}/operations", json=body)
+    request = {"kind": "APPEND", "config": {"source_id": known["id"], "mode": "full"}}
+    operation: dict[str, Any] = await client.call("POST", f"/collections/{name}/operations", json=request)
     return operation
 
 
@@ -119,9 +119,9 @@ def operation_json(operation: dict[str, Any]) -> dict[str, Any]:
 async def search(settings: Settings, name: str, query: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 — JSON
     """Ask a collection."""
     chosen = {"folders": options["folders"], "file_types": options["file_types"]}
-    body = {"query": query, "mode": options["mode"], "limit": options["limit"]}
-    body["filter"] = {key: value for key, value in chosen.items() if value}
-    async with open_client(settings) as client:
+    restrict = {key: value for key, value in chosen.items() if value}
+    body = {"query": query, "mode": options["mode"], "limit": options["limit"], "filter": restrict}
+    async with open_client(settings, worker=False) as client:
         return await client.call("POST", f"/collections/{name}/search", json=body)
 
 
@@ -171,7 +171,7 @@ def snippet(hit: dict[str, Any]) -> str:
 
 async def ops(settings: Settings, action: str, operation_id: str | None, console: Console) -> Any:  # noqa: ANN401 — JSON
     """List, show, watch, cancel or retry operations."""
-    async with open_client(settings) as client:
+    async with open_client(settings, worker=action in ("watch", "retry")) as client:
         if action == "list":
             return await client.call("GET", "/operations", params={"limit": 50})
         if operation_id is None:

@@ -7,16 +7,19 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from app.cli.client import Client, CliError
-from app.domain.errors import DomainError
-from app.embedded.folder import DataFolder, DataFolderBusyError
+from app.domain.errors import DataFolderBusyError, DomainError
+from app.embedded.folder import DataFolder
 from app.settings import Settings
 
 PATIENCE_SECONDS = 15.0
 
 
 @asynccontextmanager
-async def open_client(settings: Settings) -> AsyncIterator[Client]:
-    """A client of ``VECLOOM_URL``, of the server on the data folder, or of a stack started for this command."""
+async def open_client(settings: Settings, *, worker: bool = True) -> AsyncIterator[Client]:
+    """A client of ``VECLOOM_URL``, of the server on the data folder, or of a stack started for this command.
+
+    ``worker`` says whether that stack shall execute operations; a command that only looks is faster without.
+    """
     if settings.url is not None:
         if settings.api_key is None:
             raise CliError("missing_setting", "set VECLOOM_API_KEY, the key for the server at VECLOOM_URL")
@@ -28,7 +31,7 @@ async def open_client(settings: Settings) -> AsyncIterator[Client]:
         async with _client(served["url"], served["api_key"]) as client:
             yield client
         return
-    async with _embedded(settings) as client:
+    async with _embedded(settings, worker=worker) as client:
         yield client
 
 
@@ -42,13 +45,13 @@ async def _client(url: str, api_key: str) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def _embedded(settings: Settings) -> AsyncIterator[Client]:
+async def _embedded(settings: Settings, *, worker: bool) -> AsyncIterator[Client]:
     # imported here: a client of a running server needs none of it
     from app.bootstrap import log_to_file, serve_embedded  # noqa: PLC0415 — see above
 
     try:
         log_to_file(settings)
-        async with serve_embedded(settings) as served, _client(served.url, served.api_key) as client:
+        async with serve_embedded(settings, worker=worker) as served, _client(served.url, served.api_key) as client:
             yield client
     except DataFolderBusyError as busy:
         served_by_other = await _wait_for_server_file(settings, busy)

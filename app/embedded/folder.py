@@ -22,7 +22,9 @@ from app.domain.errors import DataFolderBusyError, DataFolderUnusableError
 FORMAT = 1
 """Layout of the folder; a version that changes it raises this number."""
 
-MIN_FREE_BYTES = 128 * 1024 * 1024
+MIN_FREE_BYTES = 32 * 1024 * 1024
+"""Two segments of a write-ahead log: with less, servers start only to fail."""
+
 LOCK_PATIENCE_SECONDS = 0.25
 """How long a lock attempt outwaits commands that only look whether the folder is owned."""
 

@@ -17,6 +17,9 @@ from app.embedded.valkey import Valkey
 
 REQUEST_SECONDS = 2.0
 TERMINATE = (signal.SIGTERM, 10.0)
+INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "TMPDIR", "LANG")
+"""What a Python may need to start; the rest of the environment may hold secrets and stays here."""
+
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -42,6 +45,7 @@ class Vectors:
         """The server's module in a Python of its own; after the first start on the same port again."""
         port = ("--port", str(self._port)) if self._port else ()
         files = ("--port-file", str(self._port_file), "--api-key-file", str(self._key_file))
+        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         module = (sys.executable, "-m", "app.embedded.vectors")
         return Command(
             name=self.name,
@@ -49,7 +53,7 @@ class Vectors:
             folder=self._data,
             log=self._folder.logs / "vectors.log",
             lock=self._folder.locks / "vectors.lock",
-            environment={"PATH": os.defpath, "PYTHONPATH": str(PROJECT_ROOT), "PYTHONUNBUFFERED": "1"},
+            environment={**inherited, "PYTHONPATH": str(PROJECT_ROOT), "PYTHONUNBUFFERED": "1"},
             stop_signals=(TERMINATE,),
         )
 

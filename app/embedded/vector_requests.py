@@ -57,7 +57,7 @@ def read_filter(value: dict[str, Any] | None) -> edge.Filter | None:
     """``must``, ``must_not``, ``should`` of match and has_id conditions, nested filters included."""
     if not value:
         return None
-    clauses = {}
+    clauses: dict[str, Any] = {}
     for name in ("must", "must_not", "should"):
         conditions = value.get(name)
         if conditions:

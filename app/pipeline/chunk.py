@@ -47,6 +47,8 @@ def chunk_text(text: str, chunking: Chunking, *, markdown: bool = False) -> list
     splitter = _splitter(chunking, markdown=markdown)
     for start, piece in _pieces(text):
         spans += [(start + offset, chunk) for offset, chunk in splitter.chunk_indices(piece) if chunk.strip()]
+    if not spans:
+        return []
     tokens = count_tokens([chunk for _, chunk in spans])
     return [
         TextChunk(text=chunk, start=start, end=start + len(chunk), tokens=count)

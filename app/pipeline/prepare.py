@@ -82,6 +82,5 @@ def _extract(request: PrepareRequest, content: bytes) -> Extracted:
     except (ValueError, TypeError, KeyError) as error:
         raise ExtractionError("invalid_record", "not a JSON object with a `text`") from error
     whole = clean(f"{title}\n\n{text}" if title and text else title or text)
-    if not whole:
-        raise ExtractionError("empty_document", "the record holds no text")
+    # a record without text is what its author wrote down, not a broken file: it is complete, with no chunks
     return Extracted(text=whole, mime_type="application/json", title=clean(title) or None)

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,13 @@ class Owner:
             stderr=subprocess.DEVNULL,
             cwd=Path(__file__).parents[2],
         )
+
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """What it said when it was ready; waits until then."""
         assert self._process.stdout is not None
-        self.told: dict[str, Any] = json.loads(self._process.stdout.readline())
+        told: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return told
 
     @property
     def pid(self) -> int:
@@ -119,10 +125,12 @@ class Owner:
 
 
 @contextmanager
-def owner(what: str, data: Path) -> Iterator[Owner]:
-    """An owner that is dead at the end with all its servers, if it was not killed before."""
+def owner(what: str, data: Path, *, ready: bool = True) -> Iterator[Owner]:
+    """An owner, ready or just begun, that is dead at the end with all its servers."""
     process = Owner(what, data)
     try:
+        if ready:
+            assert process.told["pid"] == process.pid
         yield process
     finally:
         process.kill()

@@ -157,6 +157,21 @@ async def test_an_owner_that_is_asked_to_end_leaves_nothing(data: Path) -> None:
     assert [path for path in (data / "run").rglob("*") if path.is_socket()] == []
 
 
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 0.8])
+async def test_a_kill_in_the_middle_of_the_first_start_is_no_obstacle(data: Path, seconds: float) -> None:
+    """Whatever a first start had made when its owner was killed, the next one ends with a working stack."""
+    with owner("stack", data, ready=False) as other:
+        await wait_until(data.exists)
+        await asyncio.sleep(seconds)
+        other.kill()
+
+        async with EmbeddedStack(data) as stack:
+            await write_everywhere(stack)
+            kept = await read_everywhere(stack)
+
+    assert kept == KEPT
+
+
 async def test_a_second_owner_is_refused_at_once(data: Path) -> None:
     """The error names the owner, and the owner is not disturbed."""
     with owner("stack", data) as other:
@@ -225,8 +240,8 @@ async def test_a_cancelled_owner_still_stops_its_servers(data: Path) -> None:
 
 
 async def test_a_long_path_works(data: Path) -> None:
-    """A data folder too deep for sockets works, and its temporary socket folder is gone afterwards."""
-    deep = data / ("x" * 60) / ("y" * 60)
+    """A data folder too deep and too odd for sockets works, and its temporary socket folder is gone afterwards."""
+    deep = data / ("x y" * 25) / ("é:" * 15)
 
     async with EmbeddedStack(deep) as stack:
         await write_everywhere(stack)

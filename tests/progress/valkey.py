@@ -68,18 +68,18 @@ async def wait_until(predicate: Callable[[], Awaitable[Any]], *, seconds: float 
 def make_operation(
     state: OperationState = OperationState.RUNNING,
     *,
-    id: UUID | None = None,
-    **fields: Any,  # noqa: A002 — the noun's field
+    operation_id: UUID | None = None,
+    **fields: Any,
 ) -> Operation:
     """An operation of somebody."""
     return Operation(
-        id=id or uuid4(),
+        id=operation_id or uuid4(),
         user_id=fields.pop("user_id", None) or uuid4(),
         collection_id=uuid4(),
         collection_name="handbook",
         kind=OperationKind.INDEX,
         state=state,
         config={},
-        finished_at=datetime.now(UTC) if state.is_final else None,
+        finished_at=fields.pop("finished_at", datetime.now(UTC)) if state.is_final else None,
         **fields,
     )

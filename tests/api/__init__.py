@@ -1,0 +1,1 @@
+"""Tests of the HTTP and WebSocket edge, with service doubles and a real Valkey."""

@@ -1,0 +1,97 @@
+"""An application over service doubles, and real progress streams."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from redis.asyncio import Redis
+
+from app.api.app import create_api
+from app.api.services import ApiServices
+from app.domain.operations import Operation, OperationKind, OperationState
+from app.progress.hub import ProgressHub
+from app.progress.reporter import ProgressReporter
+from tests.api.doubles import KEY, FakeCollections, FakeHealth, FakeIdentity, FakeOperations, FakeSearch
+from tests.progress.valkey import RestartableValkey, running_valkey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """The application, what it calls, and how to report progress to it."""
+
+    application: FastAPI
+    identity: FakeIdentity
+    operations: FakeOperations
+    collections: FakeCollections
+    search: FakeSearch
+    health: FakeHealth
+    hub: ProgressHub
+    redis: Redis
+    namespace: str
+
+    def add_operation(self, state: OperationState) -> Operation:
+        """An operation of the caller."""
+        return self.operations.add(self.identity.user_id, self.collections.handbook, state, OperationKind.INDEX)
+
+    def report(self, operation: Operation) -> ProgressReporter:
+        """A reporter of an operation."""
+        reporter = ProgressReporter(self.redis, operation.id, namespace=self.namespace)
+        reporter.set_user_id(operation.user_id)
+        return reporter
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[RestartableValkey]:
+    """One server for all tests of this folder."""
+    with running_valkey() as server:
+        yield server
+
+
+@pytest.fixture
+async def redis(valkey: RestartableValkey) -> AsyncIterator[Redis]:
+    """A client of the server."""
+    async with Redis.from_url(valkey.url) as client:
+        yield client
+
+
+@pytest.fixture
+async def edge(redis: Redis) -> AsyncIterator[Edge]:
+    """The application over doubles, with room for two watchers of a user."""
+    identity = FakeIdentity()
+    operations, collections, search = FakeOperations(), FakeCollections(identity.user_id), FakeSearch()
+    health = FakeHealth()
+    namespace = f"test-{uuid4().hex[:8]}"
+    async with ProgressHub(redis, namespace=namespace, queue_size=50) as hub:
+        services = ApiServices(
+            identity=identity,
+            operations=operations,
+            collections=collections,
+            search=search,
+            health=health,
+            hub=hub,
+            watchers_per_user=2,
+        )
+        yield Edge(
+            application=create_api(services),
+            identity=identity,
+            operations=operations,
+            collections=collections,
+            search=search,
+            health=health,
+            hub=hub,
+            redis=redis,
+            namespace=namespace,
+        )
+
+
+@pytest.fixture
+async def client(edge: Edge) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with a valid key."""
+    transport = httpx.ASGITransport(app=edge.application, raise_app_exceptions=False)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://test", headers={"Authorization": f"Bearer {KEY}"}
+    ) as opened:
+        yield opened

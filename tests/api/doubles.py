@@ -1,0 +1,227 @@
+"""Services in memory, as far as the edge can tell them from the real ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.domain.collections import Collection, CollectionCounts
+from app.domain.documents import Chunking, Document, DocumentState, Source, SourceKind, SourceSpec
+from app.domain.errors import (
+    CollectionExistsError,
+    CollectionNotFoundError,
+    NotAuthenticatedError,
+    OperationFinishedError,
+    OperationNotFoundError,
+    OperationNotRetryableError,
+)
+from app.domain.operations import Operation, OperationKind, OperationState
+from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
+from app.domain.users import Caller
+
+KEY = "vcl_test"
+
+
+class FakeIdentity:
+    """Knows one key, and those it is told of."""
+
+    def __init__(self) -> None:
+        self.user_id = uuid4()
+        self.users = {KEY: self.user_id}
+
+    async def authenticate(self, key: str) -> Caller:
+        """Raises NotAuthenticatedError."""
+        if key not in self.users:
+            raise NotAuthenticatedError("the API key is unknown, expired or revoked")
+        return Caller(user_id=self.users[key], key_id=uuid4(), scopes=frozenset())
+
+
+@dataclass
+class FakeOperations:
+    """Keeps operations in a dict; ``error`` is raised by every call if set."""
+
+    rows: dict[UUID, Operation] = field(default_factory=dict)
+    error: Exception | None = None
+    asked: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, user_id: UUID, collection: Collection, state: OperationState, kind: OperationKind) -> Operation:
+        """A new operation."""
+        operation = Operation(
+            id=uuid4(),
+            user_id=user_id,
+            collection_id=collection.id,
+            collection_name=collection.name,
+            kind=kind,
+            state=state,
+            config={},
+        )
+        self.rows[operation.id] = operation
+        return operation
+
+    async def create_collection(
+        self,
+        user_id: UUID,
+        *,
+        name: str,
+        model: str | None,
+        chunking: Chunking | None,
+        sources: Sequence[SourceSpec],
+        idempotency_key: str | None,
+    ) -> tuple[Collection, Operation]:
+        """The name ``taken`` is taken."""
+        if name == "taken":
+            raise CollectionExistsError(name)
+        self.asked = {
+            "model": model,
+            "chunking": chunking,
+            "sources": tuple(sources),
+            "idempotency_key": idempotency_key,
+        }
+        collection = make_collection(user_id, name)
+        return collection, self.add(user_id, collection, OperationState.PENDING, OperationKind.INDEX)
+
+    async def create_append(
+        self, user_id: UUID, collection_id: UUID, *, source_id: UUID, mode: str, idempotency_key: str | None
+    ) -> Operation:
+        """A pending APPEND."""
+        self.asked = {"source_id": source_id, "mode": mode, "idempotency_key": idempotency_key}
+        collection = replace(make_collection(user_id, "handbook"), id=collection_id)
+        return self.add(user_id, collection, OperationState.PENDING, OperationKind.APPEND)
+
+    async def get(self, user_id: UUID, operation_id: UUID) -> Operation:
+        """Raises OperationNotFoundError, also for somebody else's."""
+        if self.error is not None:
+            raise self.error
+        operation = self.rows.get(operation_id)
+        if operation is None or operation.user_id != user_id:
+            raise OperationNotFoundError(operation_id)
+        return operation
+
+    async def list(
+        self, user_id: UUID, *, states: Sequence[OperationState], collection_id: UUID | None, limit: int
+    ) -> Sequence[Operation]:
+        """All that fit."""
+        rows = [row for row in self.rows.values() if row.user_id == user_id and (not states or row.state in states)]
+        return [row for row in rows if collection_id in (None, row.collection_id)][:limit]
+
+    async def cancel(self, user_id: UUID, operation_id: UUID) -> Operation:
+        """Raises OperationFinishedError."""
+        operation = await self.get(user_id, operation_id)
+        if operation.state.is_final:
+            raise OperationFinishedError(operation_id, operation.state)
+        return replace(operation, state=OperationState.CANCELLED)
+
+    async def retry(self, user_id: UUID, operation_id: UUID) -> Operation:
+        """Raises OperationNotRetryableError."""
+        operation = await self.get(user_id, operation_id)
+        if operation.state not in (OperationState.FAILED, OperationState.CANCELLED):
+            raise OperationNotRetryableError(operation_id, operation.state)
+        return replace(operation, state=OperationState.PENDING)
+
+
+def make_collection(user_id: UUID, name: str) -> Collection:
+    """A collection without a generation."""
+    return Collection(
+        id=uuid4(),
+        user_id=user_id,
+        name=name,
+        model="wordllama",
+        chunking=Chunking(),
+        sparse=True,
+        active_generation_id=None,
+    )
+
+
+class FakeCollections:
+    """Knows the collection ``handbook``."""
+
+    def __init__(self, user_id: UUID) -> None:
+        self.handbook = make_collection(user_id, "handbook")
+        self.asked: dict[str, Any] = {}
+
+    async def get(self, user_id: UUID, id_or_name: str) -> Collection:
+        """Raises CollectionNotFoundError."""
+        if id_or_name not in (self.handbook.name, str(self.handbook.id)):
+            raise CollectionNotFoundError(id_or_name)
+        return self.handbook
+
+    async def list(self, user_id: UUID) -> Sequence[Collection]:
+        """The one."""
+        return [self.handbook]
+
+    async def counts(self, collection_id: UUID) -> CollectionCounts:
+        """Always the same."""
+        return CollectionCounts(documents={"completed": 2, "failed": 1}, chunks=7, tokens=900)
+
+    async def busy(self, collection_id: UUID) -> UUID | None:
+        """Never."""
+        return None
+
+    async def list_sources(self, user_id: UUID, collection_id: UUID) -> Sequence[Source]:
+        """One folder."""
+        return [await self.add_source(user_id, collection_id, SourceSpec(url="file:///srv/handbook"))]
+
+    async def add_source(self, user_id: UUID, collection_id: UUID, spec: SourceSpec) -> Source:
+        """A source of what was asked for."""
+        return Source(
+            id=uuid4(), collection_id=collection_id, kind=SourceKind.DIRECTORY, url=spec.url, config=spec.config()
+        )
+
+    async def list_documents(
+        self,
+        user_id: UUID,
+        collection_id: UUID,
+        *,
+        state: DocumentState | None,
+        source_id: UUID | None,
+        limit: int,
+        after: str | None,
+    ) -> tuple[Sequence[Document], str | None]:
+        """An empty page with a cursor."""
+        self.asked = {"state": state, "source_id": source_id, "limit": limit, "after": after}
+        return [], "next-page"
+
+
+class FakeSearch:
+    """Answers every query with one hit."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Any] = {}
+
+    async def search(
+        self,
+        user_id: UUID,
+        id_or_name: str,
+        *,
+        query: str,
+        mode: SearchMode,
+        limit: int,
+        filter: SearchFilter,  # noqa: A002 — the field's standard term
+    ) -> SearchAnswer:
+        """One hit."""
+        self.asked = {"query": query, "limit": limit, "filter": filter}
+        hit = Hit(
+            rank=1,
+            score=0.5,
+            uri="file:///a.md",
+            path="a.md",
+            document_id=uuid4(),
+            chunk_id=uuid4(),
+            title=None,
+            text="a whale",
+            start=0,
+            end=7,
+            highlights=[(2, 7)],
+        )
+        return SearchAnswer(mode=mode, took_ms=1.5, generation="g1", hits=[hit])
+
+
+class FakeHealth:
+    """Says what it is told to say."""
+
+    def __init__(self) -> None:
+        self.checks = {"postgres": True, "redis": True}
+
+    async def ready(self) -> dict[str, bool]:
+        """Each part by name."""
+        return self.checks

@@ -1,0 +1,306 @@
+"""Requests and answers: keys, problems, validation, rendering."""
+
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from app.domain.documents import Chunking, ChunkingStrategy, DocumentState, SourceSpec
+from app.domain.operations import OperationState
+from app.domain.points import SearchFilter
+from tests.api.conftest import Edge
+from tests.api.doubles import KEY
+
+
+def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The answer is a problem document of this status and code."""
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert body["type"] == "about:blank"
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["title"]
+    assert body["detail"]
+    return body
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {KEY}"}, {"X-API-Key": "wrong"}]
+)
+async def test_without_a_valid_key_nothing_is_said(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    """A missing, wrong or misplaced key is a 401 that says how to authenticate."""
+    del client.headers["Authorization"]
+
+    response = await client.get("/api/v1/collections", headers=headers)
+
+    assert_problem(response, 401, "not_authenticated")
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_key_may_come_in_its_own_header(client: httpx.AsyncClient) -> None:
+    """``X-API-Key`` is as good as ``Authorization``, a query parameter is not."""
+    del client.headers["Authorization"]
+
+    accepted = await client.get("/api/v1/collections", headers={"X-API-Key": KEY})
+    refused = await client.get("/api/v1/collections", params={"token": KEY})
+
+    assert accepted.status_code == 200
+    assert refused.status_code == 401
+
+
+async def test_a_collection_is_created(edge: Edge, client: httpx.AsyncClient) -> None:
+    """The services get what was asked for, the caller gets the collection and its operation."""
+    body = {
+        "name": "My handbook 2.0",
+        "chunk_size": 200,
+        "chunk_strategy": "markdown",
+        "sources": [{"url": "file:///srv/a", "include": ["*.md"]}],
+    }
+
+    response = await client.post("/api/v1/collections", json=body, headers={"Idempotency-Key": "k1"})
+
+    assert response.status_code == 202
+    created = response.json()
+    assert created["collection"]["name"] == "My handbook 2.0"
+    assert created["collection"]["state"] == "empty"
+    assert created["operation"]["kind"] == "INDEX"
+    assert edge.operations.asked == {
+        "model": None,
+        "chunking": Chunking(strategy=ChunkingStrategy.MARKDOWN, size=200, overlap=20),
+        "sources": (SourceSpec(url="file:///srv/a", include=("*.md",)),),
+        "idempotency_key": "k1",
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": ""},
+        {"name": "x" * 101},
+        {"name": " space first"},
+        {"name": "a/b"},
+        {"name": "a\n"},
+        {"chunk_size": 15},
+        {"chunk_size": 8193},
+        {"chunk_size": 100, "chunk_overlap": 100},
+        {"chunk_overlap": 400},
+        {"chunk_overlap": -1},
+        {"chunk_strategy": "magic"},
+        {"sources": [{"url": ""}]},
+        {"sources": [{"url": "file:///a\x00b"}]},
+        {"unknown": 1},
+    ],
+)
+async def test_a_wrong_collection_is_refused(client: httpx.AsyncClient, change: dict[str, Any]) -> None:
+    """Every field outside its bounds is named in the problem."""
+    response = await client.post("/api/v1/collections", json={"name": "ok", **change})
+
+    body = assert_problem(response, 422, "invalid_request")
+    assert all(error["location"].startswith("body") and error["message"] for error in body["errors"])
+    assert body["errors"]
+
+
+async def test_broken_json_is_the_callers_mistake(client: httpx.AsyncClient) -> None:
+    """A body that is no JSON is a 422 like any other invalid request."""
+    response = await client.post("/api/v1/collections", content=b"{", headers={"Content-Type": "application/json"})
+
+    assert_problem(response, 422, "invalid_request")
+
+
+async def test_domain_errors_have_their_status_and_code(edge: Edge, client: httpx.AsyncClient) -> None:
+    """The class of an error decides the status, its code is passed on."""
+    done = edge.add_operation(OperationState.COMPLETED)
+
+    taken = await client.post("/api/v1/collections", json={"name": "taken"})
+    missing = await client.get("/api/v1/collections/nothing")
+    unknown = await client.get(f"/api/v1/operations/{uuid4()}")
+    finished = await client.post(f"/api/v1/operations/{done.id}/cancel")
+    not_retryable = await client.post(f"/api/v1/operations/{done.id}/retry")
+
+    assert_problem(taken, 409, "collection_exists")
+    assert_problem(missing, 404, "collection_not_found")
+    assert_problem(unknown, 404, "operation_not_found")
+    assert_problem(finished, 409, "operation_finished")
+    assert_problem(not_retryable, 409, "operation_not_retryable")
+
+
+async def test_unknown_paths_and_methods_are_problems(client: httpx.AsyncClient) -> None:
+    """404 and 405 look like every other error."""
+    nowhere = await client.get("/api/v1/nowhere")
+    not_allowed = await client.delete("/api/v1/operations")
+
+    assert_problem(nowhere, 404, "not_found")
+    assert_problem(not_allowed, 405, "method_not_allowed")
+    assert "GET" in not_allowed.headers["allow"]
+
+
+async def test_a_bug_tells_nothing(edge: Edge, client: httpx.AsyncClient) -> None:
+    """An unexpected exception is a 500 without its text."""
+    edge.operations.error = RuntimeError("password=hunter2")
+
+    response = await client.get(f"/api/v1/operations/{uuid4()}")
+
+    assert_problem(response, 500, "internal_error")
+    assert "hunter2" not in response.text
+    assert "RuntimeError" not in response.text
+
+
+async def test_a_dead_database_is_a_503(edge: Edge, client: httpx.AsyncClient) -> None:
+    """An outside system that does not answer means try again, not a bug."""
+    edge.operations.error = ConnectionRefusedError("10.0.0.7:5432")
+
+    response = await client.get(f"/api/v1/operations/{uuid4()}")
+
+    assert_problem(response, 503, "dependency_unavailable")
+    assert response.headers["retry-after"] == "5"
+    assert "10.0.0.7" not in response.text
+
+
+async def test_an_append_is_created(edge: Edge, client: httpx.AsyncClient) -> None:
+    """The config's source reaches the service."""
+    source_id = uuid4()
+
+    response = await client.post(
+        "/api/v1/collections/handbook/operations", json={"kind": "APPEND", "config": {"source_id": str(source_id)}}
+    )
+
+    assert response.status_code == 202
+    assert response.json()["kind"] == "APPEND"
+    assert edge.operations.asked == {"source_id": source_id, "mode": "full", "idempotency_key": None}
+
+
+async def test_other_operations_are_refused(client: httpx.AsyncClient) -> None:
+    """Kinds that cannot be created and configs that do not fit are told apart."""
+    path = "/api/v1/collections/handbook/operations"
+
+    other_kind = await client.post(path, json={"kind": "REINDEX", "config": {}})
+    wrong_config = await client.post(path, json={"kind": "APPEND", "config": {"source_id": "x", "mode": "some"}})
+
+    assert_problem(other_kind, 422, "unsupported_operation")
+    body = assert_problem(wrong_config, 422, "invalid_request")
+    assert [error["location"] for error in body["errors"]] == ["body.config.source_id", "body.config.mode"]
+
+
+async def test_operations_are_listed(edge: Edge, client: httpx.AsyncClient) -> None:
+    """States and the collection restrict the list."""
+    running = edge.add_operation(OperationState.RUNNING)
+    edge.add_operation(OperationState.COMPLETED)
+
+    response = await client.get(
+        "/api/v1/operations", params={"state": ["running", "pending"], "collection": "handbook"}
+    )
+    too_many = await client.get("/api/v1/operations", params={"limit": 101})
+
+    [listed] = response.json()["operations"]
+    assert listed["operation_id"] == str(running.id)
+    assert listed["collection"] == "handbook"
+    assert_problem(too_many, 422, "invalid_request")
+
+
+async def test_a_collection_is_described(client: httpx.AsyncClient) -> None:
+    """Counts, chunking and state are part of a collection."""
+    described = (await client.get("/api/v1/collections/handbook")).json()
+    listed = (await client.get("/api/v1/collections")).json()
+
+    assert described["documents"] == {"completed": 2, "failed": 1}
+    assert (described["chunks"], described["tokens"], described["busy"]) == (7, 900, None)
+    assert described["chunking"] == {"strategy": "recursive", "size": 400, "overlap": 40}
+    assert listed == {"collections": [described]}
+
+
+async def test_sources_are_added_and_listed(client: httpx.AsyncClient) -> None:
+    """A source comes back with its globs."""
+    added = await client.post(
+        "/api/v1/collections/handbook/sources", json={"url": "file:///srv/b", "exclude": ["tmp/**"]}
+    )
+    listed = await client.get("/api/v1/collections/handbook/sources")
+
+    assert added.status_code == 201
+    assert added.json()["exclude"] == ["tmp/**"]
+    assert listed.json()["sources"][0]["url"] == "file:///srv/handbook"
+
+
+async def test_documents_come_in_pages(edge: Edge, client: httpx.AsyncClient) -> None:
+    """Filters and the cursor reach the service, and the next cursor comes back."""
+    response = await client.get(
+        "/api/v1/collections/handbook/documents", params={"state": "failed", "limit": 5, "after": "c"}
+    )
+    wrong = await client.get("/api/v1/collections/handbook/documents", params={"limit": 0})
+
+    assert response.json() == {"documents": [], "next": "next-page"}
+    assert edge.collections.asked == {"state": DocumentState.FAILED, "source_id": None, "limit": 5, "after": "c"}
+    assert_problem(wrong, 422, "invalid_request")
+
+
+async def test_a_search_is_answered(edge: Edge, client: httpx.AsyncClient) -> None:
+    """The filter reaches the service, hits come back with their highlights."""
+    response = await client.post(
+        "/api/v1/collections/handbook/search",
+        json={"query": "whale", "mode": "bm25", "limit": 3, "filter": {"folders": ["guides"]}},
+    )
+
+    answer = response.json()
+    assert (answer["mode"], answer["generation"], answer["took_ms"]) == ("bm25", "g1", 1.5)
+    assert answer["hits"][0]["highlights"] == [[2, 7]]
+    assert edge.search.asked == {"query": "whale", "limit": 3, "filter": SearchFilter(folders=("guides",))}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"query": ""},
+        {"query": "x" * 4097},
+        {"query": "a\x00"},
+        {"query": "a", "limit": 101},
+        {"query": "a", "mode": "x"},
+    ],
+)
+async def test_a_wrong_query_is_refused(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    """Queries outside their bounds never reach the search."""
+    response = await client.post("/api/v1/collections/handbook/search", json=body)
+
+    assert_problem(response, 422, "invalid_request")
+
+
+async def test_health_needs_no_key(edge: Edge, client: httpx.AsyncClient) -> None:
+    """Probes work without a key on both paths, and ready turns 503 when a part is away."""
+    del client.headers["Authorization"]
+    alive = [await client.get(path) for path in ("/health/live", "/api/v1/health/live")]
+    ready = await client.get("/health/ready")
+
+    edge.health.checks["redis"] = False
+    not_ready = await client.get("/api/v1/health/ready")
+
+    assert [response.status_code for response in alive] == [200, 200]
+    assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+    assert not_ready.status_code == 503
+    assert not_ready.json() == {"status": "not_ready", "checks": {"postgres": True, "redis": False}}
+
+
+async def test_requests_are_measured_by_route(client: httpx.AsyncClient) -> None:
+    """Ids do not become labels, unknown paths share one."""
+    await client.get(f"/api/v1/operations/{uuid4()}")
+    await client.get("/api/v1/nowhere/at/all")
+
+    metrics = (await client.get("/metrics")).text
+
+    route = "/api/v1/operations/{operation_id}"
+    assert f'vecloom_http_requests_total{{method="GET",route="{route}",status="404"}} 1.0' in metrics
+    assert 'vecloom_http_requests_total{method="GET",route="unmatched",status="404"} 1.0' in metrics
+    assert f'vecloom_http_request_seconds_count{{method="GET",route="{route}"}} 1.0' in metrics
+    assert "python_info" in metrics
+
+
+async def test_every_request_model_has_an_example(client: httpx.AsyncClient) -> None:
+    """Whoever reads the OpenAPI document sees what to send."""
+    document = (await client.get("/api/v1/openapi.json")).json()
+
+    models = {
+        method["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        for path in document["paths"].values()
+        for method in path.values()
+        if "requestBody" in method
+    }
+    assert len(models) == 4
+    assert all(document["components"]["schemas"][name]["examples"] for name in models)
