@@ -44,7 +44,7 @@ def create_api(services: ApiServices) -> FastAPI:
         per_user=services.watchers_per_user, per_process=services.watchers_per_process
     )
     add_error_handlers(application)
-    application.add_middleware(MeasureRequests, registry=services.metrics)
+    application.add_middleware(MeasureRequests, registry=services.metrics, prefix=PREFIX)
     api = APIRouter(responses={"4XX": PROBLEM, "5XX": PROBLEM})
     for module in (collections, documents, operations, events, search, health):
         api.include_router(module.router)

@@ -24,8 +24,9 @@ async def read_metrics(services: ServicesDep) -> Response:
 class MeasureRequests:
     """ASGI middleware. A label is a route's template, so that ids do not make new time series."""
 
-    def __init__(self, inner: ASGIApp, *, registry: CollectorRegistry) -> None:
+    def __init__(self, inner: ASGIApp, *, registry: CollectorRegistry, prefix: str) -> None:
         self._inner = inner
+        self._prefix = prefix
         self._requests = Counter(
             "vecloom_http_requests", "HTTP requests.", ["method", "route", "status"], registry=registry
         )
@@ -42,9 +43,18 @@ class MeasureRequests:
 
         async def send_measured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", UNMATCHED)
+                route = self._template_of(scope)
                 self._requests.labels(scope["method"], route, message["status"]).inc()
                 self._seconds.labels(scope["method"], route).observe(time.perf_counter() - started)
             await send(message)
 
         await self._inner(scope, receive, send_measured)
+
+    def _template_of(self, scope: Scope) -> str:
+        """The path of the matched route; fastapi's newer releases leave out the prefix of an included router."""
+        template: str = getattr(scope.get("route"), "path", "")
+        if not template:
+            return UNMATCHED
+        if scope["path"].startswith(f"{self._prefix}/") and not template.startswith(self._prefix):
+            return self._prefix + template
+        return template

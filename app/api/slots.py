@@ -16,6 +16,11 @@ class WatcherSlots:
         self._per_process = per_process
         self._open: Counter[UUID] = Counter()
 
+    @property
+    def taken(self) -> int:
+        """How many watchers are open."""
+        return self._open.total()
+
     @contextmanager
     def hold(self, user_id: UUID) -> Iterator[None]:
         """Count a watcher for the time of the block.

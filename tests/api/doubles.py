@@ -1,7 +1,10 @@
 """Services in memory, as far as the edge can tell them from the real ones."""
 
+# ruff: noqa: ARG002 — doubles take what the services take, and use little of it
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -57,6 +60,10 @@ class FakeOperations:
         )
         self.rows[operation.id] = operation
         return operation
+
+    def finished(self, operation: Operation, state: OperationState) -> Operation:
+        """The same operation, ended now."""
+        return replace(operation, state=state, finished_at=datetime.now(UTC))
 
     async def create_collection(
         self,

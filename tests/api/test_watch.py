@@ -1,7 +1,7 @@
 """Watchers see everything once, and the end exactly once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -263,6 +263,7 @@ async def test_a_watcher_survives_the_loss_of_redis(row: Row) -> None:
             async with aclosing(watch(hub, row, poll_seconds=0.2)) as events:
                 seen = [(await next_event(events)).type]
                 restart(server)
+                await redis.connection_pool.disconnect()
                 await report(redis, row, "scanning_completed")
                 seen.append((await next_event(events)).type)
                 row.end()

@@ -19,7 +19,7 @@ async def test_twenty_kills_lose_nothing_and_double_nothing(
 ) -> None:
     """kill -9 at random points: the operation continues by itself and ends with exactly the expected points."""
     root = tmp_path / "corpus"
-    write_corpus(root, documents=DOCUMENTS, seed=5)
+    write_corpus(root, DOCUMENTS, seed=5)
     chance = random.Random(7)  # noqa: S311 — repeatable test
     operation = await api.create("corpus", root)
 

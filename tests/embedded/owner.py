@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from app.embedded.children import Service
+from app.embedded.children import Server, Service
 from app.embedded.folder import DataFolder
 from app.embedded.postgres import Postgres
 from app.embedded.stack import EmbeddedStack
@@ -40,6 +40,13 @@ async def wait_until(predicate: Callable[[], object], *, seconds: float = DEADLI
     """Poll until ``predicate`` is true; ``TimeoutError`` after ``seconds``."""
     async with asyncio.timeout(seconds):
         while not predicate():  # noqa: ASYNC110 - the state of other processes sets no event here
+            await asyncio.sleep(0.02)
+
+
+async def wait_until_ready(server: Server) -> None:
+    """Poll until a server answers."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not await server.is_ready():  # noqa: ASYNC110 - another process becomes ready and sets no event
             await asyncio.sleep(0.02)
 
 

@@ -1,6 +1,5 @@
 """The embedded Postgres: keeps what was committed, whatever ends it."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -18,7 +17,6 @@ from app.domain.errors import EmbeddedStartError
 from app.embedded.folder import DataFolder
 from app.embedded.postgres import Postgres, ensure_system_user
 from tests.embedded.owner import (
-    DEADLINE_SECONDS,
     get_pid,
     list_processes_in,
     list_readable_by_others,
@@ -26,6 +24,7 @@ from tests.embedded.owner import (
     running,
     temporary_folder,
     wait_until,
+    wait_until_ready,
 )
 
 
@@ -56,13 +55,6 @@ async def write_note(url: str) -> None:
 async def read_notes(url: str) -> Any:
     """The rows as one text."""
     return await run_sql(url, "SELECT string_agg(body, ',') FROM notes")
-
-
-async def wait_until_ready(postgres: Postgres) -> None:
-    """Poll until it accepts connections."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not await postgres.is_ready():  # noqa: ASYNC110 - another process becomes ready and sets no event
-            await asyncio.sleep(0.02)
 
 
 def leave_pid_file(data: Path, *, pid: int) -> None:

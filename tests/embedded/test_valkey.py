@@ -21,6 +21,7 @@ from tests.embedded.owner import (
     running,
     temporary_folder,
     wait_until,
+    wait_until_ready,
 )
 
 
@@ -112,7 +113,7 @@ async def test_it_is_started_again_when_it_dies(data: Path) -> None:
         first = get_pid(service)
         os.kill(first, signal.SIGKILL)
         await wait_until(lambda: service.pid != first)
-        await wait_until(valkey.socket.exists)
+        await wait_until_ready(valkey)
         note = await read_note(valkey.url)
 
     assert ends == ["valkey"]

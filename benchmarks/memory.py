@@ -1,0 +1,58 @@
+"""Peak memory of a worker process, from the operating system's own accounting."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from app.domain.documents import SourceSpec
+from benchmarks.corpus import write_corpus
+
+if TYPE_CHECKING:
+    from benchmarks.__main__ import Bench
+
+WORKER = "from app.settings import Settings; from app.worker import run_worker; run_worker(Settings())"
+
+
+async def peak_of_worker(bench: "Bench", *, documents: int) -> int:
+    """Bytes the worker process itself held at most while it indexed a generated corpus."""
+    corpus = bench.folder / f"memory-{documents}"
+    write_corpus(corpus, documents)
+    endpoints = bench.parts.endpoints
+    environment = os.environ | {
+        "VECLOOM_DATABASE_URL": endpoints.database_url,
+        "VECLOOM_REDIS_URL": endpoints.redis_url,
+        "VECLOOM_QDRANT_URL": endpoints.qdrant_url,
+        "VECLOOM_QDRANT_API_KEY": endpoints.qdrant_api_key or "",
+        "VECLOOM_LOG_LEVEL": "WARNING",
+    }
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, env=environment)
+    try:
+        await _index(bench, f"memory-{documents}", corpus)
+        return read_peak(worker.pid)
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        await worker.wait()
+
+
+async def _index(bench: "Bench", name: str, corpus: Path) -> UUID:
+    _, operation = await bench.operations.create_collection(
+        bench.user_id,
+        name=name,
+        model=None,
+        chunking=None,
+        sources=[SourceSpec(url=corpus.as_uri())],
+        idempotency_key=None,
+    )
+    return (await bench.wait(operation)).id
+
+
+def read_peak(pid: int) -> int:
+    """``VmHWM`` of a process, in bytes (Linux)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("the operating system does not tell peak memory")

@@ -1,0 +1,1 @@
+"""Tests over real services: e2e."""
