@@ -26,7 +26,8 @@ log = structlog.get_logger(__name__)
 STOP_SECONDS = 10.0
 SETTLE_SECONDS = 15.0
 LONGEST_RETRY_SECONDS = 900.0
-FENCE_MARGIN_SECONDS = 5.0
+FENCE_SHARE = 0.75
+"""Share of a lease after which a worker that could not renew it stops writing."""
 SNAPSHOT_SECONDS = 2.0
 
 
@@ -135,7 +136,7 @@ class Runner:
             await self._dispatcher.explain(operation_id)
             return
         lease = Lease(operation_id=operation.id, token=operation.lease_token)
-        fence = self._limits.lease_seconds - FENCE_MARGIN_SECONDS
+        fence = self._limits.lease_seconds * FENCE_SHARE
         attempt = Attempt(operation, lease, fence_seconds=fence)
         self._running[operation.id] = attempt
         self._idle.clear()

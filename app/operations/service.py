@@ -145,8 +145,11 @@ class OperationService:
         return await self._launch(operation)
 
     async def _launch(self, operation: Operation) -> Operation:
-        """Announce and dispatch a committed operation; what fails here, the reconciler does again."""
-        await self._dispatcher.dispatch(operation.id)
+        """Announce and dispatch a committed operation; what fails here, the reconciler does again.
+
+        It is announced first: a fast worker would otherwise tell of the start before anybody told of the wait.
+        """
+        await self._dispatcher.explain(operation.id)
         async with self._database.begin() as connection:
             operation = await OperationRepository(connection).get(operation.id)
         async with self._events.open(operation) as reporter:
@@ -154,4 +157,5 @@ class OperationService:
             if operation.why_waiting:
                 data["why_waiting"] = operation.why_waiting
             await reporter.send_update("operation_queued", data)
+        await self._dispatcher.dispatch(operation.id)
         return operation

@@ -1,20 +1,24 @@
 """Qdrant: a server, a cluster, or the embedded vector server; the same adapter for all."""
 
 import asyncio
+import ipaddress
+import math
 import warnings
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 import httpx
 import numpy as np
 import orjson
 from qdrant_client import AsyncQdrantClient, models
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from app.domain.errors import (
+    DomainError,
     GenerationMismatchError,
     GenerationMissingError,
     VectorStoreRejectedError,
@@ -29,6 +33,8 @@ INDEXED_FIELDS = ("document_id", "source_id", "file_type", "folders")
 PASSING = frozenset({408, 425, 429})
 SCROLL_POINTS = 1000
 CONNECT_SECONDS = 5.0
+IDLE_SECONDS = 3.0
+DEFAULT_PORT = 6333
 
 
 class QdrantStore:
@@ -49,37 +55,57 @@ class QdrantStore:
     ) -> None:
         self._batch = upload_batch_size
         self._slots = asyncio.Semaphore(upload_concurrency)
+        options: dict[str, Any] = {
+            # the client keeps no connection to a local server by default; the server's own default is 5 s
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=IDLE_SECONDS),
+            "trust_env": not _is_loopback(url),
+        }
         with warnings.catch_warnings():
             # a key over plain HTTP is right on loopback and inside a private network; the operator chooses the URL
             warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
             self._client = AsyncQdrantClient(
-                url=url, api_key=api_key, timeout=int(timeout_seconds), check_compatibility=False
+                url=url,
+                port=DEFAULT_PORT,
+                api_key=api_key,
+                timeout=math.ceil(timeout_seconds),
+                check_compatibility=False,
+                cloud_inference=True,
+                **options,
             )
-        headers = {"Content-Type": "application/json", **({"api-key": api_key} if api_key else {})}
-        timeout = httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS)
-        self._raw = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
+        self._raw = httpx.AsyncClient(
+            base_url=_with_port(url),
+            headers={"Content-Type": "application/json", **({"api-key": api_key} if api_key else {})},
+            timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
+            **options,
+        )
 
     async def create_collection(self, name: str, *, dimension: int) -> None:
         """See the port."""
-        existing = await self.find_collection(name)
-        if existing is None:
-            with _translated(name):
-                try:
-                    await self._client.create_collection(
-                        name,
-                        vectors_config={DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE)},
-                        sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
-                    )
-                except UnexpectedResponse as error:
-                    if error.status_code != 409:
-                        raise
-        elif existing.dimension != dimension or not existing.has_sparse:
+        existing = await self.find_collection(name) or await self._create(name, dimension)
+        if existing.dimension != dimension or not existing.has_sparse:
             raise GenerationMismatchError(
                 f"the vector store has {name!r} with {existing.dimension} dimensions, expected {dimension}"
             )
         with _translated(name):
             for field in INDEXED_FIELDS:
                 await self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD, wait=True)
+
+    async def _create(self, name: str, dimension: int) -> StoredCollection:
+        """Create it; what is there afterwards may be what somebody else created at the same time."""
+        with _translated(name):
+            try:
+                await self._client.create_collection(
+                    name,
+                    vectors_config={DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE)},
+                    sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+                )
+            except UnexpectedResponse as error:
+                if error.status_code != 409:
+                    raise
+        created = await self.find_collection(name)
+        if created is None:
+            raise GenerationMissingError(name)
+        return created
 
     async def find_collection(self, name: str) -> StoredCollection | None:
         """See the port."""
@@ -130,28 +156,25 @@ class QdrantStore:
             raise failures.exceptions[0] from failures
 
     async def _upsert_batch(self, name: str, points: PointBatch, part: slice) -> None:
+        vectors = np.ascontiguousarray(points.vectors[part], dtype=np.float32)
         rows = [
             {
-                "id": str(point_id),
+                "id": point_id,
                 "vector": {DENSE: vector, SPARSE: {"text": text, "model": BM25_MODEL}},
                 "payload": payload,
             }
             for point_id, vector, text, payload in zip(
-                points.ids[part],
-                np.ascontiguousarray(points.vectors[part], dtype=np.float32),
-                points.texts[part],
-                points.payloads[part],
-                strict=True,
+                points.ids[part], vectors, points.texts[part], points.payloads[part], strict=True
             )
         ]
-        body = orjson.dumps({"points": rows}, option=orjson.OPT_SERIALIZE_NUMPY)
+        path = f"/collections/{quote(name, safe='')}/points"
         async with self._slots:
             try:
-                response = await self._raw.put(f"/collections/{quote(name, safe='')}/points?wait=true", content=body)
-            except httpx.TransportError as error:
+                response = await self._raw.put(path, params={"wait": "true"}, content=_to_json({"points": rows}))
+            except httpx.RequestError as error:
                 raise _unavailable(type(error).__name__) from error
         if response.status_code >= 300:
-            raise _error_of(response.status_code, name, response.text)
+            raise _error_of(response.status_code, name, response.text, response.headers.get("Retry-After"))
 
     async def delete_points(self, name: str, ids: Sequence[UUID]) -> None:
         """See the port."""
@@ -201,33 +224,9 @@ class QdrantStore:
 
     async def search(self, name: str, query: PointQuery) -> list[ScoredPoint]:
         """See the port."""
-        restrict = _read_filter(query.filter)
-        params = models.SearchParams(exact=query.exact)
+        asked = _ask(query)
         with _translated(name):
-            if query.mode is SearchMode.HYBRID:
-                prefetch = [
-                    models.Prefetch(
-                        query=_ask(query, mode), using=using, limit=query.prefetch, filter=restrict, params=params
-                    )
-                    for mode, using in ((SearchMode.DENSE, DENSE), (SearchMode.BM25, SPARSE))
-                ]
-                answer = await self._client.query_points(
-                    name,
-                    prefetch=prefetch,
-                    query=models.RrfQuery(rrf=models.Rrf(k=query.fusion_k)),
-                    limit=query.limit,
-                    with_payload=["document_id"],
-                )
-            else:
-                answer = await self._client.query_points(
-                    name,
-                    query=_ask(query, query.mode),
-                    using=DENSE if query.mode is SearchMode.DENSE else SPARSE,
-                    limit=query.limit,
-                    query_filter=restrict,
-                    search_params=params,
-                    with_payload=["document_id"],
-                )
+            answer = await self._client.query_points(name, limit=query.limit, with_payload=["document_id"], **asked)
         return [
             ScoredPoint(id=UUID(str(p.id)), score=p.score, document_id=UUID((p.payload or {})["document_id"]))
             for p in answer.points
@@ -237,7 +236,7 @@ class QdrantStore:
         """See the port."""
         try:
             await self.list_collections()
-        except (VectorStoreUnavailableError, VectorStoreRejectedError):
+        except DomainError:
             return False
         return True
 
@@ -247,16 +246,67 @@ class QdrantStore:
         await self._raw.aclose()
 
 
-def _ask(query: PointQuery, mode: SearchMode) -> models.NearestQuery:
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _with_port(url: str) -> str:
+    """The same address the client makes of a URL without a port."""
+    parts = urlsplit(url)
+    return url if parts.port else parts._replace(netloc=f"{parts.netloc}:{DEFAULT_PORT}").geturl()
+
+
+def _to_json(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    except orjson.JSONEncodeError:
+        # names of files that are not UTF-8 hold surrogates, which JSON cannot
+        return orjson.dumps(_clean(value), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _clean(value: Any) -> Any:
+    """The same value without surrogates; everywhere alike, so that filters find what was stored."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {key: _clean(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_clean(inner) for inner in value]
+    return value
+
+
+def _ask(query: PointQuery) -> dict[str, Any]:
+    """A query as arguments of ``query_points``, the limit aside."""
+    restrict = _read_filter(query.filter)
+    params = models.SearchParams(exact=query.exact)
+    if query.mode is not SearchMode.HYBRID:
+        using, nearest = _nearest(query, query.mode)
+        return {"query": nearest, "using": using, "query_filter": restrict, "search_params": params}
+    prefetch = [
+        models.Prefetch(query=nearest, using=using, limit=query.prefetch, filter=restrict, params=params)
+        for using, nearest in (_nearest(query, mode) for mode in (SearchMode.DENSE, SearchMode.BM25))
+    ]
+    return {"prefetch": prefetch, "query": models.RrfQuery(rrf=models.Rrf(k=query.fusion_k))}
+
+
+def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQuery]:
     if mode is SearchMode.BM25:
-        return models.NearestQuery(nearest=models.Document(text=query.text or "", model=BM25_MODEL))
+        if query.text is None:
+            raise ValueError("a bm25 query needs a text")
+        return SPARSE, models.NearestQuery(nearest=models.Document(text=_clean(query.text), model=BM25_MODEL))
     if query.vector is None:
         raise ValueError("a dense query needs a vector")
-    return models.NearestQuery(nearest=query.vector.tolist())
+    if not np.isfinite(query.vector).all():
+        raise VectorStoreRejectedError("the vector of a query must be finite")
+    return DENSE, models.NearestQuery(nearest=query.vector.tolist())
 
 
-def _any_of(field: str, values: "Iterator[str] | Sequence[str]") -> models.FieldCondition:
-    return models.FieldCondition(key=field, match=models.MatchAny(any=list(values)))
+def _any_of(field: str, values: Iterable[str]) -> models.FieldCondition:
+    return models.FieldCondition(key=field, match=models.MatchAny(any=[_clean(value) for value in values]))
 
 
 def _read_filter(restrict: SearchFilter) -> models.Filter | None:
@@ -270,15 +320,16 @@ def _read_filter(restrict: SearchFilter) -> models.Filter | None:
     return models.Filter(must=conditions) if conditions else None
 
 
-def _unavailable(what: str) -> VectorStoreUnavailableError:
-    return VectorStoreUnavailableError(f"the vector store does not answer ({what})")
+def _unavailable(what: str, retry_after: str | None = None) -> VectorStoreUnavailableError:
+    seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
+    return VectorStoreUnavailableError(f"the vector store does not answer ({what})", retry_after_seconds=seconds)
 
 
-def _error_of(status: int, name: str, text: str) -> Exception:
+def _error_of(status: int, name: str, text: str, retry_after: str | None = None) -> DomainError:
     if status == 404:
         return GenerationMissingError(name)
     if status in PASSING or status >= 500:
-        return _unavailable(str(status))
+        return _unavailable(str(status), retry_after)
     return VectorStoreRejectedError(f"the vector store refuses with {status}: {text[:300]}")
 
 
@@ -289,6 +340,14 @@ def _translated(name: str) -> Iterator[None]:
         yield
     except UnexpectedResponse as error:
         text = error.content.decode("utf-8", "replace") if error.content else ""
-        raise _error_of(error.status_code or 500, name, text) from error
-    except (ResponseHandlingException, ResourceExhaustedResponse, httpx.TransportError) as error:
-        raise _unavailable(type(error).__name__) from error
+        raise _error_of(error.status_code or 500, name, text, error.headers.get("Retry-After")) from error
+    except ResourceExhaustedResponse as error:
+        raise _unavailable("429", str(error.retry_after_s)) from error
+    except QdrantException as error:
+        raise _unavailable("429") from error  # with a Retry-After the client cannot read
+    except ResponseHandlingException as error:
+        if isinstance(error.source, httpx.RequestError):
+            raise _unavailable(type(error.source).__name__) from error
+        raise VectorStoreRejectedError(
+            f"the vector store's answer cannot be read ({type(error.source).__name__}); is it a Qdrant server?"
+        ) from error

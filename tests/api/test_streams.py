@@ -83,6 +83,7 @@ async def test_a_socket_comes_back_after_an_event(edge: Edge, port: int) -> None
     await reporter.send_update("operation_started", {})
     async with open_socket(port, f"operations/{operation.id}") as connection:
         known = orjson.loads(await connection.recv())["id"]
+    edge.operations.rows[operation.id] = edge.operations.finished(operation, OperationState.CANCELLED)
     await reporter.send_update("operation_cancelled", {})
 
     async with open_socket(port, f"operations/{operation.id}?after={known}") as connection:

@@ -6,6 +6,8 @@ import random
 import signal
 from pathlib import Path
 
+import pytest
+
 from app.settings import Settings
 from benchmarks.corpus import write_corpus
 from tests.harness import Api, WorkerProcess, wait_until
@@ -14,10 +16,11 @@ DOCUMENTS = int(os.environ.get("VECLOOM_TEST_KILL_DOCUMENTS", "2000"))
 KILLS = int(os.environ.get("VECLOOM_TEST_KILLS", "20"))
 
 
+@pytest.mark.timeout(900)
 async def test_twenty_kills_lose_nothing_and_double_nothing(
     api: Api, settings: Settings, worker_process: WorkerProcess, tmp_path: Path
 ) -> None:
-    """kill -9 at random points: the operation continues by itself and ends with exactly the expected points."""
+    """After each kill -9 at random points the operation continues by itself and ends with exactly the expected points."""
     root = tmp_path / "corpus"
     write_corpus(root, DOCUMENTS, seed=5)
     chance = random.Random(7)  # noqa: S311 — repeatable test
