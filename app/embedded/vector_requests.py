@@ -1,145 +1,267 @@
 """Reads Qdrant's REST bodies into the engine's own requests, and writes its answers back."""
 
-import math
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
-from uuid import UUID
 
 import qdrant_edge as edge
 
+from app.embedded.vector_errors import BadRequestError
+from app.embedded.vector_values import (
+    Layout,
+    PointId,
+    as_list,
+    read_fields,
+    read_filter,
+    read_id,
+    read_ids,
+    read_int,
+    read_payload_selection,
+    read_vector,
+    read_vector_selection,
+    refusing,
+)
 
-class BadRequestError(Exception):
-    """The body asks for something this server does not do; the text says what."""
-
-
-PointId = int | str | UUID
-BM25_MODEL = "qdrant/bm25"
 BM25 = edge.Bm25()
+DISTANCES = {"Cosine": edge.Distance.Cosine, "Dot": edge.Distance.Dot, "Euclid": edge.Distance.Euclid}
+INDEXES = {
+    "keyword": edge.PayloadSchemaType.Keyword,
+    "integer": edge.PayloadSchemaType.Integer,
+    "bool": edge.PayloadSchemaType.Bool,
+    "uuid": edge.PayloadSchemaType.Uuid,
+}
+NAME = re.compile(r"[^<>:\"/\\|?*\x00-\x1f]{1,80}")
+SEARCH_THREADS = 2
+MAX_DIMENSION = 65_536
+DEFAULT_LIMIT = 10
+DEFAULT_RRF_K = 2
 
 
-def read_vector(value: Any) -> Any:
-    """A dense list, a sparse ``{indices, values}`` or a BM25 document ``{text, model}``."""
-    if isinstance(value, list):
-        if not all(isinstance(number, int | float) and math.isfinite(number) for number in value):
-            raise BadRequestError("Wrong input: a vector must be a list of finite numbers")
-        return value
-    if isinstance(value, dict) and "indices" in value:
-        return edge.SparseVector(value["indices"], value["values"])
-    if isinstance(value, dict) and value.get("model") == BM25_MODEL:
-        return BM25.embed_document(value["text"])
-    raise BadRequestError("Wrong input: not a vector this server understands")
+# --- collections --------------------------------------------------------------------------------
 
 
-def read_point(value: dict[str, Any]) -> edge.Point:
-    """A point with named vectors."""
-    vectors = value.get("vector")
-    if not isinstance(vectors, dict):
-        raise BadRequestError("Wrong input: vectors must be named")
-    named = {name: read_vector(vector) for name, vector in vectors.items()}
-    return edge.Point(read_id(value["id"]), named, value.get("payload") or {})
+def read_collection_name(name: str) -> str:
+    """A name that is allowed for a new collection or alias."""
+    if not NAME.fullmatch(name):
+        raise BadRequestError('a name has 1 to 80 characters and none of < > : " / \\ | ? * or control characters')
+    return name
 
 
-def read_id(value: Any) -> PointId:
-    """A point id: an unsigned integer or a UUID."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    try:
-        return str(UUID(value))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BadRequestError("Wrong input: a point id is an unsigned integer or a UUID") from error
+@refusing()
+def read_collection(body: Any) -> tuple[edge.EdgeConfig, dict[str, Any]]:
+    """What the engine needs to create a collection, and its description as Qdrant gives it back."""
+    read_fields(body, "vectors", "sparse_vectors")
+    if not isinstance(body.get("vectors"), dict) or "size" in body["vectors"]:
+        raise BadRequestError("vectors must be named")
+    vectors = {}
+    for name, params in body["vectors"].items():
+        read_fields(params, "size", "distance")
+        size = read_int(params["size"], default=0, least=1)
+        if size > MAX_DIMENSION or params["distance"] not in DISTANCES:
+            raise BadRequestError(f"dimensions up to {MAX_DIMENSION}, and one of {', '.join(DISTANCES)}")
+        vectors[name] = {"size": size, "distance": params["distance"]}
+    sparse = {}
+    for name, params in (body.get("sparse_vectors") or {}).items():
+        modifier = read_fields(params, "modifier").get("modifier") or "none"
+        if modifier not in {"idf", "none"} or name in vectors:
+            raise BadRequestError(f"sparse vector {name!r} has an unknown modifier or the name of a dense one")
+        sparse[name] = {"modifier": modifier}
+    config = edge.EdgeConfig(
+        vectors={
+            name: edge.EdgeVectorParams(params["size"], DISTANCES[params["distance"]])
+            for name, params in vectors.items()
+        },
+        sparse_vectors={
+            name: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf if params["modifier"] == "idf" else None)
+            for name, params in sparse.items()
+        },
+        max_search_threads=SEARCH_THREADS,
+    )
+    return config, {"vectors": vectors, "sparse_vectors": sparse}
+
+
+def read_layout(description: Mapping[str, Any]) -> Layout:
+    """The named vectors in a description that ``read_collection`` gave."""
+    dense = {name: params["size"] for name, params in description["vectors"].items()}
+    return Layout(dense=dense, sparse=frozenset(description["sparse_vectors"]))
+
+
+@refusing()
+def read_index(body: Any) -> edge.UpdateOperation:
+    """The body of ``index``: a field and the plain type of its index."""
+    read_fields(body, "field_name", "field_schema")
+    schema = body["field_schema"]
+    kind = schema if isinstance(schema, str) else read_fields(schema, "type")["type"]
+    if kind not in INDEXES:
+        raise BadRequestError(f"indexes are one of {', '.join(INDEXES)}")
+    return edge.UpdateOperation.create_field_index(body["field_name"], INDEXES[kind])
+
+
+def write_index_kind(kind: edge.PayloadSchemaType) -> str:
+    """The type of an index as Qdrant names it."""
+    return next(name for name, known in INDEXES.items() if known == kind)
+
+
+@refusing()
+def read_alias_change(body: Any) -> Callable[[dict[str, str]], dict[str, str]]:
+    """What the actions of ``collections/aliases`` make of the aliases there are."""
+    steps: list[tuple[str, str | None]] = []
+    for action in read_fields(body, "actions")["actions"]:
+        read_fields(action, "create_alias", "delete_alias")
+        if create := action.get("create_alias"):
+            read_fields(create, "collection_name", "alias_name")
+            steps.append((read_collection_name(create["alias_name"]), create["collection_name"]))
+        else:
+            steps.append((read_fields(action["delete_alias"], "alias_name")["alias_name"], None))
+
+    def change(aliases: dict[str, str]) -> dict[str, str]:
+        for alias, to in steps:
+            aliases.pop(alias, None)
+            if to is not None:
+                aliases[alias] = to
+        return aliases
+
+    return change
+
+
+# --- points -------------------------------------------------------------------------------------
+
+
+@refusing()
+def read_points(body: Any, layout: Layout) -> edge.UpdateOperation:
+    """The body of an upsert, all of it or nothing."""
+    points = []
+    for point in read_fields(body, "points")["points"]:
+        read_fields(point, "id", "vector", "payload")
+        vectors = point["vector"]
+        if not isinstance(vectors, dict):
+            raise BadRequestError("vectors must be named")
+        named = {name: read_vector(vector, name, layout, BM25.embed_document) for name, vector in vectors.items()}
+        points.append(edge.Point(read_id(point["id"]), named, point.get("payload") or {}))
+    return edge.UpdateOperation.upsert_points(points)
+
+
+@refusing()
+def read_deletion(body: Any) -> edge.UpdateOperation:
+    """The body of ``points/delete``: ids or a filter that says something."""
+    read_fields(body, "points", "filter")
+    if body.get("points") is not None:
+        return edge.UpdateOperation.delete_points(read_ids(body["points"]))
+    restrict = read_filter(body["filter"])
+    if restrict is None:
+        raise BadRequestError("an empty filter would delete everything; delete the collection instead")
+    return edge.UpdateOperation.delete_points_by_filter(restrict)
+
+
+@refusing()
+def read_payload(body: Any) -> tuple[list[PointId], edge.UpdateOperation]:
+    """The body of ``points/payload``: the points it names, and what to do to them."""
+    read_fields(body, "payload", "points", "filter", "key")
+    payload, key = body["payload"], body.get("key")
+    if body.get("points") is not None:
+        ids = read_ids(body["points"])
+        return ids, edge.UpdateOperation.set_payload(ids, payload, key)
+    restrict = read_filter(body["filter"])
+    if restrict is None:
+        raise BadRequestError("an empty filter would change every point")
+    return [], edge.UpdateOperation.set_payload_by_filter(restrict, payload, key)
+
+
+# --- questions ----------------------------------------------------------------------------------
+
+
+@refusing()
+def read_query(body: Any, layout: Layout) -> edge.QueryRequest:
+    """The body of ``points/query``."""
+    known = ("query", "using", "prefetch", "filter", "params", "score_threshold", "limit", "offset")
+    read_fields(body, *known, "with_payload", "with_vector")
+    return edge.QueryRequest(
+        offset=read_int(body.get("offset"), default=0, least=0),
+        with_vector=read_vector_selection(body.get("with_vector"), layout),
+        with_payload=read_payload_selection(body.get("with_payload"), default=False),
+        **_read_stage(body, layout),
+    )
+
+
+def _read_prefetch(body: Any, layout: Layout) -> edge.Prefetch:
+    read_fields(body, "query", "using", "prefetch", "filter", "params", "score_threshold", "limit")
+    return edge.Prefetch(**_read_stage(body, layout))
+
+
+def _read_stage(body: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    prefetches = [_read_prefetch(inner, layout) for inner in as_list(body.get("prefetch"))]
+    query = body["query"]
+    fusion = _read_fusion(query)
+    if (fusion is None) == bool(prefetches):
+        raise BadRequestError("prefetches are there to be fused, and a fusion needs them")
+    return {
+        "limit": read_int(body.get("limit"), default=DEFAULT_LIMIT, least=1),
+        "query": _read_nearest(query, body.get("using"), layout) if fusion is None else fusion,
+        "prefetches": prefetches,
+        "filter": read_filter(body.get("filter")),
+        "score_threshold": body.get("score_threshold"),
+        "params": edge.SearchParams(exact=_read_exact(body.get("params"))),
+    }
+
+
+def _read_fusion(query: Any) -> edge.Fusion | None:
+    if not isinstance(query, dict) or not {"rrf", "fusion"} & query.keys():
+        return None
+    if "rrf" in query:
+        rrf = read_fields(read_fields(query, "rrf")["rrf"], "k", "weights")
+        return edge.Fusion.Rrf(read_int(rrf.get("k"), default=DEFAULT_RRF_K, least=1), rrf.get("weights"))
+    if read_fields(query, "fusion")["fusion"] != "rrf":
+        raise BadRequestError("the only fusion of this server is rrf")
+    return edge.Fusion.Rrf(DEFAULT_RRF_K)
+
+
+def _read_nearest(query: Any, using: str | None, layout: Layout) -> edge.Query:
+    if isinstance(query, dict) and "nearest" in query:
+        query = read_fields(query, "nearest")["nearest"]
+    return edge.Query.Nearest(read_vector(query, using, layout, BM25.embed_query), using=using)
+
+
+def _read_exact(params: Any) -> bool:
+    if params is None:
+        return False
+    # there is no approximate index here, so the breadth of its search is the one thing that may be ignored
+    return bool(read_fields(params, "exact", "hnsw_ef").get("exact"))
+
+
+@refusing()
+def read_scroll(body: Any, layout: Layout) -> edge.ScrollRequest:
+    """The body of ``points/scroll``; pages come in the order of ids."""
+    read_fields(body, "offset", "limit", "filter", "with_payload", "with_vector")
+    offset = body.get("offset")
+    return edge.ScrollRequest(
+        offset=None if offset is None else read_id(offset),
+        limit=read_int(body.get("limit"), default=DEFAULT_LIMIT, least=1),
+        filter=read_filter(body.get("filter")),
+        with_payload=read_payload_selection(body.get("with_payload"), default=True),
+        with_vector=read_vector_selection(body.get("with_vector"), layout),
+    )
+
+
+@refusing()
+def read_count(body: Any) -> edge.CountRequest:
+    """The body of ``points/count``; counts are always exact."""
+    return edge.CountRequest(exact=True, filter=read_filter(read_fields(body, "filter", "exact").get("filter")))
+
+
+@refusing()
+def read_retrieval(body: Any, layout: Layout) -> tuple[list[PointId], Any, Any]:
+    """The body of ``points``: ids, and what of each point to give."""
+    read_fields(body, "ids", "with_payload", "with_vector")
+    with_payload = read_payload_selection(body.get("with_payload"), default=True)
+    return read_ids(body["ids"]), with_payload, read_vector_selection(body.get("with_vector"), layout)
+
+
+# --- answers ------------------------------------------------------------------------------------
 
 
 def write_id(value: PointId) -> int | str:
     """A point id as JSON."""
     return value if isinstance(value, int) else str(value)
-
-
-def read_filter(value: dict[str, Any] | None) -> edge.Filter | None:
-    """``must``, ``must_not``, ``should`` of match and has_id conditions, nested filters included."""
-    if not value:
-        return None
-    clauses: dict[str, Any] = {}
-    for name in ("must", "must_not", "should"):
-        conditions = value.get(name)
-        if conditions:
-            conditions = conditions if isinstance(conditions, list) else [conditions]
-            clauses[name] = [_read_condition(condition) for condition in conditions]
-    return edge.Filter(**clauses)
-
-
-def _read_condition(value: dict[str, Any]) -> Any:
-    if "has_id" in value:
-        return edge.HasIdCondition({read_id(point) for point in value["has_id"]})
-    match = value.get("match") or {}
-    if "any" in match:
-        return edge.FieldCondition(value["key"], match=edge.MatchAny(match["any"]))
-    if "value" in match:
-        return edge.FieldCondition(value["key"], match=edge.MatchValue(match["value"]))
-    if {"must", "must_not", "should"} & value.keys():
-        return read_filter(value)
-    raise BadRequestError("Wrong input: this server filters by match value, match any and has_id only")
-
-
-def read_query(value: Any, using: str | None) -> Any:
-    """A nearest query (dense, sparse or BM25 text), or a fusion over prefetches."""
-    if value is None:
-        return None
-    if isinstance(value, dict) and "nearest" in value:
-        value = value["nearest"]
-    if isinstance(value, dict) and "rrf" in value:
-        return edge.Fusion.Rrf(k=(value["rrf"] or {}).get("k") or 2)
-    if isinstance(value, dict) and value.get("fusion") == "rrf":
-        return edge.Fusion.Rrf(k=2)
-    if isinstance(value, dict) and value.get("model") == BM25_MODEL:
-        return edge.Query.Nearest(BM25.embed_query(value["text"]), using=using)
-    return edge.Query.Nearest(read_vector(value), using=using)
-
-
-def _read_params(value: dict[str, Any] | None) -> edge.SearchParams:
-    return edge.SearchParams(exact=bool((value or {}).get("exact", False)))
-
-
-def _read_prefetch(value: dict[str, Any]) -> edge.Prefetch:
-    return edge.Prefetch(
-        limit=value.get("limit") or 10,
-        query=read_query(value.get("query"), value.get("using")),
-        prefetches=[_read_prefetch(inner) for inner in _as_list(value.get("prefetch"))],
-        params=_read_params(value.get("params")),
-        filter=read_filter(value.get("filter")),
-        score_threshold=value.get("score_threshold"),
-    )
-
-
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def read_query_request(body: dict[str, Any]) -> edge.QueryRequest:
-    """The body of ``points/query``."""
-    return edge.QueryRequest(
-        limit=body.get("limit") or 10,
-        offset=body.get("offset"),
-        query=read_query(body.get("query"), body.get("using")),
-        prefetches=[_read_prefetch(value) for value in _as_list(body.get("prefetch"))],
-        with_vector=body.get("with_vector", False),
-        with_payload=body.get("with_payload", False),
-        filter=read_filter(body.get("filter")),
-        score_threshold=body.get("score_threshold"),
-        params=_read_params(body.get("params")),
-    )
-
-
-def read_scroll(body: dict[str, Any]) -> edge.ScrollRequest:
-    """The body of ``points/scroll``."""
-    offset = body.get("offset")
-    return edge.ScrollRequest(
-        offset=None if offset is None else read_id(offset),
-        limit=body.get("limit") or 10,
-        filter=read_filter(body.get("filter")),
-        with_payload=body.get("with_payload", True),
-        with_vector=body.get("with_vector", False),
-    )
 
 
 def _write_vector(value: Any) -> Any:
@@ -150,11 +272,11 @@ def _write_vector(value: Any) -> Any:
     return value
 
 
-def write_record(record: Any) -> dict[str, Any]:
+def write_record(record: edge.Record | edge.ScoredPoint) -> dict[str, Any]:
     """A retrieved point."""
     return {"id": write_id(record.id), "payload": record.payload, "vector": _write_vector(record.vector)}
 
 
-def write_scored(point: Any) -> dict[str, Any]:
+def write_scored(point: edge.ScoredPoint) -> dict[str, Any]:
     """A scored point."""
     return {**write_record(point), "version": point.version, "score": point.score}

@@ -1,12 +1,15 @@
 """The embedded vector server: the part of Qdrant's REST API that Vecloom uses, over the same engine as a library.
 
-For one machine, up to about 200 000 chunks; beyond that the answer is a Qdrant server, by one setting.
+For one machine, up to about 200 000 chunks; beyond that the answer is a Qdrant server, by one setting. It never
+lets the engine build an approximate index: up to that size a plain scan is fast enough, and the engine would
+hold the interpreter's lock while it builds.
 """
 
 import argparse
 import asyncio
 import ctypes
 import hmac
+import logging
 import os
 import signal
 import socket
@@ -17,56 +20,80 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import qdrant_edge as edge
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.embedded.vector_requests import (
+from app.domain.errors import DataFolderBusyError
+from app.embedded.vector_errors import (
+    AnswerError,
     BadRequestError,
-    read_filter,
-    read_id,
-    read_point,
-    read_query_request,
+    BodyTooLargeError,
+    EngineError,
+    MissingPointError,
+    WrongKeyError,
+)
+from app.embedded.vector_requests import (
+    read_alias_change,
+    read_collection,
+    read_collection_name,
+    read_count,
+    read_deletion,
+    read_index,
+    read_layout,
+    read_payload,
+    read_points,
+    read_query,
+    read_retrieval,
     read_scroll,
     write_id,
+    write_index_kind,
     write_record,
     write_scored,
 )
-from app.embedded.vector_shards import ExistingCollectionError, MissingCollectionError, Shard, Shards, opened
+from app.embedded.vector_shards import Shard, Shards, opened
+from app.embedded.vector_values import Layout
+
+log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
+MAX_BODY_BYTES = 32 * 1024 * 1024
+FLUSH_SECONDS = 5.0
+GRACE_SECONDS = 5
+KEEP_ALIVE_SECONDS = 75
+"""Longer than any client keeps an idle connection, so that none is closed under a request."""
+
 UPDATED = {"operation_id": 0, "status": "completed"}
 HNSW = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}
-OPTIMIZERS = {"default_segment_number": 0, "flush_interval_sec": 5}
+OPTIMIZERS = {"default_segment_number": 0, "flush_interval_sec": int(FLUSH_SECONDS)}
 
 Work = Callable[[Shards, Request, Any], Any]
 
 
-def _shard(shards: Shards, request: Request) -> Shard:
-    return shards.get(request.path_params["name"])
+def _find(shards: Shards, request: Request) -> tuple[Shard, Layout]:
+    shard = shards.get(request.path_params["name"])
+    return shard, read_layout(shard.description)
 
 
 def list_collections(shards: Shards, _: Request, __: Any) -> Any:
     """``GET /collections``."""
-    return {"collections": [{"name": name} for name in shards.names()]}
+    return {"collections": [{"name": name} for name in shards.names]}
 
 
 def create_collection(shards: Shards, request: Request, body: Any) -> Any:
     """``PUT /collections/{name}``."""
-    vectors = body.get("vectors") or {}
-    if not vectors or "size" in vectors:
-        raise BadRequestError("Wrong input: vectors must be named")
-    shards.create(request.path_params["name"], vectors, body.get("sparse_vectors") or {})
+    config, description = read_collection(body)
+    shards.create(read_collection_name(request.path_params["name"]), config, description)
     return True
 
 
 def describe_collection(shards: Shards, request: Request, _: Any) -> Any:
     """``GET /collections/{name}``."""
-    shard = _shard(shards, request)
-    info = shard.engine.info()
+    shard, _layout = _find(shards, request)
+    info = shard.read(lambda engine: engine.info())
     return {
         "status": "green",
         "optimizer_status": "ok",
@@ -75,8 +102,7 @@ def describe_collection(shards: Shards, request: Request, _: Any) -> Any:
         "segments_count": info.segments_count,
         "config": {
             "params": {
-                "vectors": shard.config["vectors"],
-                "sparse_vectors": shard.config["sparse_vectors"],
+                **shard.description,
                 "shard_number": 1,
                 "replication_factor": 1,
                 "write_consistency_factor": 1,
@@ -85,7 +111,10 @@ def describe_collection(shards: Shards, request: Request, _: Any) -> Any:
             "hnsw_config": HNSW,
             "optimizer_config": OPTIMIZERS,
         },
-        "payload_schema": {field: {"data_type": kind, "points": 0} for field, kind in shard.indexes.items()},
+        "payload_schema": {
+            field: {"data_type": write_index_kind(index.data_type), "points": index.points}
+            for field, index in info.payload_schema.items()
+        },
     }
 
 
@@ -96,14 +125,14 @@ def drop_collection(shards: Shards, request: Request, _: Any) -> Any:
 
 def create_index(shards: Shards, request: Request, body: Any) -> Any:
     """``PUT /collections/{name}/index``."""
-    schema = body["field_schema"]
-    _shard(shards, request).add_index(body["field_name"], schema if isinstance(schema, str) else schema["type"])
+    shard, _layout = _find(shards, request)
+    shard.write(read_index(body))
     return UPDATED
 
 
 def change_aliases(shards: Shards, _: Request, body: Any) -> Any:
     """``POST /collections/aliases``."""
-    shards.change_aliases(body["actions"])
+    shards.change_aliases(read_alias_change(body))
     return True
 
 
@@ -115,70 +144,60 @@ def list_aliases(shards: Shards, _: Request, __: Any) -> Any:
 
 def upsert_points(shards: Shards, request: Request, body: Any) -> Any:
     """``PUT /collections/{name}/points``."""
-    shard = _shard(shards, request)
-    size = {name: params["size"] for name, params in shard.config["vectors"].items()}
-    points = body["points"]
-    for point in points:
-        for name, dimension in size.items():
-            vector = (point.get("vector") or {}).get(name)
-            if vector is not None and len(vector) != dimension:
-                raise BadRequestError(f"Wrong input: Vector dimension error: expected {dimension}, got {len(vector)}")
-    operation = edge.UpdateOperation.upsert_points([read_point(point) for point in points])
-    with shard.writing:
-        shard.engine.update(operation)
+    shard, layout = _find(shards, request)
+    shard.write(read_points(body, layout))
     return UPDATED
 
 
 def delete_points(shards: Shards, request: Request, body: Any) -> Any:
     """``POST /collections/{name}/points/delete``."""
-    shard = _shard(shards, request)
-    if "points" in body:
-        operation = edge.UpdateOperation.delete_points([read_id(point) for point in body["points"]])
-    else:
-        restrict = read_filter(body["filter"])
-        if restrict is None:
-            raise BadRequestError("Wrong input: an empty filter would delete everything")
-        operation = edge.UpdateOperation.delete_points_by_filter(restrict)
-    with shard.writing:
-        shard.engine.update(operation)
+    shard, _layout = _find(shards, request)
+    shard.write(read_deletion(body))
     return UPDATED
 
 
 def set_payload(shards: Shards, request: Request, body: Any) -> Any:
     """``POST /collections/{name}/points/payload``."""
-    shard = _shard(shards, request)
-    ids = [read_id(point) for point in body["points"]]
-    with shard.writing:
-        shard.engine.update(edge.UpdateOperation.set_payload(ids, body["payload"]))
+    shard, _layout = _find(shards, request)
+    ids, operation = read_payload(body)
+    known = {record.id for record in shard.read(lambda engine: engine.retrieve(ids, False, False))}  # noqa: FBT003 — the engine's own signature
+    for point in ids:
+        if point not in known:
+            raise MissingPointError(point)
+    shard.write(operation)
     return UPDATED
 
 
 def retrieve_points(shards: Shards, request: Request, body: Any) -> Any:
     """``POST /collections/{name}/points``."""
-    ids = [read_id(point) for point in body["ids"]]
-    records = _shard(shards, request).engine.retrieve(
-        ids, with_payload=body.get("with_payload", True), with_vector=body.get("with_vector", False)
-    )
-    return [write_record(record) for record in records]
+    shard, layout = _find(shards, request)
+    ids, with_payload, with_vector = read_retrieval(body, layout)
+    return [
+        write_record(record) for record in shard.read(lambda engine: engine.retrieve(ids, with_payload, with_vector))
+    ]
 
 
 def scroll_points(shards: Shards, request: Request, body: Any) -> Any:
     """``POST /collections/{name}/points/scroll``."""
-    records, following = _shard(shards, request).engine.scroll(read_scroll(body))
+    shard, layout = _find(shards, request)
+    scroll = read_scroll(body, layout)
+    records, following = shard.read(lambda engine: engine.scroll(scroll))
     page = [write_record(record) for record in records]
     return {"points": page, "next_page_offset": None if following is None else write_id(following)}
 
 
 def count_points(shards: Shards, request: Request, body: Any) -> Any:
     """``POST /collections/{name}/points/count``."""
-    request_ = edge.CountRequest(exact=True, filter=read_filter(body.get("filter")))
-    return {"count": _shard(shards, request).engine.count(request_)}
+    shard, _layout = _find(shards, request)
+    count = read_count(body)
+    return {"count": shard.read(lambda engine: engine.count(count))}
 
 
 def query_points(shards: Shards, request: Request, body: Any) -> Any:
     """``POST /collections/{name}/points/query``."""
-    found = _shard(shards, request).engine.query(read_query_request(body))
-    return {"points": [write_scored(point) for point in found]}
+    shard, layout = _find(shards, request)
+    query = read_query(body, layout)
+    return {"points": [write_scored(point) for point in shard.read(lambda engine: engine.query(query))]}
 
 
 ROUTES: tuple[tuple[str, str, Work], ...] = (
@@ -204,72 +223,149 @@ def _answer(code: int, started: float, **content: Any) -> Response:
     return Response(orjson.dumps(body), status_code=code, media_type="application/json")
 
 
-def _error(code: int, started: float, message: str) -> Response:
-    return _answer(code, started, status={"error": message})
+async def _read_body(request: Request) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise BodyTooLargeError(MAX_BODY_BYTES)
+        parts.append(part)
+    return b"".join(parts)
 
 
-def _endpoint(shards: Shards, api_key: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
+def _do(work: Work, shards: Shards, request: Request, raw: bytes) -> Any:
+    """One request, in a thread: parsing and the engine are too slow for the event loop."""
+    try:
+        body = orjson.loads(raw) if raw else {}
+    except orjson.JSONDecodeError as error:
+        raise BadRequestError(f"not JSON: {error}") from error
+    return work(shards, request, body)
+
+
+def _endpoint(shards: Shards, api_key: bytes, work: Work) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
         started = time.perf_counter()
-        if not hmac.compare_digest(request.headers.get("api-key", "").encode(), api_key.encode()):
-            return _error(401, started, "Must provide an API key")
-        raw = await request.body()
         try:
-            result = await asyncio.to_thread(lambda: work(shards, request, orjson.loads(raw) if raw else {}))
-        except MissingCollectionError as error:
-            return _error(404, started, f"Not found: Collection `{error}` doesn't exist!")
-        except ExistingCollectionError as error:
-            return _error(409, started, f"Wrong input: Collection `{error}` already exists!")
-        except (BadRequestError, KeyError, TypeError, ValueError, AttributeError) as error:
-            return _error(400, started, str(error) or type(error).__name__)
-        except Exception as error:  # noqa: BLE001 — the engine raises nothing more exact, and the caller must hear it
-            return _error(500, started, f"Service internal error: {type(error).__name__}: {error}")
+            if not hmac.compare_digest(request.headers.get("api-key", "").encode(), api_key):
+                raise WrongKeyError
+            raw = await _read_body(request)
+            result = await asyncio.to_thread(_do, work, shards, request, raw)
+        except ClientDisconnect:
+            return _answer(400, started, status={"error": "the client went away"})
+        except AnswerError as error:
+            if isinstance(error, EngineError):
+                log.exception("vector_engine_failed")
+            return _answer(error.status, started, status={"error": str(error)})
         return _answer(200, started, result=result, status="ok")
 
     return handle
 
 
-def create_server(shards: Shards, api_key: str) -> Starlette:
+async def _refuse(_: Request, error: Exception) -> Response:
+    """An unknown path or method."""
+    code, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
+    return _answer(code, time.perf_counter(), status={"error": detail})
+
+
+def create_app(shards: Shards, api_key: str) -> Starlette:
     """The ASGI application."""
-    return Starlette(
-        routes=[Route(path, _endpoint(shards, api_key, work), methods=[method]) for method, path, work in ROUTES]
-    )
+    routes = [Route(path, _endpoint(shards, api_key.encode(), work), methods=[method]) for method, path, work in ROUTES]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
 
 
-def _die_with_parent() -> None:
-    parent = os.getppid()
+class Server(uvicorn.Server):
+    """Tells its port in a file once it answers."""
+
+    def __init__(self, config: uvicorn.Config, port_file: Path) -> None:
+        super().__init__(config)
+        self._port_file = port_file
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn; the file appears whole or not at all."""
+        await super().startup(sockets)
+        for listener in sockets or []:
+            temporary = self._port_file.with_name(self._port_file.name + ".new")
+            temporary.write_text(str(listener.getsockname()[1]))
+            temporary.replace(self._port_file)
+
+
+async def _flush_regularly(shards: Shards) -> None:
+    """Keep the write-ahead log short, and with it the time the next start takes after a crash."""
+    while True:
+        await asyncio.sleep(FLUSH_SECONDS)
+        try:
+            await asyncio.to_thread(shards.flush)
+        except EngineError:
+            # a full disk; what was acknowledged stays in the log
+            log.exception("vector_flush_failed")
+
+
+async def _serve(server: Server, listener: socket.socket, shards: Shards) -> None:
+    async with asyncio.TaskGroup() as group:
+        flushing = group.create_task(_flush_regularly(shards))
+        await server.serve([listener])
+        flushing.cancel()
+
+
+def _listen(port: int) -> socket.socket:
+    # asyncio turns off Nagle's algorithm, worth 40 ms a request, only where the protocol is named
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    return listener
+
+
+def _die_with_parent(parent: int | None) -> None:
+    """Be killed when the process that started this one ends; what was acknowledged is in the write-ahead log."""
+    expected = parent or os.getppid()
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent or parent == 1:
-            sys.exit(0)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != expected:
+        sys.exit("the process that started this server is gone")
 
 
-async def _serve(server: uvicorn.Server, listener: socket.socket, port_file: Path) -> None:
-    serving = asyncio.create_task(server.serve([listener]))
-    while not server.started and not serving.done():  # noqa: ASYNC110 — uvicorn offers a flag, no event
-        await asyncio.sleep(0.005)
-    temporary = port_file.with_suffix(".new")
-    temporary.write_text(str(listener.getsockname()[1]))
-    temporary.replace(port_file)
-    await serving
-
-
-def main() -> None:
-    """Serve until SIGTERM."""
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m app.embedded.vectors")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--port-file", type=Path, required=True)
     parser.add_argument("--api-key-file", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--die-with-parent", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.die_with_parent:
-        _die_with_parent()
+    parser.add_argument(
+        "--die-with-parent",
+        nargs="?",
+        type=int,
+        const=0,
+        metavar="PID",
+        help="with the parent's pid, also ends when the parent was gone before this option was read",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT, then flush."""
+    arguments = _parse_arguments()
+    if arguments.die_with_parent is not None:
+        _die_with_parent(arguments.die_with_parent)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     api_key = arguments.api_key_file.read_text().strip()
-    with opened(arguments.data) as shards:
-        listener = socket.create_server(("127.0.0.1", arguments.port))
-        config = uvicorn.Config(create_server(shards, api_key), log_config=None, access_log=False, lifespan="off")
-        asyncio.run(_serve(uvicorn.Server(config), listener, arguments.port_file))
+    if not api_key:
+        sys.exit(f"the API key file {arguments.api_key_file} is empty")
+    # uvicorn ends by raising the signal it got once more: that must unwind, not end the process before the flush
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    try:
+        with opened(arguments.data) as shards, _listen(arguments.port) as listener:
+            config = uvicorn.Config(
+                create_app(shards, api_key),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+            asyncio.run(_serve(Server(config, arguments.port_file), listener, shards))
+    except DataFolderBusyError as error:
+        sys.exit(error.message)
 
 
 if __name__ == "__main__":

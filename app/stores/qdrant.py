@@ -260,7 +260,7 @@ def _with_port(url: str) -> str:
     return url if parts.port else parts._replace(netloc=f"{parts.netloc}:{DEFAULT_PORT}").geturl()
 
 
-def _to_json(value: Any) -> bytes:
+def _to_json(value: object) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     except orjson.JSONEncodeError:
@@ -268,15 +268,19 @@ def _to_json(value: Any) -> bytes:
         return orjson.dumps(_clean(value), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _clean(value: Any) -> Any:
-    """The same value without surrogates; everywhere alike, so that filters find what was stored."""
+def _clean(value: object) -> object:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return _clean_text(value)
     if isinstance(value, dict):
         return {key: _clean(inner) for key, inner in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_clean(inner) for inner in value]
     return value
+
+
+def _clean_text(text: str) -> str:
+    """Without surrogates; in questions as in points, so that filters find what was stored."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _ask(query: PointQuery) -> dict[str, Any]:
@@ -297,7 +301,7 @@ def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQu
     if mode is SearchMode.BM25:
         if query.text is None:
             raise ValueError("a bm25 query needs a text")
-        return SPARSE, models.NearestQuery(nearest=models.Document(text=_clean(query.text), model=BM25_MODEL))
+        return SPARSE, models.NearestQuery(nearest=models.Document(text=_clean_text(query.text), model=BM25_MODEL))
     if query.vector is None:
         raise ValueError("a dense query needs a vector")
     if not np.isfinite(query.vector).all():
@@ -306,7 +310,7 @@ def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQu
 
 
 def _any_of(field: str, values: Iterable[str]) -> models.FieldCondition:
-    return models.FieldCondition(key=field, match=models.MatchAny(any=[_clean(value) for value in values]))
+    return models.FieldCondition(key=field, match=models.MatchAny(any=[_clean_text(value) for value in values]))
 
 
 def _read_filter(restrict: SearchFilter) -> models.Filter | None:
