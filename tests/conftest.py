@@ -34,7 +34,6 @@ async def settings(services: EmbeddedStack, tmp_path: Path) -> AsyncIterator[Set
 @pytest.fixture
 async def parts(settings: Settings) -> AsyncIterator[Parts]:
     """Opened parts of this test's settings."""
-
     async with open_parts(settings, configured_endpoints(settings)) as opened:
         yield opened
 

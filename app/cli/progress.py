@@ -76,7 +76,7 @@ class ProgressView:
         eta = data.get("eta_seconds")
         parts = [f"{data['chunks']} chunks", f"{data['rate']['tokens_per_second']:.0f} tokens/s"]
         if eta:
-            parts.append(f"{eta[0]:.0f}–{eta[1]:.0f} s left")
+            parts.append(f"{eta[0]:.0f} to {eta[1]:.0f} s left")
         if data.get("limiting_stage"):
             parts.append(f"limited by {data['limiting_stage']}")
         note = ", ".join(parts)
@@ -94,7 +94,8 @@ class ProgressView:
         """List the first documents that failed."""
         for error in self.errors[:MOST_ERRORS]:
             self._console.print(
-                f"[red]{error['error_code']}[/red] {printable(error['uri'])}: {printable(error['error_message'] or '')}",
+                f"[red]{error['error_code']}[/red] {printable(error['uri'])}: "
+                f"{printable(error['error_message'] or '')}",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -105,9 +105,11 @@ class DataFolder:
                 self._check_format()
             # what an owner that was killed told others is not true any more
             self.remove_server_file()
-            yield
-            self.remove_server_file()
-            os.ftruncate(descriptor, 0)
+            try:
+                yield
+            finally:
+                self.remove_server_file()
+                os.ftruncate(descriptor, 0)
         finally:
             os.close(descriptor)
 

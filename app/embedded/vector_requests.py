@@ -204,7 +204,7 @@ def _read_stage(body: dict[str, Any], layout: Layout) -> dict[str, Any]:
     }
 
 
-def _read_fusion(query: Any) -> edge.Fusion | None:
+def _read_fusion(query: Any) -> edge.Fusion.Rrf | None:
     if not isinstance(query, dict) or not {"rrf", "fusion"} & query.keys():
         return None
     if "rrf" in query:

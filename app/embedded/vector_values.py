@@ -128,8 +128,8 @@ def read_filter(value: Any) -> edge.Filter | None:
     if value is None:
         return None
     read_fields(value, *FILTER_KEYS)
-    clauses = {key: [_read_condition(inner) for inner in as_list(value.get(key))] for key in FILTER_KEYS}
-    clauses = {key: conditions for key, conditions in clauses.items() if conditions}
+    read = {key: [_read_condition(inner) for inner in as_list(value.get(key))] for key in FILTER_KEYS}
+    clauses: dict[str, Any] = {key: conditions for key, conditions in read.items() if conditions}
     return edge.Filter(**clauses) if clauses else None
 
 

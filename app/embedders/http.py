@@ -140,13 +140,13 @@ def decode_answer(content: bytes, count: int) -> Vectors:
         columns = [_decode_vector(row["embedding"]) for row in rows]
         if [row["index"] for row in rows] != list(range(count)):
             raise EmbedderGarbageError(f"the model answers {len(rows)} vectors for {count} texts")
-        vectors: Vectors = np.stack(columns).astype(np.float32, copy=False)
+        vectors: Vectors = np.stack(columns).astype(np.float32)
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise EmbedderGarbageError("the model's answer cannot be read") from error
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not (norms > 0).all():
         raise EmbedderGarbageError("the model answers a vector that is zero or not finite")
-    vectors = vectors / norms
+    vectors /= norms
     return vectors
 
 

@@ -26,10 +26,14 @@ SCAN_SECONDS = 300.0
 JUNK_FOLDERS = frozenset({"node_modules", "__pycache__", "venv", "site-packages"})
 RECORD_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 BINARY_SUFFIXES = frozenset(
-    ".7z .a .avi .avif .bin .bmp .bz2 .class .db .dll .dmg .dylib .eot .exe .flac .gif .gz .heic .ico .iso .jar .jpeg"
-    " .jpg .lz4 .mkv .mov .mp3 .mp4 .npy .npz .o .ogg .otf .parquet .pickle .pkl .png .pyc .pyd .rar .so .sqlite .svgz"
-    " .tar .tgz .tif .tiff .ttf .wasm .wav .webm .webp .whl .woff .woff2 .xz .zip .zst".split()  # noqa: SIM905 — a table of words reads better
-)
+    {
+        ".7z", ".a", ".avi", ".avif", ".bin", ".bmp", ".bz2", ".class", ".db", ".dll", ".dmg", ".dylib",
+        ".eot", ".exe", ".flac", ".gif", ".gz", ".heic", ".ico", ".iso", ".jar", ".jpeg", ".jpg", ".lz4",
+        ".mkv", ".mov", ".mp3", ".mp4", ".npy", ".npz", ".o", ".ogg", ".otf", ".parquet", ".pickle", ".pkl",
+        ".png", ".pyc", ".pyd", ".rar", ".so", ".sqlite", ".svgz", ".tar", ".tgz", ".tif", ".tiff", ".ttf",
+        ".wasm", ".wav", ".webm", ".webp", ".whl", ".woff", ".woff2", ".xz", ".zip", ".zst",
+    }
+)  # fmt: skip
 GLOB_FLAGS = glob.GLOBSTAR | glob.DOTGLOB | glob.BRACE
 
 ScannedRecord = tuple[str | None, int, int, bytes, str | None, str | None]
@@ -105,19 +109,14 @@ class DirectorySource:
         if not await asyncio.to_thread(self._is_readable):
             raise SourceNotFoundError(self.url)
         walk = self._walk()
-        batch: list[ScannedDocument] = []
         while files := await asyncio.to_thread(lambda: list(islice(walk, BATCH))):
-            for item in files:
-                if item.error_code is None and await self._holds_records(item):
-                    async for records in self._scan_records(item):
-                        yield records
-                    continue
-                batch.append(item)
-                if len(batch) == BATCH:
+            records = [item for item in files if await self._holds_records(item)]
+            for item in records:
+                async for batch in self._scan_records(item):
                     yield batch
-                    batch = []
-        if batch:
-            yield batch
+            plain = [item for item in files if item not in records] if records else files
+            if plain:
+                yield plain
         if not await asyncio.to_thread(self._root.exists):
             raise SourceVanishedError(self.url)
 
@@ -134,30 +133,46 @@ class DirectorySource:
         while folders:
             folder = folders.pop()
             try:
-                status = os.stat(folder)  # noqa: PTH116 — names that are not UTF-8 stay as they are
-                if (status.st_dev, status.st_ino) in walked:
-                    continue
-                walked.add((status.st_dev, status.st_ino))
-                with os.scandir(folder) as entries:
-                    children = sorted(entries, key=lambda entry: entry.name)
-            except FileNotFoundError:
-                if not self._root.exists():
-                    raise SourceVanishedError(self.url) from None
-                continue
+                children = self._open_folder(folder, walked)
             except OSError as error:
                 yield self._broken(folder, "unreadable_file", error.strerror or "cannot be read")
                 continue
-            inner = []
+            inner: list[str] = []
             for entry in children:
-                if self._leave_out(entry):
-                    continue
-                if entry.is_symlink() and not self._stays_inside(entry, real_root):
-                    yield self._explain_link(entry)
-                elif entry.is_dir():
-                    inner.append(entry.path)
-                elif (document := self._see(entry)) is not None:
+                document = self._see(entry, real_root, inner)
+                if document is not None:
                     yield document
             folders.extend(reversed(inner))
+
+    def _open_folder(self, folder: str, walked: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+        """What a folder holds, by name; nothing if it was walked already or has just gone.
+
+        Raises:
+            SourceVanishedError: if the root itself has gone.
+            OSError: if it cannot be read.
+        """
+        try:
+            status = os.stat(folder)  # noqa: PTH116 — names that are not UTF-8 stay as they are
+            if (status.st_dev, status.st_ino) in walked:
+                return []
+            walked.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            if self._root.exists():
+                return []
+            raise SourceVanishedError(self.url) from None
+
+    def _see(self, entry: os.DirEntry[str], real_root: Path, inner: list[str]) -> ScannedDocument | None:
+        """The document of an entry, if it is one; a folder goes to ``inner``."""
+        if self._leave_out(entry):
+            return None
+        if entry.is_symlink() and not self._stays_inside(entry, real_root):
+            return self._explain_link(entry)
+        if entry.is_dir():
+            inner.append(entry.path)
+            return None
+        return self._see_file(entry)
 
     def _leave_out(self, entry: os.DirEntry[str]) -> bool:
         if entry.name.startswith("."):
@@ -181,7 +196,7 @@ class DirectorySource:
             )
         return self._broken(entry.path, "unreadable_file", "a link to nothing, or in a circle")
 
-    def _see(self, entry: os.DirEntry[str]) -> ScannedDocument | None:
+    def _see_file(self, entry: os.DirEntry[str]) -> ScannedDocument | None:
         relative = os.path.relpath(entry.path, self._root)
         if not self._is_wanted(relative):
             self._skipped["filtered"] += 1
@@ -228,7 +243,7 @@ class DirectorySource:
 
     async def _holds_records(self, item: ScannedDocument) -> bool:
         path = item.locator.path
-        if not _may_hold_records(path):
+        if item.error_code is not None or not _may_hold_records(path):
             return False
         return await self._processes.run(self._records.is_record_file, path, timeout_seconds=SCAN_SECONDS)
 

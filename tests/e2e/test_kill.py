@@ -44,6 +44,6 @@ async def test_twenty_kills_lose_nothing_and_double_nothing(
 
 
 async def _is_running(api: Api, operation: dict[str, str]) -> bool:
-    state = (await api.get(operation))["state"]
+    state: str = (await api.get(operation))["state"]
     assert state in ("pending", "running"), "the operation ended before it was killed often enough"
     return state == "running"

@@ -227,7 +227,7 @@ async def test_a_cancelled_owner_still_stops_its_servers(data: Path) -> None:
             await asyncio.Event().wait()
 
     task = asyncio.create_task(own())
-    await entered.wait()
+    await wait_until(lambda: entered.is_set() or task.done())
     task.cancel()
     await asyncio.sleep(0)
     task.cancel()

@@ -1,0 +1,225 @@
+"""Reading, extracting and chunking documents, format by format and fault by fault."""
+
+import io
+import os
+import zipfile
+from email.message import EmailMessage
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from app.domain.documents import Chunking, Locator, PreparedDocument, PrepareRequest
+from app.pipeline.prepare import prepare_documents
+from app.pipeline.records import is_record_file, scan_records
+
+WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+SENTENCE = "Whales sing in the deep ocean"
+
+
+def pdf(text: str, *, trailer: bytes = b"") -> bytes:
+    """A small real PDF with one page of text (none gives an empty page)."""
+    stream = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET".encode() if text else b"0 0 10 10 re f"
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R"
+        b" /Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Length " + str(len(stream)).encode() + b" >>\nstream\n" + stream + b"\nendstream",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    body, offsets = b"%PDF-1.4\n", []
+    for number, content in enumerate(objects, start=1):
+        offsets.append(len(body))
+        body += f"{number} 0 obj\n".encode() + content + b"\nendobj\n"
+    table = b"".join(f"{offset:010d} 00000 n \n".encode() for offset in offsets)
+    size = str(len(objects) + 1).encode()
+    head = b"xref\n0 " + size + b"\n0000000000 65535 f \n" + table
+    start = str(len(body)).encode()
+    return (
+        body
+        + head
+        + b"trailer\n<< /Size "
+        + size
+        + b" /Root 1 0 R "
+        + trailer
+        + b" >>\nstartxref\n"
+        + start
+        + b"\n%%EOF"
+    )
+
+
+def encrypted_pdf() -> bytes:
+    """A PDF whose user password is not empty (standard handler, revision 2, keys that cannot match)."""
+    trailer = (
+        b"/Encrypt << /Filter /Standard /V 1 /R 2 /P -44 /O <" + b"41" * 32 + b"> /U <" + b"42" * 32 + b"> >>"
+        b" /ID [<00112233445566778899aabbccddeeff> <00112233445566778899aabbccddeeff>]"
+    )
+    return pdf(SENTENCE, trailer=trailer)
+
+
+def archive(members: dict[str, str]) -> bytes:
+    """A zip file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, content in members.items():
+            opened.writestr(name, content)
+    return buffer.getvalue()
+
+
+def docx() -> bytes:
+    """A Word file with one paragraph."""
+    types = (
+        '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        '<Override PartName="/word/document.xml" ContentType="application/vnd.openxmlformats-officedocument.'
+        'wordprocessingml.document.main+xml"/></Types>'
+    )
+    relations = (
+        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1"'
+        ' Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"'
+        ' Target="word/document.xml"/></Relationships>'
+    )
+    document = f'<w:document xmlns:w="{WORD}"><w:body><w:p><w:r><w:t>{SENTENCE}</w:t></w:r></w:p></w:body></w:document>'
+    return archive({"[Content_Types].xml": types, "_rels/.rels": relations, "word/document.xml": document})
+
+
+def email() -> bytes:
+    """A mail."""
+    message = EmailMessage()
+    message["Subject"], message["From"], message["To"] = "Songs", "a@example.org", "b@example.org"
+    message.set_content(SENTENCE)
+    return message.as_bytes()
+
+
+def prepare(path: Path, *, known_hash: bytes | None = None, max_bytes: int = 2**20) -> PreparedDocument:
+    """Prepare one file."""
+    request = PrepareRequest(
+        document_id=uuid4(),
+        uri=path.as_uri(),
+        path=path.name,
+        locator=Locator(path=str(path)),
+        known_hash=known_hash,
+        max_bytes=max_bytes,
+    )
+    return prepare_documents([request], Chunking())[0]
+
+
+GOOD = {
+    "plain.txt": SENTENCE.encode(),
+    "note.md": f"# Songs\n\n{SENTENCE}".encode(),
+    "page.html": f"<html><head><title>Songs</title></head><body><p>{SENTENCE}</p></body></html>".encode(),
+    "table.csv": f"animal,what\nwhale,{SENTENCE}".encode(),
+    "data.json": f'{{"what": "{SENTENCE}"}}'.encode(),
+    "code.py": f"# {SENTENCE}\nprint(1)".encode(),
+    "paper.pdf": pdf(SENTENCE),
+    "renamed.txt": pdf(SENTENCE),
+    "letter.docx": docx(),
+    "mail.eml": email(),
+    "utf16.txt": SENTENCE.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_format_gives_its_text(name: str, tmp_path: Path) -> None:
+    """The sentence inside the file is in a chunk."""
+    (tmp_path / name).write_bytes(GOOD[name])
+
+    prepared = prepare(tmp_path / name)
+
+    assert prepared.error_code is None
+    assert any(SENTENCE in chunk.text for chunk in prepared.chunks)
+
+
+BAD = {
+    "zero.txt": (b"", "empty_document"),
+    "blank.txt": (b" \n\t ", "empty_document"),
+    "picture.md": (b"\x89PNG\r\n\x1a\n" + bytes(64), "unsupported_format"),
+    "binary.txt": (b"abc\x00\x01\x02" * 20, "unsupported_format"),
+    "not-a.pdf": (b"just words", "corrupt_document"),
+    "truncated.pdf": (pdf(SENTENCE)[:80], "corrupt_document"),
+    "encrypted.pdf": (encrypted_pdf(), "encrypted_document"),
+    "scan.pdf": (pdf(""), "needs_ocr"),
+    "broken.docx": (docx()[:200], "corrupt_document"),
+    "other.docx": (archive({"readme.txt": "hello"}), "unsupported_format"),
+    "bomb.docx": (archive({"word/document.xml": "0" * 30_000_000}), "archive_bomb"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_every_bad_file_has_its_code(name: str, tmp_path: Path) -> None:
+    """A bad file is an error code and a message without a path, never an exception."""
+    content, code = BAD[name]
+    (tmp_path / name).write_bytes(content)
+
+    prepared = prepare(tmp_path / name)
+
+    assert prepared.error_code == code
+    assert prepared.error_message
+    assert str(tmp_path) not in prepared.error_message
+
+
+def test_bytes_that_are_not_utf8_are_read_all_the_same(tmp_path: Path) -> None:
+    """Another encoding is detected, and nothing fails."""
+    (tmp_path / "old.txt").write_bytes(
+        "Das Café an der Straße ist schön, die Öffnungszeiten sind kürzer.".encode("cp1252")
+    )
+
+    prepared = prepare(tmp_path / "old.txt")
+
+    assert prepared.error_code is None
+    assert "Stra" in prepared.chunks[0].text
+
+
+def test_a_nul_in_a_text_format_never_reaches_the_database(tmp_path: Path) -> None:
+    """JSON may smuggle a NUL in; it is taken out."""
+    (tmp_path / "lines.jsonl").write_text('{"_id": "1", "text": "before\\u0000after"}\n')
+    record = PrepareRequest(
+        document_id=uuid4(),
+        uri="file:///x",
+        path="x",
+        locator=Locator(path=str(tmp_path / "lines.jsonl"), offset=0, length=100),
+        known_hash=None,
+        max_bytes=100,
+    )
+
+    prepared = prepare_documents([record], Chunking())[0]
+
+    assert prepared.chunks[0].text == "beforeafter"
+
+
+def test_a_file_that_is_gone_or_too_large_is_not_read(tmp_path: Path) -> None:
+    """Both are codes of one document."""
+    (tmp_path / "large.txt").write_bytes(b"x" * 2000)
+
+    assert prepare(tmp_path / "gone.txt").error_code == "file_vanished"
+    assert prepare(tmp_path / "large.txt", max_bytes=1000).error_code == "document_too_large"
+    assert prepare(tmp_path).error_code == "unreadable_file"
+
+
+def test_known_content_is_not_extracted(tmp_path: Path) -> None:
+    """The same sha256 stops after reading."""
+    (tmp_path / "same.txt").write_text(SENTENCE)
+    first = prepare(tmp_path / "same.txt")
+
+    second = prepare(tmp_path / "same.txt", known_hash=first.content_hash)
+
+    assert second.unchanged
+    assert "extract" not in second.seconds
+
+
+def test_records_are_scanned_in_pages(tmp_path: Path) -> None:
+    """Pages meet without a gap; bad lines are named and do not stop the scan."""
+    path = tmp_path / "corpus.jsonl"
+    lines = [f'{{"_id": "{number}", "text": "t"}}' for number in range(5)]
+    lines.insert(2, "not json")
+    path.write_text("\n".join(lines) + os.linesep)
+
+    first, offset = scan_records(str(path), 0, 4)
+    assert offset is not None
+    second, end = scan_records(str(path), offset, 4)
+
+    assert is_record_file(str(path))
+    assert end is None
+    assert [record[0] for record in first + second] == ["0", "1", None, "2", "3", "4"]
+    assert [record[4] for record in first + second].count("invalid_record") == 1
