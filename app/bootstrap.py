@@ -428,13 +428,14 @@ def log_to_stderr(settings: Settings) -> None:
 
 def log_to_file(settings: Settings) -> None:
     """JSON log lines in the data folder, so that a command's own output stays clean."""
-    folder = DataFolder(settings.data)
-    try:
-        folder.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        stream = (folder.logs / "vecloom.log").open("a", encoding="utf-8")
-    except OSError:
-        stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 — open for the life of the process
+    stream = (DataFolder(settings.data).logs / "vecloom.log").open("a", encoding="utf-8")
     _configure_logging(settings.log_level, stream)
+
+
+def log_nowhere() -> None:
+    """No log lines at all."""
+    stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 — open for the life of the process
+    _configure_logging("CRITICAL", stream)
 
 
 def _configure_logging(level: str, stream: TextIO) -> None:

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from app.bootstrap import configured_endpoints, open_api, open_parts
+from app.bootstrap import LOCAL_USER, configured_endpoints, open_api, open_parts
+from app.operations.collections import IdentityService
 from app.settings import Settings
 
 
@@ -22,6 +23,9 @@ class _Application:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         parts_context = open_parts(self._settings, configured_endpoints(self._settings))
         async with parts_context as parts, open_api(parts) as application:
+            if self._settings.api_key is not None:
+                key = self._settings.api_key.get_secret_value()
+                await IdentityService(parts.database).accept_key(LOCAL_USER, key, name="configured")
             self._inner = application
             yield
 

@@ -47,11 +47,12 @@ async def _client(url: str, api_key: str) -> AsyncIterator[Client]:
 @asynccontextmanager
 async def _embedded(settings: Settings, *, worker: bool) -> AsyncIterator[Client]:
     # imported here: a client of a running server needs none of it
-    from app.bootstrap import log_to_file, serve_embedded  # noqa: PLC0415 — see above
+    from app.bootstrap import log_nowhere, log_to_file, serve_embedded  # noqa: PLC0415 — see above
 
     try:
-        log_to_file(settings)
+        log_nowhere()  # the folder of the log file is not ours before the stack has locked it
         async with serve_embedded(settings, worker=worker) as served, _client(served.url, served.api_key) as client:
+            log_to_file(settings)
             yield client
     except DataFolderBusyError as busy:
         served_by_other = await _wait_for_server_file(settings, busy)

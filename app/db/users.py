@@ -38,11 +38,18 @@ class UserRepository:
     async def add_key(self, user_id: UUID, *, name: str) -> str:
         """Make a key, store its hash and return it, the only time it can be seen."""
         key = KEY_PREFIX + secrets.token_urlsafe(32)
+        await self.store_key(user_id, key, name=name)
+        return key
+
+    async def store_key(self, user_id: UUID, key: str, *, name: str) -> None:
+        """Store a key's hash; a revoked one is valid again."""
         await self._connection.execute(
-            text("INSERT INTO api_keys (id, user_id, name, hash) VALUES (:id, :user, :name, :hash)"),
+            text(
+                "INSERT INTO api_keys (id, user_id, name, hash) VALUES (:id, :user, :name, :hash)"
+                " ON CONFLICT (hash) DO UPDATE SET revoked_at = NULL, user_id = excluded.user_id"
+            ),
             {"id": uuid4(), "user": user_id, "name": name, "hash": hash_key(key)},
         )
-        return key
 
     async def revoke_keys(self, user_id: UUID, *, name: str) -> None:
         """Revoke all of a user's keys of this name."""

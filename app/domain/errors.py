@@ -136,6 +136,15 @@ class EmbedderGarbageError(TransientError):
     code = "embedder_garbage"
 
 
+class EmbedderDimensionError(EmbedderGarbageError):
+    """The answer has vectors of another length than the model's."""
+
+    code = "embedder_dimension"
+
+    def __init__(self, model: str, *, expected: int, actual: int) -> None:
+        super().__init__(f"the model {model!r} answers {actual} dimensions instead of {expected}")
+
+
 class UnknownModelError(PermanentError):
     """No embedder serves a model of this name."""
 

@@ -1,6 +1,7 @@
 """Collections of the embedded vector server: one engine shard each, in a folder of its own."""
 
 import fcntl
+import logging
 import os
 import shutil
 import threading
@@ -15,6 +16,8 @@ import qdrant_edge as edge
 
 from app.domain.errors import DataFolderBusyError
 from app.embedded.vector_errors import EngineError, ExistingCollectionError, MissingCollectionError
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -67,10 +70,14 @@ class Shard:
             self._closed = True
             self._state.wait_for(lambda: self._users == 0)
             engine, self._engine = self._engine, None
-        if engine is not None:
+        if engine is None:
+            return
+        try:
             if self._dirty:
                 engine.flush()
             engine.close()
+        except Exception as error:  # the engine raises nothing more exact
+            raise EngineError(error) from error
 
     @contextmanager
     def _in_use(self) -> Iterator[edge.EdgeShard]:
@@ -197,17 +204,22 @@ class Shards:
             self._save_aliases(aliases)
 
     def flush(self) -> None:
-        """Flush every collection that was written to."""
+        """Flush every collection that was written to; one that cannot be is logged and keeps its log."""
         for shard in list(self._shards.values()):
             try:
                 shard.flush()
             except MissingCollectionError:
                 continue  # dropped meanwhile
+            except EngineError:
+                log.exception("vector_flush_failed")
 
     def close(self) -> None:
         """Flush and close everything."""
         for shard in self._shards.values():
-            shard.close()
+            try:
+                shard.close()
+            except EngineError:
+                log.exception("vector_close_failed")
         os.close(self._lock)
 
     def _hidden_folder(self) -> Path:

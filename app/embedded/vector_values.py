@@ -88,7 +88,7 @@ def read_ids(values: Any) -> list[PointId]:
 
 def read_vector(value: Any, name: str | None, layout: Layout, embed: Embed) -> Any:
     """A vector of the dense or sparse kind that ``name`` has; ``embed`` turns a BM25 text into a sparse one."""
-    if name in layout.dense:
+    if name is not None and name in layout.dense:
         return _read_dense(value, layout.dense[name])
     if name in layout.sparse:
         return _read_sparse(value, embed)

@@ -293,11 +293,7 @@ async def _flush_regularly(shards: Shards) -> None:
     """Keep the write-ahead log short, and with it the time the next start takes after a crash."""
     while True:
         await asyncio.sleep(FLUSH_SECONDS)
-        try:
-            await asyncio.to_thread(shards.flush)
-        except EngineError:
-            # a full disk; what was acknowledged stays in the log
-            log.exception("vector_flush_failed")
+        await asyncio.to_thread(shards.flush)
 
 
 async def _serve(server: Server, listener: socket.socket, shards: Shards) -> None:

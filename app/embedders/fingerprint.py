@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from app.domain.errors import EmbedderChangedError
+from app.domain.errors import EmbedderChangedError, EmbedderDimensionError
 from app.domain.points import Vectors
 from app.domain.ports import Embedder
 
@@ -23,14 +23,17 @@ async def take_canaries(embedder: Embedder) -> tuple[str, bytes]:
     return digest.hexdigest(), vectors.astype("<f4").tobytes()
 
 
-async def check_canaries(embedder: Embedder, canaries: bytes, *, dimension: int) -> None:
+async def check_canaries(embedder: Embedder, canaries: bytes, dimension: int) -> None:
     """Raise EmbedderChangedError if the model's vectors are not those it gave before.
 
     Models on other hardware or in other batches answer slightly different vectors, so cosines are compared.
     """
-    expected: Vectors = np.frombuffer(canaries, dtype="<f4").reshape(len(CANARY_TEXTS), dimension)
-    vectors = await embedder.embed_documents(CANARY_TEXTS)
-    if vectors.shape != expected.shape:
+    expected: Vectors = np.frombuffer(canaries, dtype="<f4").reshape(len(CANARY_TEXTS), -1)
+    try:
+        vectors = await embedder.embed_documents(CANARY_TEXTS)
+    except EmbedderDimensionError as error:
+        raise EmbedderChangedError(embedder.model, 0.0) from error
+    if not vectors.shape == expected.shape == (len(CANARY_TEXTS), dimension):
         raise EmbedderChangedError(embedder.model, 0.0)
     cosine = float((vectors * expected).sum(axis=1).min())
     if not cosine >= SMALLEST_COSINE:

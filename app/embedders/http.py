@@ -2,10 +2,11 @@
 
 import asyncio
 import base64
-import binascii
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx
 import numpy as np
@@ -13,21 +14,32 @@ import orjson
 
 from app.domain.errors import (
     EmbedderBatchTooLargeError,
+    EmbedderDimensionError,
     EmbedderGarbageError,
     EmbedderRejectedError,
     EmbedderUnavailableError,
+    InvalidInputError,
     UnknownModelError,
 )
 from app.domain.points import Vectors
 
 PASSING = frozenset({408, 424, 425, 429})
 TOO_LARGE = frozenset({413, 422})
+MAY_MEAN_NO_BASE64 = frozenset({400, 422})
 DECODE_ON_LOOP_BYTES = 256 * 1024
 CONNECT_SECONDS = 5.0
 
 
 class HttpEmbedder:
-    """``Embedder`` over HTTP. Vectors travel as base64 float32 where the server can."""
+    """``Embedder`` over HTTP. Vectors travel as base64 float32 where the server can.
+
+    Args:
+        url: the base the server documents, such as ``http://host:8080/v1``, or the whole address.
+        dimension: length of a vector where it is known; else the first answer says it.
+
+    Raises:
+        InvalidInputError: if the URL or a key cannot be used.
+    """
 
     def __init__(
         self,
@@ -39,25 +51,30 @@ class HttpEmbedder:
         timeout_seconds: float = 60.0,
         query_prefix: str = "",
         document_prefix: str = "",
+        dimension: int | None = None,
     ) -> None:
         self.model = model
         self._address = embeddings_address(url)
+        self._timeout_seconds = timeout_seconds
         self._query_prefix = query_prefix
         self._document_prefix = document_prefix
-        self._dimension: int | None = None
+        self._dimension = dimension
+        self._takes_base64: bool | None = None
         headers = {"Content-Type": "application/json"}
         if api_key:
-            headers["Authorization"] = f"Bearer {api_key}"
+            headers["Authorization"] = f"Bearer {_header_value(api_key)}"
         if internal_key:
-            headers["X-Internal-Api-Key"] = internal_key
-        timeout = httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS)
-        self._client = httpx.AsyncClient(headers=headers, timeout=timeout)
+            headers["X-Internal-Api-Key"] = _header_value(internal_key)
+        timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
+        auth = None if api_key else _auth_of(url)
+        self._client = httpx.AsyncClient(headers=headers, timeout=timeout, auth=auth)
 
     async def dimension(self) -> int:
         """Ask the model with one short text, once."""
         if self._dimension is None:
-            vectors = await self._embed(["dimension"])
-            self._dimension = vectors.shape[1]
+            await self._ask(["dimension"])
+        if self._dimension is None:
+            raise AssertionError("unreachable: every usable answer has a dimension")
         return self._dimension
 
     async def embed_documents(self, texts: Sequence[str]) -> Vectors:
@@ -74,59 +91,144 @@ class HttpEmbedder:
         await self._client.aclose()
 
     async def _embed(self, texts: Sequence[str]) -> Vectors:
-        if not texts:
-            return np.zeros((0, await self.dimension()), dtype=np.float32)
-        body = orjson.dumps({"model": self.model, "input": list(texts), "encoding_format": "base64"})
-        try:
-            response = await self._client.post(self._address, content=body)
-        except httpx.TransportError as error:
-            raise EmbedderUnavailableError(f"the model server does not answer ({type(error).__name__})") from error
-        self._raise_for_status(response)
+        """A blank text is not sent, for many servers refuse a batch with one; it is the first axis."""
+        told = [row for row, text in enumerate(texts) if text.strip()]
+        if texts and len(told) == len(texts):
+            return await self._ask(texts)
+        vectors: Vectors = np.zeros((len(texts), await self.dimension()), dtype=np.float32)
+        vectors[:, :1] = 1.0
+        if told:
+            vectors[told] = await self._ask([texts[row] for row in told])
+        return vectors
+
+    async def _ask(self, texts: Sequence[str]) -> Vectors:
+        """Texts to vectors in one request, or two as long as it is unknown whether the server takes base64."""
+        response = await self._post(texts, base64_wanted=self._takes_base64 is not False)
+        if self._takes_base64 is None and response.status_code in MAY_MEAN_NO_BASE64:
+            response = await self._post(texts, base64_wanted=False)
+            if response.is_success:
+                self._takes_base64 = False
+        _raise_for_status(response, self.model)
+        if self._takes_base64 is None:
+            self._takes_base64 = True
         if len(response.content) > DECODE_ON_LOOP_BYTES:
             vectors = await asyncio.to_thread(decode_answer, response.content, len(texts))
         else:
             vectors = decode_answer(response.content, len(texts))
-        if self._dimension is not None and vectors.shape[1] != self._dimension:
-            raise EmbedderGarbageError(f"the model answers {vectors.shape[1]} dimensions instead of {self._dimension}")
-        self._dimension = vectors.shape[1]
+        if self._dimension is None:
+            self._dimension = vectors.shape[1]
+        if vectors.shape[1] != self._dimension:
+            raise EmbedderDimensionError(self.model, expected=self._dimension, actual=vectors.shape[1])
         return vectors
 
-    def _raise_for_status(self, response: httpx.Response) -> None:
-        status = response.status_code
-        if status < 300:
-            return
-        if status in PASSING or status >= 500:
+    async def _post(self, texts: Sequence[str], *, base64_wanted: bool) -> httpx.Response:
+        body: dict[str, Any] = {"model": self.model, "input": [_readable(text) for text in texts]}
+        if base64_wanted:
+            body["encoding_format"] = "base64"
+        try:
+            # httpx limits every single read; an answer that drips would never end
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._client.post(self._address, content=orjson.dumps(body))
+        except (TimeoutError, httpx.TimeoutException) as error:
             raise EmbedderUnavailableError(
-                f"the model server answers {status}", retry_after_seconds=read_retry_after(response)
-            )
-        if status in TOO_LARGE:
-            raise EmbedderBatchTooLargeError(f"the model server refuses the batch with {status}")
-        if status == 404:
-            raise UnknownModelError(self.model, "the model server answers 404; check its URL and the model's name")
-        raise EmbedderRejectedError(f"the model server refuses with {status}")
+                f"the model server does not answer within {self._timeout_seconds:g} s"
+            ) from error
+        except httpx.TransportError as error:
+            raise EmbedderUnavailableError(f"the model server does not answer ({type(error).__name__})") from error
+        except httpx.DecodingError as error:
+            raise EmbedderGarbageError("the model's answer cannot be unpacked") from error
 
 
-def embeddings_address(url: str) -> str:
-    """The endpoint of a base URL, with or without ``/v1`` or ``/embeddings``."""
-    url = url.rstrip("/")
-    if url.endswith("/embeddings"):
-        return url
-    return f"{url}/embeddings" if url.endswith("/v1") else f"{url}/v1/embeddings"
+def embeddings_address(url: str) -> httpx.URL:
+    """The endpoint of a base URL, with or without ``/v1`` or ``/embeddings``, and without user and password.
+
+    Raises:
+        InvalidInputError: if it is no ``http:`` or ``https:`` URL.
+    """
+    parsed = _parse(url)
+    path = parsed.path.rstrip("/")
+    if not path.endswith("/embeddings"):
+        path = f"{path or '/v1'}/embeddings"
+    return parsed.copy_with(path=path, username="", password="")
+
+
+def _parse(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url.strip())
+    except httpx.InvalidURL:
+        # the reason would quote the URL, which may hold a password
+        raise InvalidInputError("the model server's URL cannot be read") from None
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise InvalidInputError("the model server's URL must look like http://host:port/v1")
+    return parsed
+
+
+def _auth_of(url: str) -> httpx.BasicAuth | None:
+    parsed = _parse(url)
+    return httpx.BasicAuth(parsed.username, parsed.password) if parsed.userinfo else None
+
+
+def _header_value(key: str) -> str:
+    """A key as a header can carry it; files of secrets often end with a new line."""
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InvalidInputError("a key of the model server has characters that a header cannot carry")
+    return key
+
+
+def _readable(text: str) -> str:
+    """Without lone surrogates, which JSON cannot hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _raise_for_status(response: httpx.Response, model: str) -> None:
+    status = response.status_code
+    if response.is_success:
+        return
+    if status in PASSING or status >= 500:
+        raise EmbedderUnavailableError(
+            f"the model server answers {status}", retry_after_seconds=read_retry_after(response)
+        )
+    if status in TOO_LARGE:
+        raise EmbedderBatchTooLargeError(f"the model server refuses the batch with {status}")
+    if status == 404 and _explains_itself(response):
+        raise UnknownModelError(model, "the model server answers 404; check the model's name")
+    if status == 404:
+        raise EmbedderRejectedError("the model server has no embeddings at this URL (404); check the URL's path")
+    if status in {401, 403}:
+        raise EmbedderRejectedError(f"the model server refuses the key with {status}")
+    raise EmbedderRejectedError(f"the model server refuses with {status}")
+
+
+def _explains_itself(response: httpx.Response) -> bool:
+    """Whether the endpoint itself answers, with OpenAI's error object, and not a router that knows no such path."""
+    try:
+        body = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(body, dict) and (bool(body.get("error")) or body.get("object") == "error")
 
 
 def read_retry_after(response: httpx.Response) -> float | None:
-    """Seconds of a ``Retry-After`` header, which may be a number or a date."""
+    """Seconds of a ``Retry-After`` header, which may be a number or a date; None if it is neither."""
     value = response.headers.get("Retry-After")
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
+        seconds = _seconds_until(value)
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _seconds_until(date: str) -> float:
     try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return math.nan
+    # a date without a zone is in UTC, as HTTP's dates are
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment - datetime.now(UTC)).total_seconds()
 
 
 def decode_answer(content: bytes, count: int) -> Vectors:
@@ -136,15 +238,15 @@ def decode_answer(content: bytes, count: int) -> Vectors:
         EmbedderGarbageError: for anything that is not ``count`` finite vectors of one length.
     """
     try:
-        rows = sorted(orjson.loads(content)["data"], key=lambda row: row["index"])
-        columns = [_decode_vector(row["embedding"]) for row in rows]
-        if [row["index"] for row in rows] != list(range(count)):
-            raise EmbedderGarbageError(f"the model answers {len(rows)} vectors for {count} texts")
-        vectors: Vectors = np.stack(columns).astype(np.float32)
-    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        with np.errstate(over="ignore"):
+            rows = sorted(orjson.loads(content)["data"], key=lambda row: row["index"])
+            if [row["index"] for row in rows] != list(range(count)):
+                raise EmbedderGarbageError(f"the model answers {len(rows)} vectors for {count} texts, or not one each")
+            vectors: Vectors = np.stack([_decode_vector(row["embedding"]) for row in rows]).astype(np.float32)
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    except (KeyError, TypeError, ValueError) as error:
         raise EmbedderGarbageError("the model's answer cannot be read") from error
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.isfinite(norms).all() or not (norms > 0).all():
+    if vectors.ndim != 2 or not np.isfinite(norms).all() or not (norms > 0).all():
         raise EmbedderGarbageError("the model answers a vector that is zero or not finite")
     vectors /= norms
     return vectors

@@ -14,6 +14,8 @@ from app.domain.documents import Document, DocumentState, Source, SourceSpec
 from app.domain.errors import InvalidInputError
 from app.domain.users import Caller
 
+SHORTEST_KEY = 32
+
 
 class CollectionService:
     """Collections, their sources and documents, as their owner sees them."""
@@ -94,3 +96,17 @@ class IdentityService:
             user_id = await users.ensure_user(user)
             await users.revoke_keys(user_id, name=name)
             return await users.add_key(user_id, name=name)
+
+    async def accept_key(self, user: str, key: str, *, name: str) -> None:
+        """Make a key that the operator chose valid for a user, who is created if missing.
+
+        Raises:
+            InvalidInputError: if the key is too short to be safe.
+        """
+        if len(key) < SHORTEST_KEY:
+            raise InvalidInputError(f"an API key has at least {SHORTEST_KEY} characters, better random ones")
+        async with self._database.begin() as connection:
+            users = UserRepository(connection)
+            user_id = await users.ensure_user(user)
+            await users.revoke_keys(user_id, name=name)
+            await users.store_key(user_id, key, name=name)

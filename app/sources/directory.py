@@ -2,82 +2,113 @@
 
 import asyncio
 import os
+import re
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote, unquote_to_bytes, urlsplit
-
-from wcmatch import glob
 
 from app.domain.documents import Locator, ScannedDocument
 from app.domain.errors import (
+    ProcessDiedError,
+    ProcessTimeoutError,
     SourceNotAllowedError,
     SourceNotFoundError,
     SourceVanishedError,
     UnsupportedSourceError,
 )
 from app.domain.ports import Processes
+from app.sources.globs import PathFilter
+from app.sources.walk import Found, Walk, suffix_of, unreadable
 
 BATCH = 1000
 SCAN_SECONDS = 300.0
-JUNK_FOLDERS = frozenset({"node_modules", "__pycache__", "venv", "site-packages"})
+Result = TypeVar("Result")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+UNSHOWABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 RECORD_SUFFIXES = frozenset({".jsonl", ".ndjson"})
-BINARY_SUFFIXES = frozenset(
-    {
-        ".7z", ".a", ".avi", ".avif", ".bin", ".bmp", ".bz2", ".class", ".db", ".dll", ".dmg", ".dylib",
-        ".eot", ".exe", ".flac", ".gif", ".gz", ".heic", ".ico", ".iso", ".jar", ".jpeg", ".jpg", ".lz4",
-        ".mkv", ".mov", ".mp3", ".mp4", ".npy", ".npz", ".o", ".ogg", ".otf", ".parquet", ".pickle", ".pkl",
-        ".png", ".pyc", ".pyd", ".rar", ".so", ".sqlite", ".svgz", ".tar", ".tgz", ".tif", ".tiff", ".ttf",
-        ".wasm", ".wav", ".webm", ".webp", ".whl", ".woff", ".woff2", ".xz", ".zip", ".zst",
-    }
-)  # fmt: skip
-GLOB_FLAGS = glob.GLOBSTAR | glob.DOTGLOB | glob.BRACE
-
 ScannedRecord = tuple[str | None, int, int, bytes, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordReader:
-    """Functions that read record files, called in child processes."""
+    """Module-level functions that read record files, called in child processes.
+
+    Attributes:
+        is_record_file: whether the file at a path holds one record a line.
+        scan_records: records from a byte offset, at most so many, as ``(id, offset, length, sha256, error_code,
+            error_message)``, and the offset to go on from, None at the end.
+    """
 
     is_record_file: Callable[[str], bool]
     scan_records: Callable[[str, int, int], tuple[list[ScannedRecord], int | None]]
 
 
 def resolve_source_path(url: str, roots: Sequence[Path] = ()) -> Path:
-    """The local path of a source.
+    """The absolute local path of a source, which need not exist.
 
     Raises:
-        UnsupportedSourceError: if the URL is not ``file:`` or a path.
+        UnsupportedSourceError: if the URL is neither a ``file:`` URL of this machine nor a path.
         SourceNotAllowedError: if ``roots`` are given and the real path lies in none of them.
     """
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        path = Path(os.fsdecode(unquote_to_bytes(parts.path)))
-    elif parts.scheme and "://" in url:
-        raise UnsupportedSourceError(f"sources of kind {parts.scheme!r} are not supported yet; give a folder or a file")
-    else:
-        path = Path(url)
-    path = path.expanduser().absolute()
-    real = path.resolve()
+    path = _local_path(url).absolute()
+    real = Path(os.path.realpath(path))
+    if ".." in path.parts:
+        path = real
     if roots and not any(real.is_relative_to(root.resolve()) for root in roots):
         raise SourceNotAllowedError("this server may only read the folders its operator allows")
     return path
 
 
+def _local_path(url: str) -> Path:
+    if not url.strip() or "\0" in url:
+        raise UnsupportedSourceError("a source needs the path of a folder or a file")
+    if SCHEME.match(url) and not url.lower().startswith("file:"):
+        if "://" not in url and os.path.exists(url):  # noqa: PTH110 — False, not an error, for a name that is too long
+            return Path(url)
+        raise UnsupportedSourceError(f"sources of kind {url.partition(':')[0]!r} are not supported; give a folder")
+    if not url.lower().startswith("file:"):
+        try:
+            return Path(url).expanduser()
+        except RuntimeError:
+            raise UnsupportedSourceError("the path begins with ~ and the name of a user that is not known") from None
+    parts = urlsplit(url)
+    if parts.netloc not in {"", "localhost"}:
+        raise UnsupportedSourceError("a file: URL must name a path of this machine, as in file:///home/me/documents")
+    path = unquote_to_bytes(parts.path)
+    if parts.query or parts.fragment or not path or b"\0" in path:
+        raise UnsupportedSourceError("a file: URL must be a path, with ? written as %3F and # as %23")
+    return Path(os.fsdecode(path))
+
+
 class DirectorySource:
     """``DocumentSource`` over a folder or a single file.
 
-    Hidden files, dependency folders and formats that hold no text are left out and counted in ``skipped``.
+    Hidden files, dependency folders and formats that hold no text are left out and counted in ``skipped``
+    (``hidden``, ``dependencies``, ``binary``, ``filtered``, ``special``, ``walked_before``); a folder counts as one.
     Links are followed inside the root only, and no folder is walked twice.
+    Each record of a record file is a document of its own, however large the file.
+
+    Args:
+        url_or_path: a ``file:`` URL or a path.
+        include: globs over the path below the root; see ``PathFilter``.
+        exclude: the same, and stronger.
+        max_bytes: larger documents come with the error ``document_too_large``.
+
+    Raises:
+        UnsupportedSourceError: if it is a URL of another kind.
+        InvalidInputError: if a glob cannot be used.
     """
 
     def __init__(
         self,
-        path: str,
+        url_or_path: str | Path,
         *,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
@@ -85,202 +116,167 @@ class DirectorySource:
         processes: Processes,
         records: RecordReader,
     ) -> None:
-        self._root = Path(path)
-        self._include = tuple(include)
-        self._exclude = tuple(exclude)
+        self._root = resolve_source_path(str(url_or_path))
+        self._choice = PathFilter(include, exclude)
         self._max_bytes = max_bytes
         self._processes = processes
         self._records = records
         self._skipped: Counter[str] = Counter()
+        self._unseen: list[str] = []
 
     @property
     def url(self) -> str:
         """The root as a ``file:`` URL."""
-        return self._root.absolute().as_uri()
+        return self._root.as_uri()
 
     @property
     def skipped(self) -> Mapping[str, int]:
         """Files left out by the last scan, by reason."""
         return self._skipped
 
+    @property
+    def unseen(self) -> Sequence[str]:
+        """After a scan: beginnings of URIs under which it could not look, so documents there need not be gone."""
+        return [f"{self._uri_of(name.rstrip('/#'))}{name[-1]}" for name in self._unseen]
+
     async def scan(self) -> AsyncIterator[list[ScannedDocument]]:
         """See the port."""
-        self._skipped = Counter()
-        if not await asyncio.to_thread(self._is_readable):
+        self._skipped, self._unseen = Counter(), []
+        root = await asyncio.to_thread(self._identify_root)
+        if root is None:
             raise SourceNotFoundError(self.url)
         walk = self._walk()
+        batch: list[ScannedDocument] = []
         while files := await asyncio.to_thread(lambda: list(islice(walk, BATCH))):
-            records = [item for item in files if await self._holds_records(item)]
-            for item in records:
-                async for batch in self._scan_records(item):
-                    yield batch
-            plain = [item for item in files if item not in records] if records else files
-            if plain:
-                yield plain
-        if not await asyncio.to_thread(self._root.exists):
+            for file in files:
+                async for documents in self._open(file):
+                    batch += documents
+                    if len(batch) >= BATCH:
+                        yield batch[:BATCH]
+                        batch = batch[BATCH:]
+        # another folder at the same place, as an empty mount point, would make every document look gone
+        if await asyncio.to_thread(self._identify_root) != root:
             raise SourceVanishedError(self.url)
+        if batch:
+            yield batch
 
-    def _is_readable(self) -> bool:
-        return os.access(self._root, os.R_OK) and (self._root.is_dir() or self._root.is_file())
-
-    def _walk(self) -> Iterator[ScannedDocument]:
-        if self._root.is_file():
-            yield self._describe(str(self._root), self._root.name, self._root.stat())
-            return
-        real_root = self._root.resolve()
-        walked: set[tuple[int, int]] = set()
-        folders = [str(self._root)]
-        while folders:
-            folder = folders.pop()
-            try:
-                children = self._open_folder(folder, walked)
-            except OSError as error:
-                yield self._broken(folder, "unreadable_file", error.strerror or "cannot be read")
-                continue
-            inner: list[str] = []
-            for entry in children:
-                document = self._see(entry, real_root, inner)
-                if document is not None:
-                    yield document
-            folders.extend(reversed(inner))
-
-    def _open_folder(self, folder: str, walked: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
-        """What a folder holds, by name; nothing if it was walked already or has just gone.
-
-        Raises:
-            SourceVanishedError: if the root itself has gone.
-            OSError: if it cannot be read.
-        """
+    def _identify_root(self) -> tuple[int, int] | None:
+        """Which folder or file the root is now; None if it cannot be read."""
         try:
-            status = os.stat(folder)  # noqa: PTH116 — names that are not UTF-8 stay as they are
-            if (status.st_dev, status.st_ino) in walked:
-                return []
-            walked.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
-        except FileNotFoundError:
-            if self._root.exists():
-                return []
-            raise SourceVanishedError(self.url) from None
-
-    def _see(self, entry: os.DirEntry[str], real_root: Path, inner: list[str]) -> ScannedDocument | None:
-        """The document of an entry, if it is one; a folder goes to ``inner``."""
-        if self._leave_out(entry):
+            status = self._root.stat()
+        except OSError:
             return None
-        if entry.is_symlink() and not self._stays_inside(entry, real_root):
-            return self._explain_link(entry)
-        if entry.is_dir():
-            inner.append(entry.path)
-            return None
-        return self._see_file(entry)
+        if stat.S_ISDIR(status.st_mode):
+            readable = os.access(self._root, os.R_OK | os.X_OK)
+        else:
+            readable = stat.S_ISREG(status.st_mode) and os.access(self._root, os.R_OK)
+        return (status.st_dev, status.st_ino) if readable else None
 
-    def _leave_out(self, entry: os.DirEntry[str]) -> bool:
-        if entry.name.startswith("."):
-            self._skipped["hidden"] += 1
-            return True
-        if entry.name in JUNK_FOLDERS and entry.is_dir(follow_symlinks=False):
-            self._skipped["dependencies"] += 1
-            return True
-        return False
-
-    def _stays_inside(self, entry: os.DirEntry[str], real_root: Path) -> bool:
+    def _walk(self) -> Iterator[Found]:
         try:
-            return Path(entry.path).resolve(strict=True).is_relative_to(real_root)
-        except (OSError, RuntimeError):
-            return False
-
-    def _explain_link(self, entry: os.DirEntry[str]) -> ScannedDocument:
-        if Path(entry.path).exists():
-            return self._broken(
-                entry.path, "symlink_outside_source", "a link that leads out of the source is not followed"
-            )
-        return self._broken(entry.path, "unreadable_file", "a link to nothing, or in a circle")
-
-    def _see_file(self, entry: os.DirEntry[str]) -> ScannedDocument | None:
-        relative = os.path.relpath(entry.path, self._root)
-        if not self._is_wanted(relative):
-            self._skipped["filtered"] += 1
-            return None
-        try:
-            status = entry.stat()
+            status = self._root.stat()
+            if stat.S_ISDIR(status.st_mode):
+                yield from Walk(str(self._root), self._choice, self._skipped, self._unseen)
+            else:
+                yield Found(relative="", status=status)
         except OSError as error:
-            return self._broken(entry.path, "unreadable_file", error.strerror or "cannot be read")
-        if not stat.S_ISREG(status.st_mode):
-            self._skipped["special"] += 1
-            return None
-        if os.path.splitext(entry.name)[1].lower() in BINARY_SUFFIXES:  # noqa: PTH122 — a name, not a path
-            self._skipped["binary"] += 1
-            return None
-        return self._describe(entry.path, relative, status)
+            raise SourceVanishedError(self.url) from error
 
-    def _is_wanted(self, relative: str) -> bool:
-        if self._include and not glob.globmatch(relative, self._include, flags=GLOB_FLAGS):
-            return False
-        return not (self._exclude and glob.globmatch(relative, self._exclude, flags=GLOB_FLAGS))
+    async def _open(self, file: Found) -> AsyncIterator[list[ScannedDocument]]:
+        """The document of a file, or the documents of a record file in parts."""
+        document = self._describe(file)
+        if file.error_code is not None or suffix_of(document.locator.path) not in RECORD_SUFFIXES:
+            yield [self._limited(document)]
+            return
+        try:
+            if not await self._run(self._records.is_record_file, document.locator.path):
+                yield [self._limited(document)]
+                return
+            async for records in self._stream_records(document):
+                yield records
+        except (OSError, MemoryError, ProcessDiedError, ProcessTimeoutError) as error:
+            self._unseen.append(f"{file.relative}#")
+            yield [self._describe(unreadable(file.relative, error))]
 
-    def _describe(self, path: str, relative: str, status: os.stat_result) -> ScannedDocument:
-        too_large = status.st_size > self._max_bytes and not _may_hold_records(path)
-        return ScannedDocument(
-            uri=Path(path).absolute().as_uri(),
-            path=printable(relative),
-            locator=Locator(path=str(Path(path).absolute())),
-            size=status.st_size,
-            modified_ns=status.st_mtime_ns,
-            error_code="document_too_large" if too_large else None,
-            error_message=f"{status.st_size} bytes, at most {self._max_bytes} are read" if too_large else None,
-        )
-
-    def _broken(self, path: str, code: str, message: str) -> ScannedDocument:
-        return ScannedDocument(
-            uri=Path(path).absolute().as_uri(),
-            path=printable(os.path.relpath(path, self._root)),
-            locator=Locator(path=path),
-            size=0,
-            modified_ns=0,
-            error_code=code,
-            error_message=message,
-        )
-
-    async def _holds_records(self, item: ScannedDocument) -> bool:
-        path = item.locator.path
-        if item.error_code is not None or not _may_hold_records(path):
-            return False
-        return await self._processes.run(self._records.is_record_file, path, timeout_seconds=SCAN_SECONDS)
-
-    async def _scan_records(self, item: ScannedDocument) -> AsyncIterator[list[ScannedDocument]]:
-        seen: Counter[str] = Counter()
+    async def _stream_records(self, document: ScannedDocument) -> AsyncIterator[list[ScannedDocument]]:
+        describe = _RecordNames(document)
         offset: int | None = 0
         while offset is not None:
-            records, offset = await self._processes.run(
-                self._records.scan_records, item.locator.path, offset, BATCH, timeout_seconds=SCAN_SECONDS
-            )
-            if records:
-                yield [self._describe_record(item, record, seen) for record in records]
+            records, offset = await self._run(self._records.scan_records, document.locator.path, offset, BATCH)
+            yield [describe(record) for record in records]
 
-    def _describe_record(self, item: ScannedDocument, record: ScannedRecord, seen: Counter[str]) -> ScannedDocument:
-        name, start, length, digest, code, message = record
-        name = name or f"offset-{start}"
-        seen[name] += 1
-        if seen[name] > 1:
-            code, message = "duplicate_record", f"the file has another record with the id {name!r}"
-            name = f"{name}~{seen[name]}"
+    async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        return await self._processes.run(function, *arguments, timeout_seconds=SCAN_SECONDS)
+
+    def _describe(self, file: Found) -> ScannedDocument:
+        status = file.status
         return ScannedDocument(
-            uri=f"{item.uri}#{quote(name, safe='')}",
-            path=f"{item.path}#{printable(name)}",
-            locator=Locator(path=item.locator.path, offset=start, length=length),
+            uri=self._uri_of(file.relative),
+            path=printable(file.relative or self._root.name),
+            locator=Locator(path=self._path_of(file.relative)),
+            size=0 if status is None else status.st_size,
+            modified_ns=0 if status is None else status.st_mtime_ns,
+            error_code=file.error_code,
+            error_message=file.error_message,
+        )
+
+    def _limited(self, document: ScannedDocument) -> ScannedDocument:
+        if document.error_code is not None or document.size <= self._max_bytes:
+            return document
+        message = f"{document.size} bytes, at most {self._max_bytes} are read"
+        return replace(document, error_code="document_too_large", error_message=message)
+
+    def _path_of(self, relative: str) -> str:
+        return f"{str(self._root).rstrip('/')}/{relative}" if relative else str(self._root)
+
+    def _uri_of(self, relative: str) -> str:
+        return Path(self._path_of(relative)).as_uri()
+
+
+class _RecordNames:
+    """Gives each record of a file a URI and a path of its own.
+
+    A record is named by its id. One without is named by its place, ``@17``; a second one with the same id by
+    ``id&duplicate=2``. No id can be mistaken for these, for ``@`` and ``&`` of an id are percent-encoded.
+    """
+
+    def __init__(self, file: ScannedDocument) -> None:
+        self._file = file
+        self._place = 0
+        self._seen: set[bytes] = set()
+        self._repeats: Counter[str] = Counter()
+
+    def __call__(self, record: ScannedRecord) -> ScannedDocument:
+        name, offset, length, digest, code, message = record
+        self._place += 1
+        fragment, shown = (quote(name, safe=""), name) if name else (f"@{self._place}", f"@{self._place}")
+        if name and self._is_repeated(name):
+            self._repeats[name] += 1
+            times = self._repeats[name] + 1
+            fragment, shown = f"{fragment}&duplicate={times}", f"{name}~{times}"
+            code, message = "duplicate_record", "the file has an earlier record with this id"
+        return ScannedDocument(
+            uri=f"{self._file.uri}#{fragment}",
+            path=f"{self._file.path}#{printable(shown)}",
+            locator=Locator(path=self._file.locator.path, offset=offset, length=length),
             size=length,
-            modified_ns=item.modified_ns,
-            content_hash=digest,
+            modified_ns=self._file.modified_ns,
+            content_hash=digest or None,
             error_code=code,
             error_message=message,
         )
 
-
-def _may_hold_records(path: str) -> bool:
-    return os.path.splitext(path)[1].lower() in RECORD_SUFFIXES  # noqa: PTH122 — a name, not a path
+    def _is_repeated(self, name: str) -> bool:
+        """Remembers 16 bytes an id, for ids may be long and many."""
+        key = blake2b(name.encode(), digest_size=16).digest()
+        if key in self._seen:
+            return True
+        self._seen.add(key)
+        return False
 
 
 def printable(path: str) -> str:
-    """A path for people: control characters and bytes that are not UTF-8 are escaped, ``/`` stays."""
-    text = path.encode("utf-8", "backslashreplace").decode()
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    r"""A path for people that Postgres can hold: a line feed is ``\n``, a byte that is not UTF-8 ``\udcff``."""
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in UNSHOWABLE else char for char in path
+    )

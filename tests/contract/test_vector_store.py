@@ -4,11 +4,8 @@ import socket
 from collections.abc import Awaitable, Callable
 from uuid import UUID, uuid4
 
-import httpx
 import numpy as np
 import pytest
-from qdrant_client import models
-from qdrant_client.http.models import models as http_models
 
 from app.domain.errors import (
     GenerationMismatchError,
@@ -18,7 +15,6 @@ from app.domain.errors import (
 )
 from app.domain.points import PointQuery, ScoredPoint, SearchFilter, SearchMode
 from app.stores.qdrant import QdrantStore
-from tests.contract.conftest import Address
 from tests.contract.vector_server import DIMENSION, axis, make_points
 
 WHALES = ("Whales sing songs under water", "Rockets leave the atmosphere", "Bread needs an hour in the oven")
@@ -224,7 +220,7 @@ async def test_names_that_are_not_utf8_can_be_stored_and_found(store: QdrantStor
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("mode", SearchMode)
-async def test_best_point_comes_first(store: QdrantStore, name: str, mode: SearchMode, exact: bool) -> None:
+async def test_best_point_comes_first(store: QdrantStore, name: str, *, mode: SearchMode, exact: bool) -> None:
     """Every mode finds the right point first, with its document and falling scores."""
     points = make_points(WHALES)
     await store.upsert(name, points)
@@ -301,7 +297,7 @@ async def test_filter_restricts_every_mode_and_counts(store: QdrantStore, name: 
     assert await store.count(name, only) == len(expected) * len(WHALES)
 
 
-# --- errors and answers -------------------------------------------------------------------------
+# --- availability -------------------------------------------------------------------------------
 
 
 async def test_server_that_is_away_is_unavailable() -> None:
@@ -336,69 +332,3 @@ async def test_server_that_never_answers_is_unavailable() -> None:
 async def test_store_is_ready(store: QdrantStore) -> None:
     """A store that answers is ready."""
     assert await store.is_ready()
-
-
-QUESTIONS: dict[str, tuple[str, str, dict[str, object], type]] = {
-    "describe": ("GET", "", {}, http_models.InlineResponse2007),
-    "retrieve": ("POST", "/points", {"ids": [str(UUID(int=1))], "with_vector": True}, http_models.InlineResponse20017),
-    "scroll": ("POST", "/points/scroll", {"limit": 1, "with_vector": ["dense"]}, http_models.InlineResponse20019),
-    "count": ("POST", "/points/count", {"exact": True}, http_models.InlineResponse20020),
-    "query": (
-        "POST",
-        "/points/query",
-        {"query": {"text": "whales", "model": "qdrant/bm25"}, "using": "bm25", "with_payload": True},
-        http_models.InlineResponse20022,
-    ),
-}
-
-
-@pytest.mark.parametrize("question", QUESTIONS)
-async def test_answers_are_what_the_client_expects(
-    store: QdrantStore, name: str, address: Address, question: str
-) -> None:
-    """Answers as they come over the wire fit the models of Qdrant's own client."""
-    method, path, body, model = QUESTIONS[question]
-    await store.upsert(name, make_points(WHALES, ids=[UUID(int=number + 1) for number in range(3)]))
-
-    async with address.open_raw() as client:
-        response = await client.request(method, f"/collections/{name}{path}", json=body or None)
-
-    answer = model.model_validate(response.json())  # type: ignore[attr-defined]  # pydantic, by another name
-    assert response.status_code == 200
-    assert answer.status == "ok"
-    assert answer.time >= 0
-    assert answer.result
-
-
-async def test_indexes_are_there_before_the_data(store: QdrantStore, name: str, address: Address) -> None:
-    """A new collection has its payload indexes."""
-    async with address.open_raw() as client:
-        response = await client.get(f"/collections/{name}")
-
-    schema = http_models.InlineResponse2007.model_validate(response.json()).result
-    assert schema is not None
-    assert {field: index.data_type for field, index in schema.payload_schema.items()} == dict.fromkeys(
-        ("document_id", "source_id", "file_type", "folders"), models.PayloadSchemaType.KEYWORD
-    )
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body", "code"),
-    [
-        ("POST", "/collections/contract-missing/points/count", {}, 404),
-        ("PUT", "/collections/{name}", {"vectors": {"dense": {"size": DIMENSION, "distance": "Cosine"}}}, 409),
-        ("PUT", "/collections/{name}/points", {"points": [{"id": "no id", "vector": {}}]}, 400),
-        ("PUT", "/collections/{name}/points", {"points": [{"id": 1, "vector": {"other": [1.0]}}]}, 400),
-    ],
-)
-async def test_refusals_have_status_and_reason(
-    name: str, address: Address, method: str, path: str, body: dict[str, object], code: int
-) -> None:
-    """What is wrong is said by status and in Qdrant's own words for an error."""
-    async with address.open_raw() as client:
-        response: httpx.Response = await client.request(method, path.format(name=name), json=body)
-
-    answer = http_models.ErrorResponse.model_validate(response.json())
-    assert response.status_code == code
-    assert answer.status is not None
-    assert answer.status.error

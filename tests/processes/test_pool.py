@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 
@@ -114,14 +112,13 @@ async def test_children_do_not_outlive_a_killed_parent() -> None:
         "    await pool.run(calls.hang, timeout_seconds=600)\n"
         "asyncio.run(main())\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     assert parent.stdout is not None
-    child = int(parent.stdout.readline())
+    child = int(await parent.stdout.readline())
     assert is_alive(child)
 
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    parent.stdout.close()
+    parent.kill()
+    await parent.wait()
 
     async def gone() -> bool:
         return not is_alive(child)

@@ -89,8 +89,7 @@ async def test_globs_choose_documents(tmp_path: Path, pool: ProcessPool) -> None
 async def test_strange_names_survive(tmp_path: Path, pool: ProcessPool) -> None:
     """New lines and bytes that are not UTF-8 are percent-encoded in the URI and printable in the path."""
     (tmp_path / "new\nline.txt").write_text("x")
-    with open(os.fsencode(tmp_path) + b"/\xff.txt", "w") as file:  # noqa: PTH123 — a name of bytes
-        file.write("x")
+    (tmp_path / os.fsdecode(b"\xff.txt")).write_text("x")
 
     found = await scan(source(tmp_path, pool))
 
@@ -150,9 +149,12 @@ async def test_a_root_that_vanishes_in_the_middle_is_an_error(tmp_path: Path, po
     for number in range(1500):
         (root / f"{number}.txt").touch()
 
-    with pytest.raises(SourceVanishedError):
+    async def remove_while_scanning() -> None:
         async for _ in source(root, pool).scan():
             shutil.rmtree(root, ignore_errors=True)
+
+    with pytest.raises(SourceVanishedError):
+        await remove_while_scanning()
 
 
 def test_only_allowed_folders_are_read(tmp_path: Path) -> None:
