@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import RowMapping, bindparam, text
@@ -30,7 +31,7 @@ WITH input AS (
       AS t (id, uri, path, record_offset, record_length, size, modified_ns, position, content_hash, error_code,
             error_message)
 ), judged AS (
-    SELECT i.*, d.id IS NULL OR d.state = 'removed' AS is_new,
+    SELECT i.*, d.id IS NULL OR d.state = 'removed' OR d.created_at >= :since AS is_new,
            d.state AS old_state,
            CASE WHEN i.error_code IS NOT NULL THEN 'failed'
                 WHEN d.id IS NULL OR NOT same.it THEN 'pending'
@@ -125,10 +126,14 @@ class DocumentRepository:
         scanned: Sequence[ScannedDocument],
         *,
         scan: UUID,
+        since: datetime,
         first_position: int,
         max_attempts: int,
     ) -> dict[str, int]:
         """Upsert a batch of scanned documents and say how many are found, new, changed, unchanged, pending.
+
+        A document is new if it came after ``since``, the first start of the operation: what an earlier attempt of
+        the same operation has added is still this operation's work.
 
         A document whose state is ``pending`` afterwards has to be ingested.
         """
@@ -143,6 +148,7 @@ class DocumentRepository:
             "collection": self._collection,
             "source": source_id,
             "scan": scan,
+            "since": since,
             "max_attempts": max_attempts,
             "ids": [document_id(self._collection, item.uri) for item in scanned],
             "uris": [item.uri for item in scanned],

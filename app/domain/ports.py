@@ -135,6 +135,11 @@ class DocumentSource(Protocol):
         """After a scan: how many files were left out, by reason."""
         ...
 
+    @property
+    def unseen(self) -> Sequence[str]:
+        """After a scan: URI prefixes it could not look under. Documents below them may still be there."""
+        ...
+
     def scan(self) -> AsyncIterator[list[ScannedDocument]]:
         """All documents, in batches of at most 1 000, in a stable order, each URI once.
 

@@ -50,6 +50,7 @@ async def bring_up_to_date(
         embedder=embedder,
         processes=resources.processes,
         lease=context.lease,
+        since=context.since,
         collection=collection,
         generation=generation,
         report=context.report,
@@ -87,7 +88,9 @@ async def _bring_source_up_to_date(context: IngestContext, source: Source, adapt
     context.account.failed += counts["errors"]
     context.account.total += counts["errors"]
     await ingest_source(context, source.id)
-    counts["removed"] = await remove_gone(context, source, scan=scan, counts=counts)
+    if not adapter.unseen:
+        # only a scan that saw everything may say what is gone
+        counts["removed"] = await remove_gone(context, source, scan=scan, counts=counts)
     async with context.database.fenced(context.lease) as connection:
         states = await DocumentRepository(connection, context.collection.id).count_states(source.id)
         counts.update({name: states.get(name, 0) for name in ("completed", "failed", "needs_ocr")})

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from app.db.database import Database
@@ -27,10 +28,14 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """One attempt's view: its lease, its reporter, and whether it should stop at the next checkpoint."""
+    """One attempt's view: its lease, its reporter, and whether it should stop at the next checkpoint.
+
+    ``since`` is when the operation was first started, whichever attempt this is.
+    """
 
     resources: Resources
     lease: Lease
+    since: datetime
     report: Reporter
     should_yield: Callable[[], bool]
     require_lease: Callable[[], None]

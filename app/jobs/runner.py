@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -164,6 +165,7 @@ class Runner:
         context = JobContext(
             resources=self._resources,
             lease=attempt.lease,
+            since=attempt.operation.started_at or datetime.now(UTC),
             report=_SnapshotReporter(reporter, self._attempts, attempt.lease),
             should_yield=lambda: attempt.yielding,
             require_lease=attempt.require_lease,

@@ -31,6 +31,7 @@ async def scan_source(context: IngestContext, source: Source, adapter: DocumentS
                     source.id,
                     batch,
                     scan=scan,
+                    since=context.since,
                     first_position=counts["found"],
                     max_attempts=context.limits.document_max_attempts,
                 )

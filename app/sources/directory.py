@@ -185,7 +185,10 @@ class DirectorySource:
     async def _open(self, file: Found) -> AsyncIterator[list[ScannedDocument]]:
         """The document of a file, or the documents of a record file in parts."""
         document = self._describe(file)
-        if file.error_code is not None or suffix_of(document.locator.path) not in RECORD_SUFFIXES:
+        may_hold_records = suffix_of(document.locator.path) in RECORD_SUFFIXES
+        if may_hold_records and file.error_code == "unreadable_file":
+            self._unseen.append(f"{file.relative}#")
+        if file.error_code is not None or not may_hold_records:
             yield [self._limited(document)]
             return
         try:

@@ -12,6 +12,7 @@ from app.domain.operations import Lease
 from app.operations.attempts import Attempts
 from app.operations.collections import IdentityService
 from app.progress.reporter import replay
+from benchmarks.corpus import write_corpus
 from tests.harness import Api, wait_until
 
 
@@ -209,3 +210,32 @@ async def test_every_operation_tells_its_story_in_its_stream(
     assert types.count("operation_completed") == 1
     assert types[-1] == "operation_completed"
     assert {"operation_started", "scanning_documents", "scanning_completed", "index_completed"} <= set(types)
+
+
+async def test_a_running_operation_is_cancelled_and_can_go_on(
+    api: Api, parts: Parts, worker: None, tmp_path: Path
+) -> None:
+    """Cancel in the middle keeps what is done consistent; retry finishes the rest without doing it again."""
+    root = tmp_path / "corpus"
+    write_corpus(root, 400)
+    operation = await api.create("corpus", root)
+
+    async def is_under_way() -> bool:
+        async with parts.database.begin() as connection:
+            done = await connection.scalar(text("SELECT count(*) FROM documents WHERE state = 'completed'"))
+        return bool(done)
+
+    await wait_until(is_under_way)
+    await api.client.post(f"/api/v1/operations/{operation['operation_id']}/cancel")
+    cancelled = await api.wait(operation)
+    done_before = (await api.client.get("/api/v1/collections/corpus")).json()["documents"]["completed"]
+    await api.client.post(f"/api/v1/operations/{operation['operation_id']}/retry")
+    ended = await api.wait(operation)
+
+    assert cancelled["state"] == "cancelled"
+    assert 0 < done_before < 400
+    assert ended["state"] == "completed"
+    assert ended["result"]["documents_added"] == 400
+    assert ended["result"]["stages"]["read"]["items"] == 400 - done_before
+    assert (await api.client.get("/api/v1/collections/corpus")).json()["documents"] == {"completed": 400}
+    await api.assert_consistent("corpus")
