@@ -35,6 +35,7 @@ from app.jobs.context import Resources
 from app.jobs.index import index_collection
 from app.jobs.queue import ArqQueue, create_arq_redis
 from app.jobs.runner import Runner, RunnerLimits
+from app.jobs.stopping import stop_task
 from app.jobs.worker import SteadyWorker, listening_for_cancels, worker_options
 from app.operations.attempts import Attempts
 from app.operations.collections import CollectionService, IdentityService
@@ -322,9 +323,7 @@ async def running_worker(parts: Parts) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            polling.cancel()
-            with suppress(asyncio.CancelledError):
-                await polling
+            await stop_task(polling)
             runner: Runner = context["runner"]
             await runner.drain(grace_seconds=parts.settings.shutdown_grace)
             await redis.aclose(close_connection_pool=True)

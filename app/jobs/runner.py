@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +19,7 @@ from app.domain.operations import Lease, Operation, OperationKind
 from app.domain.ports import OperationEvents, OperationQueue, Reporter
 from app.jobs.classify import UnexpectedError, classify
 from app.jobs.context import Job, JobContext, Resources
+from app.jobs.stopping import stop_task
 from app.operations.attempts import Attempts
 from app.operations.dispatch import Dispatcher, final_event
 
@@ -299,9 +300,7 @@ class Runner:
         try:
             yield
         finally:
-            beat.cancel()
-            with suppress(asyncio.CancelledError):
-                await beat
+            await stop_task(beat)
 
     async def drain(self, *, grace_seconds: float) -> None:
         """Take no more deliveries, let jobs reach a checkpoint, then hand back what is left."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from app.db.database import Database
 from app.jobs.cron import run_tick
 from app.jobs.queue import control_channel, queue_name, serialize
 from app.jobs.runner import Runner
+from app.jobs.stopping import stop_task
 from app.operations.dispatch import Dispatcher
 
 log = structlog.get_logger(__name__)
@@ -102,9 +103,7 @@ async def listening_for_cancels(redis: ArqRedis, runner: Runner, *, namespace: s
     try:
         yield
     finally:
-        listener.cancel()
-        with suppress(asyncio.CancelledError):
-            await listener
+        await stop_task(listener)
 
 
 async def _listen(redis: ArqRedis, runner: Runner, channel: str) -> None:
