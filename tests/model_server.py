@@ -84,6 +84,7 @@ class FakeModelServer:
         batch_limit: more texts than this are answered with 422.
         delay_seconds: how long every answer waits.
         held: while true, no request is answered.
+        poison: a batch with a text that contains this is refused with 400.
         shuffled: rows come in reverse order, each with its right index.
         texts: every text it embedded, in order of arrival.
         batches: how many texts each answered request had.
@@ -110,6 +111,7 @@ class FakeModelServer:
         self.salt = ""
         self.delay_seconds = 0.0
         self.held = False
+        self.poison: str | None = None
         self.shuffled = False
         self.scripted: deque[Scripted] = deque()
         self.texts: list[str] = []
@@ -206,6 +208,7 @@ class FakeModelServer:
             (self.encoding is Encoding.REJECT and "encoding_format" in body, 400, "unknown_parameter"),
             (self.batch_limit is not None and len(texts) > self.batch_limit, 422, "batch_too_large"),
             (not all(text.strip() for text in texts), 400, "empty_input"),
+            (self.poison is not None and any(self.poison in text for text in texts), 400, "bad_text"),
         )
         return next((_refusal(status, code) for applies, status, code in reasons if applies), None)
 

@@ -119,9 +119,15 @@ class EmbedderUnavailableError(TransientError):
 
 
 class EmbedderRejectedError(PermanentError):
-    """The model server refuses a request that would be refused again (any other 4xx)."""
+    """The model server refuses these texts and would refuse them again (any other 4xx)."""
 
     code = "embedder_rejected"
+
+
+class EmbedderRefusesAccessError(PermanentError):
+    """The model server refuses every request of ours: a wrong key (401, 403) or a wrong path (404)."""
+
+    code = "embedder_refuses_access"
 
 
 class EmbedderBatchTooLargeError(PermanentError):

@@ -16,6 +16,7 @@ from app.domain.errors import (
     EmbedderBatchTooLargeError,
     EmbedderDimensionError,
     EmbedderGarbageError,
+    EmbedderRefusesAccessError,
     EmbedderRejectedError,
     EmbedderUnavailableError,
     InvalidInputError,
@@ -194,9 +195,9 @@ def _raise_for_status(response: httpx.Response, model: str) -> None:
     if status == 404 and _explains_itself(response):
         raise UnknownModelError(model, "the model server answers 404; check the model's name")
     if status == 404:
-        raise EmbedderRejectedError("the model server has no embeddings at this URL (404); check the URL's path")
+        raise EmbedderRefusesAccessError("the model server has no embeddings at this URL (404); check the URL's path")
     if status in {401, 403}:
-        raise EmbedderRejectedError(f"the model server refuses the key with {status}")
+        raise EmbedderRefusesAccessError(f"the model server refuses the key with {status}; check its setting")
     raise EmbedderRejectedError(f"the model server refuses with {status}")
 
 

@@ -40,7 +40,7 @@ async def bring_up_to_date(
 ) -> dict[str, Any]:
     """Ingest sources one after the other into a generation and sum up what happened."""
     resources = context.resources
-    embedder = resources.find_embedder(generation.model)
+    embedder = context.find_embedder(generation.model)
     await check_canaries(embedder, generation.canaries, dimension=generation.dimension)
     slots, requests = resources.processes.size, resources.limits.embedding_concurrency
     account = Account(lanes={"read": slots, "extract": slots, "chunk": slots, "embed": requests, "store": 4})

@@ -10,6 +10,7 @@ from app.db.database import Database
 from app.domain.documents import Source
 from app.domain.operations import Lease, Operation
 from app.domain.ports import DocumentSource, Embedder, Processes, Reporter, VectorStore
+from app.embedders.patient import PatientEmbedder
 from app.pipeline.context import Limits
 
 
@@ -39,6 +40,14 @@ class JobContext:
     report: Reporter
     should_yield: Callable[[], bool]
     require_lease: Callable[[], None]
+
+    def find_embedder(self, model: str) -> Embedder:
+        """The embedder of a model, which waits for a busy server as long as the lease is held.
+
+        Raises:
+            UnknownModelError: if no embedder serves the model.
+        """
+        return PatientEmbedder(self.resources.find_embedder(model), go_on=self.require_lease)
 
 
 Job = Callable[[JobContext, Operation], Awaitable[dict[str, Any]]]

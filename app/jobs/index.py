@@ -31,7 +31,7 @@ async def index_collection(context: JobContext, operation: Operation) -> dict[st
 async def _create_generation(context: JobContext, collection: Collection) -> Generation:
     """Find or create the building generation and activate it; what fails before activation is dropped."""
     resources = context.resources
-    embedder = resources.find_embedder(collection.model)
+    embedder = context.find_embedder(collection.model)
     dimension = await embedder.dimension()
     async with resources.database.begin() as connection:
         building = await CollectionRepository(connection).find_generation(collection.id, GenerationState.BUILDING)

@@ -1,7 +1,6 @@
 """Texts to vectors, whatever the model server answers."""
 
 import asyncio
-import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,17 +8,14 @@ import numpy as np
 from app.domain.errors import (
     DomainError,
     EmbedderBatchTooLargeError,
+    EmbedderDimensionError,
     EmbedderGarbageError,
     EmbedderRejectedError,
-    EmbedderUnavailableError,
 )
 from app.domain.points import Vectors
+from app.embedders.fingerprint import CANARY_TEXTS
 from app.pipeline.context import IngestContext
 from app.pipeline.pack import pack_batches
-
-PATIENCE_TRIES = 6
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 20.0
 
 
 async def embed_texts(
@@ -32,7 +28,10 @@ async def embed_texts(
         refuses on its own (its row is zero).
 
     Raises:
-        EmbedderUnavailableError: if the model stays away longer than a few patient tries.
+        EmbedderUnavailableError: if the model stays away.
+        EmbedderDimensionError: if its vectors have another length than the generation's.
+        EmbedderRefusesAccessError, UnknownModelError: if it refuses whatever it is asked.
+        EmbedderRejectedError, EmbedderBatchTooLargeError, EmbedderGarbageError: if it cannot embed any text at all.
     """
     vectors = np.zeros((len(texts), context.generation.dimension), dtype=np.float32)
     refused: dict[int, DomainError] = {}
@@ -41,9 +40,13 @@ async def embed_texts(
         async with context.embed_slots:
             try:
                 with context.account.embedding(len(indices)):
-                    vectors[indices] = await _embed_patiently(context, [texts[index] for index in indices])
+                    vectors[indices] = await context.embedder.embed_documents([texts[index] for index in indices])
+            except EmbedderDimensionError:
+                raise
             except (EmbedderBatchTooLargeError, EmbedderRejectedError, EmbedderGarbageError) as error:
                 if len(indices) == 1:
+                    # a text is blamed only while the model still embeds one that it has embedded before
+                    await context.embedder.embed_documents(CANARY_TEXTS[:1])
                     refused[indices[0]] = error
                     return
             else:
@@ -54,21 +57,10 @@ async def embed_texts(
 
     limits = context.limits
     batches = pack_batches(tokens, max_texts=limits.embedding_batch_size, max_tokens=limits.embedding_batch_tokens)
-    async with asyncio.TaskGroup() as group:
-        for batch in batches:
-            group.create_task(embed_batch(batch))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for batch in batches:
+                group.create_task(embed_batch(batch))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
     return vectors, refused
-
-
-async def _embed_patiently(context: IngestContext, texts: list[str]) -> Vectors:
-    """Try again while the model is away or overloaded, as long as it asks for, with jitter."""
-    for attempt in range(PATIENCE_TRIES):
-        try:
-            return await context.embedder.embed_documents(texts)
-        except EmbedderUnavailableError as error:
-            if attempt == PATIENCE_TRIES - 1:
-                raise
-            pause = error.retry_after_seconds or FIRST_PAUSE_SECONDS * 2**attempt
-            await asyncio.sleep(min(pause, LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.2))  # noqa: S311 — jitter
-            context.require_lease()
-    raise AssertionError("unreachable: the last try returns or raises")

@@ -1,35 +1,29 @@
 """Both embedders keep the port's promises."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
 import pytest
 
-from app.domain.errors import (
-    EmbedderBatchTooLargeError,
-    EmbedderChangedError,
-    EmbedderGarbageError,
-    EmbedderRejectedError,
-    EmbedderUnavailableError,
-)
+from app.domain.errors import EmbedderChangedError
 from app.domain.ports import Embedder
 from app.embedders.fingerprint import check_canaries, take_canaries
 from app.embedders.http import HttpEmbedder
 from app.embedders.static import StaticEmbedder
-from tests.embedders.model_server import FakeModelServer, serving
+from tests.model_server import FakeModelServer
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[FakeModelServer]:
+def server() -> Iterator[FakeModelServer]:
     """A model server double."""
-    async with serving() as fake:
-        yield fake
+    with FakeModelServer().running() as running:
+        yield running
 
 
 @pytest.fixture
 async def http(server: FakeModelServer) -> AsyncIterator[HttpEmbedder]:
     """An embedder over it."""
-    embedder = HttpEmbedder(server.url, model="fake", api_key=server.key, timeout_seconds=5)
+    embedder = HttpEmbedder(server.url, model=server.model, timeout_seconds=5)
     yield embedder
     await embedder.aclose()
 
@@ -71,61 +65,3 @@ async def test_canaries_recognise_their_model(embedder: Embedder) -> None:
     assert len(fingerprint) == 64
     with pytest.raises(EmbedderChangedError):
         await check_canaries(embedder, other, dimension=dimension)
-
-
-async def test_float_lists_are_read_too(http: HttpEmbedder, server: FakeModelServer) -> None:
-    """A server that ignores base64 gives the same vectors."""
-    encoded = await http.embed_documents(["text"])
-    server.as_floats = True
-
-    assert np.allclose(await http.embed_documents(["text"]), encoded, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [
-        (503, EmbedderUnavailableError),
-        (429, EmbedderUnavailableError),
-        (500, EmbedderUnavailableError),
-        (413, EmbedderBatchTooLargeError),
-        (400, EmbedderRejectedError),
-    ],
-)
-async def test_statuses_are_classified(
-    http: HttpEmbedder, server: FakeModelServer, status: int, error: type[Exception]
-) -> None:
-    """Each status is the error that decides what happens next."""
-    server.answers += [(status, {}), (status, {})]  # a refused request may be asked again in another encoding
-
-    with pytest.raises(error):
-        await http.embed_documents(["text"])
-
-
-async def test_retry_after_is_kept(http: HttpEmbedder, server: FakeModelServer) -> None:
-    """Seconds the server asked for reach the caller."""
-    server.answers.append((429, {"Retry-After": "7"}))
-
-    with pytest.raises(EmbedderUnavailableError) as caught:
-        await http.embed_documents(["text"])
-
-    assert caught.value.retry_after_seconds == 7
-
-
-@pytest.mark.parametrize("garbage", ["text", "short", "nan"])
-async def test_garbage_is_not_stored(http: HttpEmbedder, server: FakeModelServer, garbage: str) -> None:
-    """An unreadable, short or not finite answer is an error, not a vector."""
-    server.garbage = garbage
-
-    with pytest.raises(EmbedderGarbageError):
-        await http.embed_documents(["one", "two"])
-
-
-async def test_a_wrong_key_is_refused_without_telling_it(server: FakeModelServer) -> None:
-    """The key is in no message."""
-    embedder = HttpEmbedder(server.url, model="fake", api_key="wrong-key")
-
-    with pytest.raises(EmbedderRejectedError) as caught:
-        await embedder.embed_documents(["text"])
-    await embedder.aclose()
-
-    assert "wrong-key" not in str(caught.value)

@@ -16,6 +16,7 @@ from app.domain.errors import (
     EmbedderChangedError,
     EmbedderDimensionError,
     EmbedderGarbageError,
+    EmbedderRefusesAccessError,
     EmbedderRejectedError,
     EmbedderUnavailableError,
     InvalidInputError,
@@ -127,11 +128,23 @@ async def test_keys_travel_in_their_headers() -> None:
     assert vectors.shape == (1, 16)
 
 
+async def test_a_wrong_key_is_refused_without_telling_it() -> None:
+    """The key is in no message."""
+    with FakeModelServer(api_key="open-secret").running() as server:
+        async with embedder_of(server, api_key="wrong-secret") as embedder:
+            with pytest.raises(EmbedderRefusesAccessError) as caught:
+                await embedder.embed_documents(["text"])
+
+    assert "wrong-secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("status", "error"),
     [
         (302, EmbedderRejectedError),
-        (401, EmbedderRejectedError),
+        (400, EmbedderRejectedError),
+        (401, EmbedderRefusesAccessError),
+        (403, EmbedderRefusesAccessError),
         (408, EmbedderUnavailableError),
         (413, EmbedderBatchTooLargeError),
         (422, EmbedderBatchTooLargeError),
@@ -156,7 +169,7 @@ async def test_an_unknown_model_is_told_from_a_wrong_path(server: FakeModelServe
         with pytest.raises(UnknownModelError):
             await embedder.dimension()
     wrong = HttpEmbedder(f"{server.url}/elsewhere", model=server.model)
-    with pytest.raises(EmbedderRejectedError, match="URL"):
+    with pytest.raises(EmbedderRefusesAccessError, match="URL"):
         await wrong.dimension()
     await wrong.aclose()
 

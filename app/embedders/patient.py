@@ -1,0 +1,61 @@
+"""An embedder that waits for a model that is away or overloaded, so that its callers need not."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from app.domain.errors import EmbedderUnavailableError
+from app.domain.points import Vectors
+from app.domain.ports import Embedder
+
+TRIES = 6
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 20.0
+
+Answer = TypeVar("Answer")
+
+
+class PatientEmbedder:
+    """``Embedder`` for operations. A search does not use it: its user would rather have the error.
+
+    Args:
+        inner: who embeds.
+        go_on: called after each pause; it raises if there is no sense in trying again.
+    """
+
+    def __init__(self, inner: Embedder, *, go_on: Callable[[], None]) -> None:
+        self._inner = inner
+        self._go_on = go_on
+
+    @property
+    def model(self) -> str:
+        """See the port."""
+        return self._inner.model
+
+    async def dimension(self) -> int:
+        """See the port."""
+        return await self._try(self._inner.dimension)
+
+    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """See the port."""
+        return await self._try(lambda: self._inner.embed_documents(texts))
+
+    async def embed_query(self, text: str) -> Vectors:
+        """See the port."""
+        return await self._try(lambda: self._inner.embed_query(text))
+
+    async def aclose(self) -> None:
+        """See the port."""
+        await self._inner.aclose()
+
+    async def _try(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Ask again, after as long as the model asked for or ever longer, with jitter."""
+        for number in range(TRIES - 1):
+            try:
+                return await ask()
+            except EmbedderUnavailableError as error:
+                pause = error.retry_after_seconds or FIRST_PAUSE_SECONDS * 2**number
+            await asyncio.sleep(min(pause, LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.2))  # noqa: S311 — jitter
+            self._go_on()
+        return await ask()
