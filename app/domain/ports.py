@@ -151,6 +151,14 @@ class DocumentSource(Protocol):
         """
         ...
 
+    async def require_present(self) -> None:
+        """Tell a document that vanished from a source that did.
+
+        Raises:
+            SourceVanishedError: if the root is not what the last scan has seen.
+        """
+        ...
+
 
 class Processes(Protocol):
     """A bounded set of killable child processes."""

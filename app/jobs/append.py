@@ -87,7 +87,7 @@ async def _bring_source_up_to_date(context: IngestContext, source: Source, adapt
     context.account.total += counts["pending"]
     context.account.failed += counts["errors"]
     context.account.total += counts["errors"]
-    await ingest_source(context, source.id)
+    await ingest_source(context, source.id, adapter)
     if not adapter.unseen:
         # only a scan that saw everything may say what is gone
         counts["removed"] = await remove_gone(context, source, scan=scan, counts=counts)

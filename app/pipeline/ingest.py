@@ -11,6 +11,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from app.db.documents import DocumentRepository
 from app.domain.documents import Document, PreparedDocument, PrepareRequest
 from app.domain.errors import ProcessDiedError, ProcessTimeoutError, SliceEndedError
+from app.domain.ports import DocumentSource
 from app.pipeline.budget import ByteBudget
 from app.pipeline.context import IngestContext
 from app.pipeline.prepare import prepare_documents
@@ -21,22 +22,25 @@ GROUP_DOCUMENTS = 100
 GROUP_BYTES = 1024 * 1024
 WRITERS = 3
 PROGRESS_SECONDS = 0.25
+UNREADABLE = frozenset({"file_vanished", "unreadable_file"})
+"""Errors of a document that may be those of its whole source."""
 
 Group = list[Document]
 
 
-async def ingest_source(context: IngestContext, source_id: UUID) -> None:
+async def ingest_source(context: IngestContext, source_id: UUID, adapter: DocumentSource) -> None:
     """Ingest all pending documents of a source.
 
     Raises:
         SliceEndedError: if the slice was asked to yield; what was finished is committed, the rest is pending.
+        SourceVanishedError: if the source itself disappeared; what it had and was not read is pending.
     """
     async with context.database.fenced(context.lease) as connection:
         await DocumentRepository(connection, context.collection.id).reset_processing(source_id)
     try:
         async with asyncio.TaskGroup() as group:
             ticker = group.create_task(_report_progress(context))
-            lane = group.create_task(_run_lane(context, source_id))
+            lane = group.create_task(_run_lane(context, source_id, adapter))
             lane.add_done_callback(lambda _: ticker.cancel())
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
@@ -52,7 +56,7 @@ async def _report_progress(context: IngestContext) -> None:
         await context.report.send_update("ingest_progress", context.account.snapshot())
 
 
-async def _run_lane(context: IngestContext, source_id: UUID) -> None:
+async def _run_lane(context: IngestContext, source_id: UUID, adapter: DocumentSource) -> None:
     budget = ByteBudget(context.limits.pipeline_max_bytes)
     preparers = context.processes.size + 1
     to_prepare, groups = anyio.create_memory_object_stream[Group](preparers)
@@ -60,7 +64,7 @@ async def _run_lane(context: IngestContext, source_id: UUID) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_claim_documents(context, source_id, to_prepare))
             for _ in range(preparers + WRITERS):
-                tasks.create_task(_carry_groups(context, budget, groups.clone()))
+                tasks.create_task(_carry_groups(context, adapter, budget, groups.clone()))
             groups.close()
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
@@ -91,12 +95,16 @@ def group_documents(documents: Sequence[Document]) -> list[Group]:
     return groups
 
 
-async def _carry_groups(context: IngestContext, budget: ByteBudget, groups: MemoryObjectReceiveStream[Group]) -> None:
+async def _carry_groups(
+    context: IngestContext, adapter: DocumentSource, budget: ByteBudget, groups: MemoryObjectReceiveStream[Group]
+) -> None:
     """Take one group after the other through all stages; several carriers overlap them."""
     async with groups:
         async for group in groups:
             async with budget.hold(sum(document.size for document in group)):
                 prepared = await _prepare(context, group)
+                if any(document.error_code in UNREADABLE for document in prepared):
+                    await adapter.require_present()
                 await write_group(context, group, prepared)
 
 

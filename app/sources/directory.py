@@ -123,6 +123,7 @@ class DirectorySource:
         self._records = records
         self._skipped: Counter[str] = Counter()
         self._unseen: list[str] = []
+        self._seen_root: tuple[int, int] | None = None
 
     @property
     def url(self) -> str:
@@ -142,8 +143,8 @@ class DirectorySource:
     async def scan(self) -> AsyncIterator[list[ScannedDocument]]:
         """See the port."""
         self._skipped, self._unseen = Counter(), []
-        root = await asyncio.to_thread(self._identify_root)
-        if root is None:
+        self._seen_root = await asyncio.to_thread(self._identify_root)
+        if self._seen_root is None:
             raise SourceNotFoundError(self.url)
         walk = self._walk()
         batch: list[ScannedDocument] = []
@@ -154,11 +155,14 @@ class DirectorySource:
                     if len(batch) >= BATCH:
                         yield batch[:BATCH]
                         batch = batch[BATCH:]
-        # another folder at the same place, as an empty mount point, would make every document look gone
-        if await asyncio.to_thread(self._identify_root) != root:
-            raise SourceVanishedError(self.url)
+        await self.require_present()
         if batch:
             yield batch
+
+    async def require_present(self) -> None:
+        """See the port; another folder at the same place, as an empty mount point, is not the one that was seen."""
+        if await asyncio.to_thread(self._identify_root) != self._seen_root:
+            raise SourceVanishedError(self.url)
 
     def _identify_root(self) -> tuple[int, int] | None:
         """Which folder or file the root is now; None if it cannot be read."""

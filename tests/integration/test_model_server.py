@@ -97,7 +97,7 @@ async def test_a_garbled_answer_is_asked_for_again(api: Api, many: Path, server:
     """What cannot be used is never stored; the texts are sent again."""
     server.delay_seconds = 0.05
     operation = await api.create("comets", many)
-    await wait_until(lambda: _has_embedded(server, 5))
+    await wait_until(lambda: _has_embedded_documents(server))
     server.spoil_next(fault, times=2)
 
     ended = await api.wait(operation)
@@ -130,7 +130,7 @@ async def test_a_key_that_stops_working_midway_fails_no_document(api: Api, many:
     """What was stored before stays; the rest is pending, not failed."""
     server.delay_seconds = 0.05
     operation = await api.create("comets", many)
-    await wait_until(lambda: _has_embedded(server, 5))
+    await wait_until(lambda: _has_embedded_documents(server))
     server.api_key = "rotated"
     refused = await api.wait(operation)
     states = {document["state"] for document in (await api.documents("comets")).values()}
@@ -144,8 +144,8 @@ async def test_a_key_that_stops_working_midway_fails_no_document(api: Api, many:
     assert await api.assert_consistent("comets") == 24
 
 
-async def _has_embedded(server: FakeModelServer, texts: int) -> bool:
-    return len(server.texts) >= texts
+async def _has_embedded_documents(server: FakeModelServer) -> bool:
+    return any(text.startswith("Entry") for text in server.texts)
 
 
 async def test_a_server_that_answers_only_garbage_fails_no_document(
@@ -154,7 +154,7 @@ async def test_a_server_that_answers_only_garbage_fails_no_document(
     """Before a text is blamed, the model must embed a text that it has embedded before."""
     server.delay_seconds = 0.05
     operation = await api.create("comets", many)
-    await wait_until(lambda: _has_embedded(server, 5))
+    await wait_until(lambda: _has_embedded_documents(server))
     server.spoil_next(Fault.NAN, times=10_000)
     failed = await api.wait(operation, states=("failed",))
     states = {document["state"] for document in (await api.documents("comets")).values()}
@@ -187,3 +187,51 @@ async def test_a_model_of_another_length_stops_before_it_writes(api: Api, many: 
     ended = await api.wait(await api.append("comets"))
 
     assert (ended["state"], ended["error_code"]) == ("failed", "embedder_changed")
+
+
+async def test_a_folder_that_disappears_midway_fails_no_document(
+    api: Api, tmp_path: Path, server: FakeModelServer
+) -> None:
+    """What was not read yet stays pending; nothing is removed; when the folder is back, a retry goes on."""
+    root = tmp_path / "stick"
+    root.mkdir()
+    for number in range(1500):
+        (root / f"{number:04}.txt").write_text(f"Entry {number} of the list of comets.")
+    server.delay_seconds = 0.02
+    operation = await api.create("comets", root)
+    await wait_until(lambda: _has_embedded_documents(server))
+    root.rename(tmp_path / "unplugged")
+    vanished = await api.wait(operation)
+    failed = await api.client.get("/api/v1/collections/comets/documents", params={"state": "failed"})
+    server.delay_seconds = 0
+    (tmp_path / "unplugged").rename(root)
+    await api.client.post(f"/api/v1/operations/{operation['operation_id']}/retry")
+    ended = await api.wait(operation, states=("completed",))
+
+    assert (vanished["state"], vanished["error_code"]) == ("failed", "source_not_found")
+    assert failed.json()["documents"] == []
+    assert (ended["result"]["documents"], ended["result"]["documents_failed"]) == (1500, 0)
+    assert await api.assert_consistent("comets") == 1500
+
+
+async def test_a_file_that_disappears_midway_costs_one_document(
+    api: Api, tmp_path: Path, server: FakeModelServer
+) -> None:
+    """The folder is still there, so the file is what vanished, and the next run forgets it."""
+    root = tmp_path / "stick"
+    root.mkdir()
+    for number in range(1500):
+        (root / f"{number:04}.txt").write_text(f"Entry {number} of the list of comets.")
+    server.delay_seconds = 0.02
+    operation = await api.create("comets", root)
+    await wait_until(lambda: _has_embedded_documents(server))
+    (root / "1499.txt").unlink()
+    ended = await api.wait(operation)
+    server.delay_seconds = 0
+    failed = await api.client.get("/api/v1/collections/comets/documents", params={"state": "failed"})
+    again = await api.wait(await api.append("comets"))
+
+    assert (ended["state"], ended["result"]["documents_failed"]) == ("completed", 1)
+    assert [document["error_code"] for document in failed.json()["documents"]] == ["file_vanished"]
+    assert (again["result"]["documents_removed"], again["result"]["documents_failed"]) == (1, 0)
+    assert await api.assert_consistent("comets") == 1499
