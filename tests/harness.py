@@ -114,7 +114,11 @@ class Api:
         return now
 
     async def wait(
-        self, operation: dict[str, Any], *, states: Sequence[str] = ("completed", "failed", "cancelled")
+        self,
+        operation: dict[str, Any],
+        *,
+        states: Sequence[str] = ("completed", "failed", "cancelled"),
+        seconds: float = DEADLINE_SECONDS,
     ) -> dict[str, Any]:
         """Wait until the operation is in one of these states."""
 
@@ -122,7 +126,7 @@ class Api:
             now = await self.get(operation)
             return now if now["state"] in states else None
 
-        reached_operation: dict[str, Any] = await wait_until(reached)
+        reached_operation: dict[str, Any] = await wait_until(reached, seconds=seconds)
         return reached_operation
 
     async def documents(self, name: str) -> dict[str, dict[str, Any]]:
