@@ -30,7 +30,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 async def migrate(url: str) -> None:
-    """Upgrade to the newest revision; safe to call from several processes at once."""
+    """Upgrade to the newest revision; safe in several processes at once (alembic allows one at a time in each)."""
     engine = create_engine(url, pool_size=1)
     try:
         async with engine.connect() as connection:
