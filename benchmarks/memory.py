@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -17,8 +18,16 @@ if TYPE_CHECKING:
 WORKER = "from app.settings import Settings; from app.worker import run_worker; run_worker(Settings())"
 
 
-async def peak_of_worker(bench: "Bench", *, documents: int) -> int:
-    """Bytes the worker process itself held at most while it indexed a generated corpus."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """Bytes held at most: by the worker process itself, and by it and its child processes, each at its own worst."""
+
+    worker: int
+    with_children: int
+
+
+async def peak_of_worker(bench: "Bench", *, documents: int) -> Peak:
+    """The peak of a fresh worker that indexes a generated corpus."""
     corpus = bench.folder / f"memory-{documents}"
     write_corpus(corpus, documents)
     endpoints = bench.parts.endpoints
@@ -32,7 +41,8 @@ async def peak_of_worker(bench: "Bench", *, documents: int) -> int:
     worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, env=environment)
     try:
         await _index(bench, f"memory-{documents}", corpus)
-        return read_peak(worker.pid)
+        own = read_peak(worker.pid)
+        return Peak(worker=own, with_children=own + sum(read_peak(child) for child in list_children(worker.pid)))
     finally:
         worker.send_signal(signal.SIGTERM)
         await worker.wait()
@@ -48,6 +58,11 @@ async def _index(bench: "Bench", name: str, corpus: Path) -> UUID:
         idempotency_key=None,
     )
     return (await bench.wait(operation)).id
+
+
+def list_children(pid: int) -> list[int]:
+    """Process ids of the direct children (Linux)."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def read_peak(pid: int) -> int:
