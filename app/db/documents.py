@@ -13,6 +13,7 @@ from sqlalchemy.types import BigInteger, LargeBinary, Text, Uuid
 from app.db.database import copy_rows
 from app.domain.documents import Document, DocumentState, PreparedDocument, ScannedDocument
 from app.domain.identity import document_id, locator_of
+from app.domain.sanitising import sanitise
 
 CHUNK_COLUMNS = (
     "collection_id", "generation_id", "id", "document_id", "ordinal", "start_char", "end_char", "tokens", "text",
@@ -105,6 +106,10 @@ class HitRow:
     end: int
 
 
+def _safe(message: str | None) -> str | None:
+    return None if message is None else sanitise(message)
+
+
 class DocumentRepository:
     """The manifest of one collection; never commits."""
 
@@ -160,7 +165,7 @@ class DocumentRepository:
             "positions": list(range(first_position, first_position + len(scanned))),
             "hashes": [item.content_hash for item in scanned],
             "codes": [item.error_code for item in scanned],
-            "messages": [item.error_message for item in scanned],
+            "messages": [_safe(item.error_message) for item in scanned],
         }
         row = (await self._connection.execute(statement, values)).mappings().one()
         return {name: int(row[name]) for name in row}
@@ -262,7 +267,7 @@ class DocumentRepository:
                  AS n (id, code, message, mime) WHERE d.id = n.id""",
             ids=[document.document_id for document in prepared],
             codes=[document.error_code for document in prepared],
-            messages=[document.error_message for document in prepared],
+            messages=[_safe(document.error_message) for document in prepared],
             mimes=[document.mime_type for document in prepared],
         )
 

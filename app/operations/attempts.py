@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from app.db.database import Database
 from app.db.operations import OperationRepository
 from app.domain.operations import Lease, Operation, OperationState
+from app.domain.sanitising import sanitise
 
 
 class Attempts:
@@ -54,7 +55,7 @@ class Attempts:
         """End as failed."""
         async with self._database.begin() as connection:
             return await OperationRepository(connection).finish(
-                lease, OperationState.FAILED, error_code=code, error_message=message, retryable=retryable
+                lease, OperationState.FAILED, error_code=code, error_message=sanitise(message), retryable=retryable
             )
 
     async def hand_back(self, lease: Lease, *, why: str, interrupted: bool) -> Operation | None:
@@ -73,5 +74,5 @@ class Attempts:
                 failures=1,
                 why_waiting=f"waiting {delay_seconds:.0f} s to try again after {code}",
                 error_code=code,
-                error_message=message,
+                error_message=sanitise(message),
             )

@@ -16,6 +16,7 @@ from uuid import UUID
 import orjson
 
 from app.domain.errors import InvalidInputError
+from app.domain.sanitising import sanitise
 
 FINAL_TYPES = frozenset({"operation_completed", "operation_failed", "operation_cancelled"})
 COUNTER_SUFFIX = "_progress"
@@ -84,14 +85,17 @@ def encode_envelope(
 ) -> bytes:
     """The envelope without its id, of now or of the time ``at``.
 
-    Values JSON does not know become text; text that is no UTF-8 gets ``?``.
+    Values JSON does not know become text; text that is no UTF-8 gets ``?``. An error's message is sanitised.
     """
+    data = dict(data)
+    if isinstance(message := data.get("error_message"), str):
+        data["error_message"] = sanitise(message)
     envelope = {
         "operation_id": str(operation_id),
         "collection_id": None if collection_id is None else str(collection_id),
         "type": event_type,
         "timestamp": (at or datetime.now(UTC)).isoformat(),
-        "data": dict(data),
+        "data": data,
     }
     try:
         return orjson.dumps(envelope, default=str, option=ENVELOPE_OPTIONS)
