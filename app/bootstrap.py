@@ -1,15 +1,12 @@
 """The composition root: settings in, opened parts out, closed in reverse."""
 
 import asyncio
-import logging
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 import uvicorn
@@ -418,39 +415,6 @@ def find_endpoints(settings: Settings) -> Endpoints:
         return configured_endpoints(settings)
     names = ("database_url", "redis_url", "qdrant_url", "qdrant_api_key")
     return Endpoints(**{name: served[name] for name in names})
-
-
-def log_to_stderr(settings: Settings) -> None:
-    """JSON log lines on stderr."""
-    _configure_logging(settings.log_level, sys.stderr)
-
-
-def log_to_file(settings: Settings) -> None:
-    """JSON log lines in the data folder, so that a command's own output stays clean."""
-    stream = (DataFolder(settings.data).logs / "vecloom.log").open("a", encoding="utf-8")
-    _configure_logging(settings.log_level, stream)
-
-
-def log_nowhere() -> None:
-    """No log lines at all."""
-    stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 — open for the life of the process
-    _configure_logging("CRITICAL", stream)
-
-
-def _configure_logging(level: str, stream: TextIO) -> None:
-    number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(stream),
-    )
-    logging.basicConfig(level=logging.WARNING, stream=stream, force=True)
 
 
 def migrate(settings: Settings) -> None:

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from app.bootstrap import LOCAL_USER, configured_endpoints, open_api, open_parts
+from app.logs import log_to_stderr
 from app.operations.collections import IdentityService
 from app.settings import Settings
 
@@ -37,4 +38,6 @@ class _Application:
 
 def create_app() -> _Application:
     """The ASGI application for the settings of the environment."""
-    return _Application(Settings())
+    settings = Settings()
+    log_to_stderr(settings.log_level)
+    return _Application(settings)

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import ItemsView
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -9,6 +10,7 @@ import structlog
 
 from app.bootstrap import arq_options, find_endpoints, open_parts, open_worker, running_worker
 from app.jobs.queue import create_arq_redis
+from app.logs import log_to_stderr
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -26,18 +28,24 @@ async def _stop(ctx: dict[str, Any]) -> None:
     await ctx["closing"].aclose()
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 — the signature Python gives a module's __getattr__
-    """``WorkerSettings`` for arq's command, made when it is asked for so that importing reads no environment."""
-    if name != "WorkerSettings":
-        raise AttributeError(name)
-    settings = Settings()
-    endpoints = find_endpoints(settings)
-    return {
-        **arq_options(settings),
-        "redis_pool": create_arq_redis(endpoints.redis_url, namespace=settings.redis_namespace, retries=-1),
-        "on_startup": _start,
-        "on_shutdown": _stop,
-    }
+class _LazySettings(dict[str, Any]):
+    """Options of arq's command, made when it reads them: importing reads no environment, and its own logging is set."""
+
+    def items(self) -> ItemsView[str, Any]:  # type: ignore[override]  # the name of dict's own view is private
+        """The options for the settings of the environment."""
+        settings = Settings()
+        log_to_stderr(settings.log_level)
+        endpoints = find_endpoints(settings)
+        options = {
+            **arq_options(settings),
+            "redis_pool": create_arq_redis(endpoints.redis_url, namespace=settings.redis_namespace, retries=-1),
+            "on_startup": _start,
+            "on_shutdown": _stop,
+        }
+        return options.items()
+
+
+WorkerSettings = _LazySettings()
 
 
 async def serve(settings: Settings) -> None:

@@ -31,6 +31,7 @@ from app.domain.operations import Operation
 from app.domain.points import SearchFilter, SearchMode
 from app.embedded.stack import EmbeddedStack
 from app.embedders.static import embed_texts
+from app.logs import log_to_stderr
 from app.operations.collections import IdentityService
 from app.operations.service import OperationService
 from app.pipeline.prepare import prepare_documents
@@ -271,6 +272,7 @@ def main() -> None:
     parser.add_argument("--only", choices=sorted(BENCHES))
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    log_to_stderr("WARNING")
     results: dict[str, Any] = asyncio.run(run([arguments.only] if arguments.only else list(BENCHES)))
     if arguments.json:
         sys.stdout.write(orjson.dumps(results).decode() + "\n")

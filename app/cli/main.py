@@ -17,6 +17,7 @@ from app.cli.client import CliError
 from app.cli.doctor import diagnose
 from app.cli.progress import printable
 from app.domain.errors import DomainError
+from app.logs import log_to_stderr
 from app.settings import Settings
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
@@ -171,9 +172,9 @@ def up(
 
 async def _serve(settings: Settings, port: int, host: str) -> None:
     # imported here: no other command needs the server
-    from app.bootstrap import log_to_stderr, serve_embedded  # noqa: PLC0415 — see above
+    from app.bootstrap import serve_embedded  # noqa: PLC0415 — see above
 
-    log_to_stderr(settings)
+    log_to_stderr(settings.log_level)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -189,11 +190,10 @@ async def _serve(settings: Settings, port: int, host: str) -> None:
 def worker(data: Data = None) -> None:
     """Run one more worker, on the data folder of a running `vecloom up` or on the configured services."""
     # imported here: no other command needs the worker
-    from app.bootstrap import log_to_stderr  # noqa: PLC0415 — see above
     from app.worker import run_worker  # noqa: PLC0415 — see above
 
     settings = _settings(data)
-    log_to_stderr(settings)
+    log_to_stderr(settings.log_level)
     try:
         run_worker(settings)
     except DomainError as error:

@@ -9,6 +9,7 @@ from typing import Any
 from app.cli.client import Client, CliError
 from app.domain.errors import DataFolderBusyError, DomainError
 from app.embedded.folder import DataFolder
+from app.logs import log_nowhere, log_to_file
 from app.settings import Settings
 
 PATIENCE_SECONDS = 15.0
@@ -47,12 +48,12 @@ async def _client(url: str, api_key: str) -> AsyncIterator[Client]:
 @asynccontextmanager
 async def _embedded(settings: Settings, *, worker: bool) -> AsyncIterator[Client]:
     # imported here: a client of a running server needs none of it
-    from app.bootstrap import log_nowhere, log_to_file, serve_embedded  # noqa: PLC0415 — see above
+    from app.bootstrap import serve_embedded  # noqa: PLC0415 — see above
 
     try:
         log_nowhere()  # the folder of the log file is not ours before the stack has locked it
         async with serve_embedded(settings, worker=worker) as served, _client(served.url, served.api_key) as client:
-            log_to_file(settings)
+            log_to_file(settings.log_level, DataFolder(settings.data).logs / "vecloom.log")
             yield client
     except DataFolderBusyError as busy:
         served_by_other = await _wait_for_server_file(settings, busy)
