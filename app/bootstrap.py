@@ -217,6 +217,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             hub=hub,
             watchers_per_user=settings.websockets_per_user,
             watchers_per_process=settings.websockets_per_process,
+            request_max_bytes=settings.request_max_bytes,
         )
         yield create_api(services)
 

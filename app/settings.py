@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     websockets_per_user: int = 50
     websockets_per_process: int = 1000
+    request_max_bytes: int = 10 * MIB
 
     @field_validator("source_roots", mode="before")
     @classmethod

@@ -3,8 +3,10 @@
 from fastapi import APIRouter, FastAPI
 
 from app.api import collections, documents, events, health, metrics, operations, search
+from app.api.bodies import LimitBodies
 from app.api.errors import add_error_handlers
 from app.api.metrics import MeasureRequests
+from app.api.requests import FollowRequests
 from app.api.services import ApiServices
 from app.api.slots import WatcherSlots
 
@@ -23,6 +25,7 @@ PROBLEM = {
                     "code": {"type": "string"},
                     "detail": {"type": "string"},
                     "errors": {"type": "array", "items": {"type": "object"}},
+                    "request_id": {"type": "string"},
                 },
             }
         }
@@ -44,6 +47,9 @@ def create_api(services: ApiServices) -> FastAPI:
         per_user=services.watchers_per_user, per_process=services.watchers_per_process
     )
     add_error_handlers(application)
+    # the last one added is the outermost: a bug is answered before it is counted
+    application.add_middleware(LimitBodies, max_bytes=services.request_max_bytes)
+    application.add_middleware(FollowRequests, prefix=PREFIX)
     application.add_middleware(MeasureRequests, registry=services.metrics, prefix=PREFIX)
     api = APIRouter(responses={"4XX": PROBLEM, "5XX": PROBLEM})
     for module in (collections, documents, operations, events, search, health):

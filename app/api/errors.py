@@ -25,6 +25,7 @@ from app.domain.errors import (
     TooManyWatchersError,
     TransientError,
 )
+from app.domain.sanitising import sanitise
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,17 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
 )
 """What the services let through when an outside system does not answer."""
 
-HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+
+
+class BodyTooLargeError(HTTPException):
+    """The body of a request has more bytes than are allowed.
+
+    No domain error: fastapi hands on only its own kind of exception from reading a body.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request may have at most {max_bytes} bytes")
 
 
 def problem(
@@ -61,6 +72,7 @@ def problem(
     detail: str,
     errors: Sequence[Mapping[str, Any]] | None = None,
     headers: Mapping[str, str] | None = None,
+    request_id: str | None = None,
 ) -> Response:
     """A problem document (RFC 9457) with a stable ``code``."""
     body: dict[str, Any] = {
@@ -68,10 +80,12 @@ def problem(
         "title": status.phrase,
         "status": status.value,
         "code": code,
-        "detail": detail,
+        "detail": sanitise(detail),
     }
     if errors is not None:
         body["errors"] = errors
+    if request_id is not None:
+        body["request_id"] = request_id
     content = orjson.dumps(body, default=str)
     return Response(content, status_code=status.value, media_type=MEDIA_TYPE, headers=headers)
 
@@ -116,11 +130,12 @@ async def _answer_http_exception(_: Request, error: Exception) -> Response:
         raise error
     status = HTTPStatus(error.status_code)
     code = HTTP_CODES.get(status.value, status.phrase.lower().replace(" ", "_"))
-    return problem(status, code=code, detail=status.description or status.phrase, headers=error.headers)
+    detail = error.detail if isinstance(error, BodyTooLargeError) else status.description or status.phrase
+    return problem(status, code=code, detail=detail, headers=error.headers)
 
 
-async def _answer_unavailable(request: Request, error: Exception) -> Response:
-    log.warning("dependency_unavailable", path=request.url.path, error=type(error).__name__)
+async def _answer_unavailable(_: Request, error: Exception) -> Response:
+    log.warning("dependency_unavailable", error=type(error).__name__)
     return problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         code="dependency_unavailable",
@@ -129,22 +144,22 @@ async def _answer_unavailable(request: Request, error: Exception) -> Response:
     )
 
 
-async def _answer_bug(request: Request, error: Exception) -> Response:
-    log.error("request_failed", path=request.url.path, error=type(error).__name__)
+def answer_bug(request_id: str) -> Response:
+    """What a caller is told of a bug: where in the log to find it, and nothing of what it is."""
     return problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         code="internal_error",
-        detail="something went wrong here; the server's log has the details",
+        detail="something went wrong here; the server's log has the details under this request id",
+        request_id=request_id,
     )
 
 
 def add_error_handlers(application: FastAPI) -> None:
-    """Answer every error of this application with a problem document."""
+    """Answer every error of this application but bugs, which ``FollowRequests`` answers, with a problem document."""
     handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         DomainError: _answer_domain_error,
         RequestValidationError: _answer_invalid_request,
         HTTPException: _answer_http_exception,
-        Exception: _answer_bug,
         **dict.fromkeys(UNAVAILABLE, _answer_unavailable),
     }
     for kind, handler in handlers.items():

@@ -162,7 +162,7 @@ async def _serve(websocket: WebSocket, open_events: OpenEvents) -> None:
     except DomainError as error:
         await _close(websocket, close_code_of(error), error.code)
     except UNAVAILABLE as error:
-        log.warning("dependency_unavailable", path=websocket.url.path, error=type(error).__name__)
+        log.warning("dependency_unavailable", error=type(error).__name__)
         await _close(websocket, TRY_AGAIN_LATER, "dependency_unavailable")
     else:
         await _close(websocket, NORMAL, "")

@@ -8,8 +8,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth import ServicesDep
-
-UNMATCHED = "unmatched"
+from app.api.requests import route_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -43,18 +42,9 @@ class MeasureRequests:
 
         async def send_measured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = self._template_of(scope)
+                route = route_of(scope, prefix=self._prefix)
                 self._requests.labels(scope["method"], route, message["status"]).inc()
                 self._seconds.labels(scope["method"], route).observe(time.perf_counter() - started)
             await send(message)
 
         await self._inner(scope, receive, send_measured)
-
-    def _template_of(self, scope: Scope) -> str:
-        """The path of the matched route; fastapi's newer releases leave out the prefix of an included router."""
-        template: str = getattr(scope.get("route"), "path", "")
-        if not template:
-            return UNMATCHED
-        if scope["path"].startswith(f"{self._prefix}/") and not template.startswith(self._prefix):
-            return self._prefix + template
-        return template

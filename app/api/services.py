@@ -143,6 +143,7 @@ class ApiServices:
     hub: ProgressHub
     watchers_per_user: int = 50
     watchers_per_process: int = 1000
+    request_max_bytes: int = 10 * 1024 * 1024
     metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 

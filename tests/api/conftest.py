@@ -1,11 +1,14 @@
 """An application over service doubles, and real progress streams."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
@@ -15,7 +18,9 @@ from app.domain.operations import Operation, OperationKind, OperationState
 from app.progress.hub import ProgressHub
 from app.progress.reporter import ProgressReporter
 from tests.api.doubles import KEY, FakeCollections, FakeHealth, FakeIdentity, FakeOperations, FakeSearch
-from tests.progress.valkey import RestartableValkey, running_valkey
+from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
+
+REQUEST_MAX_BYTES = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +78,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             health=health,
             hub=hub,
             watchers_per_user=2,
+            request_max_bytes=REQUEST_MAX_BYTES,
         )
         yield Edge(
             application=create_api(services),
@@ -95,3 +101,22 @@ async def client(edge: Edge) -> AsyncIterator[httpx.AsyncClient]:
         transport=transport, base_url="http://test", headers={"Authorization": f"Bearer {KEY}"}
     ) as opened:
         yield opened
+
+
+@pytest.fixture
+async def port(edge: Edge) -> AsyncIterator[int]:
+    """The port of a server that serves the application."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(edge.application, lifespan="off", log_config=None, ws="websockets-sansio")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+
+    async def has_started() -> bool:
+        return server.started
+
+    await wait_until(has_started)
+    yield listener.getsockname()[1]
+    server.should_exit = True
+    await serving
+    listener.close()

@@ -1,15 +1,12 @@
 """WebSockets and server-sent events, over a real server."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import orjson
 import pytest
-import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -19,25 +16,6 @@ from tests.api.doubles import KEY
 from tests.progress.valkey import wait_until
 
 AUTHENTICATED = {"Authorization": f"Bearer {KEY}"}
-
-
-@pytest.fixture
-async def port(edge: Edge) -> AsyncIterator[int]:
-    """The port of a server that serves the application."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(edge.application, lifespan="off", log_config=None, ws="websockets-sansio")
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-
-    async def has_started() -> bool:
-        return server.started
-
-    await wait_until(has_started)
-    yield listener.getsockname()[1]
-    server.should_exit = True
-    await serving
-    listener.close()
 
 
 def open_socket(port: int, path: str, headers: dict[str, str] | None = None) -> connect:
