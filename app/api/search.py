@@ -27,10 +27,9 @@ class FilterBody(BaseModel):
     file_types: list[Text] = Field(default=[], max_length=100)
 
     def restriction(self) -> SearchFilter:
-        """The same as the services take it."""
-        return SearchFilter(
-            source_ids=tuple(self.source_ids), folders=tuple(self.folders), file_types=tuple(self.file_types)
-        )
+        """The same as the services take it. The root folder holds everything, so it restricts nothing."""
+        folders = () if any(not folder.strip("/") for folder in self.folders) else tuple(self.folders)
+        return SearchFilter(source_ids=tuple(self.source_ids), folders=folders, file_types=tuple(self.file_types))
 
 
 class SearchRequest(BaseModel):

@@ -3,7 +3,9 @@
 import re
 import unicodedata
 
-WORD = re.compile(r"\w+")
+WORD = re.compile(r"[\w\u0300-\u036f]+")
+"""An accent may be a character of its own, as in file names and texts from macOS."""
+
 SHORTEST_STEM = 4
 ENDINGS = ("ingly", "edly", "ing", "ies", "ed", "es", "ly", "s")
 COMMON = frozenset(
