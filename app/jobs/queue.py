@@ -1,14 +1,15 @@
 """arq as the wake-up channel: ids go in, nothing is remembered there."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 import orjson
 import structlog
 from arq.connections import ArqRedis
-from redis.asyncio import ConnectionPool, UnixDomainSocketConnection
-from redis.asyncio.connection import parse_url
+from redis.asyncio import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
@@ -36,6 +37,45 @@ def serialize(value: dict[str, Any]) -> bytes:
     return orjson.dumps(value)
 
 
+class _KeepsCancellation(AbstractConnection):
+    """A connection that hands on the cancellation of whoever sends through it.
+
+    Before Python 3.12 ``asyncio.wait_for``, which redis-py sends with, forgets a cancellation that comes while its
+    result is already there: a task cancelled at that moment would go on as if nobody had asked it to stop.
+    """
+
+    async def send_packed_command(
+        self,
+        command: bytes | str | Iterable[bytes],
+        check_health: bool = True,  # noqa: FBT001, FBT002 — redis-py's signature
+    ) -> None:
+        task = asyncio.current_task()
+        asked = task.cancelling() if task else 0
+        await super().send_packed_command(command, check_health)
+        if task and task.cancelling() > asked:
+            await self.disconnect(nowait=True)
+            raise asyncio.CancelledError
+
+
+class _TcpConnection(_KeepsCancellation, Connection):
+    pass
+
+
+class _TlsConnection(_KeepsCancellation, SSLConnection):
+    pass
+
+
+class _UnixConnection(_KeepsCancellation, UnixDomainSocketConnection):
+    pass
+
+
+_CONNECTIONS: dict[type[AbstractConnection], type[AbstractConnection]] = {
+    Connection: _TcpConnection,
+    SSLConnection: _TlsConnection,
+    UnixDomainSocketConnection: _UnixConnection,
+}
+
+
 def create_arq_redis(url: str, *, namespace: str, retries: int) -> ArqRedis:
     """A Redis client that notices dead connections.
 
@@ -45,10 +85,12 @@ def create_arq_redis(url: str, *, namespace: str, retries: int) -> ArqRedis:
         retries: how often a command is tried again after a connection error; -1 for ever.
     """
     options: dict[str, Any] = dict(parse_url(url))
-    if options.get("connection_class") is not UnixDomainSocketConnection:
+    kind = options.pop("connection_class", Connection)
+    if kind is not UnixDomainSocketConnection:
         options["socket_keepalive"] = True
         options["socket_connect_timeout"] = SOCKET_TIMEOUT_SECONDS
     pool = ConnectionPool(
+        connection_class=_CONNECTIONS[kind],
         **options,
         socket_timeout=SOCKET_TIMEOUT_SECONDS,
         health_check_interval=HEALTH_CHECK_SECONDS,

@@ -65,6 +65,7 @@ class Attempt:
         self.yielding = False
         self._fence_seconds = fence_seconds
         self.renewed = time.monotonic()
+        self.stopped = asyncio.Event()
 
     @property
     def fenced(self) -> bool:
@@ -77,11 +78,10 @@ class Attempt:
             raise LeaseLostError(f"the lease on operation {self.operation.id} was not renewed in time")
 
     def stop(self, reason: Reason) -> None:
-        """Cancel the job; the first reason stands."""
+        """Have the job cancelled; the first reason stands."""
         if self.reason is None:
             self.reason = reason
-            if self.task is not None:
-                self.task.cancel()
+            self.stopped.set()
 
 
 class _SnapshotReporter:
@@ -173,20 +173,22 @@ class Runner:
         )
         job = self._jobs[attempt.operation.kind]
         attempt.task = task = asyncio.ensure_future(job(context, attempt.operation))
-        if attempt.reason is not None:
-            task.cancel()
+        stopped = asyncio.ensure_future(attempt.stopped.wait())
+        first = {"return_when": asyncio.FIRST_COMPLETED}
         try:
-            await asyncio.wait({task}, timeout=self._limits.soft_seconds)
-            if not task.done():
+            done, _ = await asyncio.wait({task, stopped}, timeout=self._limits.soft_seconds, **first)
+            if not done:
                 attempt.yielding = True
                 await reporter.send_update("soft_time_limit", {})
-                await asyncio.wait({task}, timeout=self._limits.hard_seconds - self._limits.soft_seconds)
-            if not task.done():
+                left = self._limits.hard_seconds - self._limits.soft_seconds
+                done, _ = await asyncio.wait({task, stopped}, timeout=left, **first)
+            if not done:
                 attempt.stop(Reason.HARD_LIMIT)
-                await asyncio.wait({task}, timeout=STOP_SECONDS)
         except asyncio.CancelledError:
             attempt.stop(Reason.SHUTDOWN)
-            await asyncio.wait({task}, timeout=STOP_SECONDS)
+        finally:
+            stopped.cancel()
+        await stop_task(task)
         if not task.done():
             log.error("job_does_not_stop", reason=attempt.reason)
             attempt.reason = Reason.LEASE_LOST

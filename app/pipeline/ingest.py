@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from uuid import UUID
 
 import anyio
@@ -37,11 +38,12 @@ async def ingest_source(context: IngestContext, source_id: UUID, adapter: Docume
     """
     async with context.database.fenced(context.lease) as connection:
         await DocumentRepository(connection, context.collection.id).reset_processing(source_id)
+    ended = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:
-            ticker = group.create_task(_report_progress(context))
+            group.create_task(_report_progress(context, until=ended))
             lane = group.create_task(_run_lane(context, source_id, adapter))
-            lane.add_done_callback(lambda _: ticker.cancel())
+            lane.add_done_callback(lambda _: ended.set())
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
     await context.report.send_update("ingest_progress", context.account.snapshot())
@@ -50,10 +52,12 @@ async def ingest_source(context: IngestContext, source_id: UUID, adapter: Docume
         raise SliceEndedError("the slice ended before all documents were ingested")
 
 
-async def _report_progress(context: IngestContext) -> None:
-    while True:
-        await asyncio.sleep(PROGRESS_SECONDS)
+async def _report_progress(context: IngestContext, *, until: asyncio.Event) -> None:
+    while not until.is_set():
         await context.report.send_update("ingest_progress", context.account.snapshot())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PROGRESS_SECONDS):
+                await until.wait()
 
 
 async def _run_lane(context: IngestContext, source_id: UUID, adapter: DocumentSource) -> None:

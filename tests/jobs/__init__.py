@@ -1,0 +1,1 @@
+"""Tests of how jobs run and stop."""

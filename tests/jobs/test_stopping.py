@@ -1,0 +1,75 @@
+"""What is asked to stop does stop, also when a library forgets that it was asked."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app import bootstrap
+from app.bootstrap import Parts, running_worker
+from app.domain.operations import Operation, OperationKind
+from app.jobs.context import JobContext
+from tests.harness import Api, wait_until
+
+
+async def _is_cancelled(call: Callable[[], Any], *, after: float) -> bool:
+    """Whether a task that makes calls for ever ends when it is cancelled once."""
+
+    async def go_on() -> None:
+        while not asked:
+            await call()
+
+    asked = False
+    task = asyncio.create_task(go_on())
+    await asyncio.sleep(after)
+    asked = True
+    task.cancel()
+    await asyncio.wait({task})
+    return task.cancelled()
+
+
+async def test_redis_never_swallows_a_cancellation(parts: Parts) -> None:
+    """A task cancelled at any moment of a Redis call, connecting included, ends as cancelled."""
+    chance = random.Random(7)  # noqa: S311 — spreads moments
+    forgotten = 0
+    for turn in range(1000):
+        if turn % 2:
+            await parts.redis.connection_pool.disconnect()
+        forgotten += not await _is_cancelled(parts.redis.ping, after=chance.uniform(0, 0.003))
+
+    assert forgotten == 0
+    assert await parts.redis.ping()
+
+
+async def test_a_job_that_forgets_a_cancellation_is_cancelled_again(
+    api: Api, parts: Parts, folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's cancel ends the operation although the job lost the first cancellation."""
+    forgotten = 0
+
+    async def forgetful(context: JobContext, operation: Operation) -> dict[str, Any]:
+        nonlocal forgotten
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                forgotten += 1
+                if forgotten > 1:
+                    raise
+
+    monkeypatch.setitem(bootstrap.JOBS, OperationKind.INDEX, forgetful)
+    operation = await api.create("notes", folder)
+
+    async with running_worker(parts):
+
+        async def is_running() -> bool:
+            return bool((await api.get(operation))["state"] == "running")
+
+        await wait_until(is_running)
+        await api.client.post(f"/api/v1/operations/{operation['operation_id']}/cancel")
+        ended = await api.wait(operation)
+
+    assert ended["state"] == "cancelled"
+    assert forgotten == 2
