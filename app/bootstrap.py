@@ -324,6 +324,7 @@ async def running_worker(parts: Parts) -> AsyncIterator[None]:
             await stop_task(polling)
             runner: Runner = context["runner"]
             await runner.drain(grace_seconds=parts.settings.shutdown_grace)
+            await worker.join()
             await redis.aclose(close_connection_pool=True)
 
 

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from app.bootstrap import LOCAL_USER, configured_endpoints, open_api, open_parts
 from app.logs import log_to_stderr
 from app.operations.collections import IdentityService
-from app.settings import Settings
+from app.settings import Settings, read_settings
 
 
 class _Application:
@@ -38,6 +38,6 @@ class _Application:
 
 def create_app() -> _Application:
     """The ASGI application for the settings of the environment."""
-    settings = Settings()
+    settings = read_settings()
     log_to_stderr(settings.log_level)
     return _Application(settings)

@@ -2,12 +2,19 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, field_validator
+from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.domain.errors import InvalidInputError
+
 MIB = 1024 * 1024
+
+Seconds = Annotated[float, Field(gt=0)]
+SecondsOrNone = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
 
 PREFIX_ONLY = frozenset({"data", "url", "api_key", "lease", "heartbeat", "reconcile", "log_level", "worker_slots"})
 """Names too common to be read from the environment without ``VECLOOM_`` in front."""
@@ -52,51 +59,51 @@ class Settings(BaseSettings):
     redis_namespace: str = "vecloom"
 
     # operations
-    operation_soft_time_limit: float = 3600
-    operation_hard_time_limit: float = 7200
-    default_max_retries: int = 3
-    default_retry_delay: float = 60
-    max_interruptions: int = 10
-    lease: float = 20
-    heartbeat: float = 5
-    reconcile: int = 10
-    shutdown_grace: float = 5
-    worker_slots: int = 10
-    poll_delay: float = 0.02
+    operation_soft_time_limit: Seconds = 3600
+    operation_hard_time_limit: Seconds = 7200
+    default_max_retries: CountOrNone = 3
+    default_retry_delay: SecondsOrNone = 60
+    max_interruptions: CountOrNone = 10
+    lease: Seconds = 20
+    heartbeat: Seconds = 5
+    reconcile: Annotated[int, Field(ge=1, le=60)] = 10
+    shutdown_grace: SecondsOrNone = 5
+    worker_slots: Count = 10
+    poll_delay: Seconds = 0.02
 
     # documents
-    document_timeout: float = 300
-    document_max_bytes: int = 100 * MIB
-    document_max_attempts: int = 3
-    process_slots: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1))
-    process_memory_bytes: int = 4096 * MIB
+    document_timeout: Seconds = 300
+    document_max_bytes: Count = 100 * MIB
+    document_max_attempts: Count = 3
+    process_slots: Count = Field(default_factory=lambda: max(1, os.cpu_count() or 1))
+    process_memory_bytes: Count = 4096 * MIB
     source_roots: Annotated[tuple[Path, ...], NoDecode] = ()
 
     # chunking and embedding
-    chunk_size: int = 400
-    chunk_overlap: int = 40
+    chunk_size: Count = 400
+    chunk_overlap: CountOrNone = 40
     embedding_model: str = "wordllama"
     embedding_url: str | None = None
     embedding_api_key: SecretStr | None = None
     embedding_internal_key: SecretStr | None = None
-    embedding_timeout: float = 60
-    embedding_batch_size: int = 100
-    embedding_batch_tokens: int = 16_384
-    embedding_concurrency_per_worker: int = 4
+    embedding_timeout: Seconds = 60
+    embedding_batch_size: Count = 100
+    embedding_batch_tokens: Count = 16_384
+    embedding_concurrency_per_worker: Count = 4
     embedding_query_prefix: str = ""
     embedding_document_prefix: str = ""
 
     # vector store
-    vector_upload_batch_size: int = 100
-    vector_upload_concurrency: int = 4
-    document_removal_batch_size: int = 100
-    pipeline_max_bytes: int = 16 * MIB
+    vector_upload_batch_size: Count = 100
+    vector_upload_concurrency: Count = 4
+    document_removal_batch_size: Count = 100
+    pipeline_max_bytes: Count = 16 * MIB
 
     # edge
-    log_level: str = "INFO"
-    websockets_per_user: int = 50
-    websockets_per_process: int = 1000
-    request_max_bytes: int = 10 * MIB
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    websockets_per_user: Count = 50
+    websockets_per_process: Count = 1000
+    request_max_bytes: Count = 10 * MIB
 
     @field_validator("source_roots", mode="before")
     @classmethod
@@ -105,3 +112,41 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
         return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.heartbeat * 2 > self.lease:
+            raise ValueError("VECLOOM_HEARTBEAT must be at most half of VECLOOM_LEASE, or every lease would run out")
+        if self.operation_soft_time_limit > self.operation_hard_time_limit:
+            raise ValueError("OPERATION_SOFT_TIME_LIMIT must not be longer than OPERATION_HARD_TIME_LIMIT")
+        if self.chunk_overlap >= self.chunk_size:
+            raise ValueError("CHUNK_OVERLAP must be smaller than CHUNK_SIZE")
+        return self
+
+
+class InvalidSettingError(InvalidInputError):
+    """An environment variable has a value that its setting cannot have."""
+
+    code = "invalid_setting"
+
+
+def read_settings(**values: Any) -> Settings:  # noqa: ANN401 — each setting has its own type
+    """The settings of the environment; ``values`` win over it.
+
+    Raises:
+        InvalidSettingError: naming every variable that is wrong, without its value, which may be a secret.
+    """
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        wrong = []
+        for problem in error.errors(include_url=False, include_context=False, include_input=False):
+            message = problem["msg"].removeprefix("Value error, ")
+            name = str(problem["loc"][0]).removeprefix("VECLOOM_").upper() if problem["loc"] else ""
+            wrong.append(f"VECLOOM_{name}: {message}" if name else message)
+        raise InvalidSettingError("; ".join(wrong)) from None

@@ -11,14 +11,14 @@ import structlog
 from app.bootstrap import arq_options, find_endpoints, open_parts, open_worker, running_worker
 from app.jobs.queue import create_arq_redis
 from app.logs import log_to_stderr
-from app.settings import Settings
+from app.settings import Settings, read_settings
 
 log = structlog.get_logger(__name__)
 
 
 async def _start(ctx: dict[str, Any]) -> None:
     stack = AsyncExitStack()
-    settings = Settings()
+    settings = read_settings()
     parts = await stack.enter_async_context(open_parts(settings, find_endpoints(settings)))
     ctx.update(await stack.enter_async_context(open_worker(parts)))
     ctx["closing"] = stack
@@ -33,7 +33,7 @@ class _LazySettings(dict[str, Any]):
 
     def items(self) -> ItemsView[str, Any]:  # type: ignore[override]  # the name of dict's own view is private
         """The options for the settings of the environment."""
-        settings = Settings()
+        settings = read_settings()
         log_to_stderr(settings.log_level)
         endpoints = find_endpoints(settings)
         options = {

@@ -14,7 +14,12 @@ TIMEOUT_SECONDS = 60.0
 RECONNECTS = 20
 RECONNECT_SECONDS = 0.5
 FINAL_TYPES = frozenset({"operation_completed", "operation_failed", "operation_cancelled"})
-ENDS_FOR_GOOD = frozenset({4401, 4404})
+ENDS_FOR_GOOD = {
+    4401: ("not_authenticated", "the server does not accept this API key; see VECLOOM_API_KEY"),
+    4403: ("permission_denied", "this API key may not watch operations"),
+    4404: ("operation_not_found", "the server does not know this operation"),
+}
+"""Close codes after which connecting again cannot help."""
 
 
 class CliError(Exception):
@@ -28,6 +33,11 @@ class CliError(Exception):
 
 class ServerGoneError(CliError):
     """The server went away in the middle; the operation itself is safe."""
+
+
+def collection_path(name: str, *rest: str) -> str:
+    """Path of a collection, or of something below it; any name is safe in it."""
+    return "/".join(["/collections", quote(name, safe=""), *rest])
 
 
 class Client:
@@ -44,24 +54,27 @@ class Client:
         """One request; raises CliError with the server's own code."""
         try:
             response = await self._http.request(method, path, **options)
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeEncodeError) as error:
+            raise CliError("invalid_setting", f"VECLOOM_URL or VECLOOM_API_KEY cannot be used: {error}") from error
         except httpx.TransportError as error:
             raise ServerGoneError(
                 "server_unreachable", f"{self.url} does not answer ({type(error).__name__}); is `vecloom up` running?"
             ) from error
-        if response.is_success:
-            return orjson.loads(response.content)
         try:
-            problem = orjson.loads(response.content)
-            raise CliError(problem["code"], problem.get("detail") or problem["title"])
+            answer = orjson.loads(response.content)
+            if response.is_success:
+                return answer
+            raise CliError(answer["code"], answer.get("detail") or answer["title"])
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise CliError("unexpected_answer", f"the server answers {response.status_code}") from error
+            detail = f"{self.url} answers {response.status_code}, and not as Vecloom does; is it a Vecloom server?"
+            raise CliError("unexpected_answer", detail) from error
 
-    async def find(self, path: str) -> Any:  # noqa: ANN401 — JSON
-        """A GET that gives None for 404."""
+    async def find_collection(self, name: str) -> Any:  # noqa: ANN401 — JSON
+        """The collection, or None."""
         try:
-            return await self.call("GET", path)
+            return await self.call("GET", collection_path(name))
         except CliError as error:
-            if error.code.endswith(("_not_found", "not_found")):
+            if error.code == "collection_not_found":
                 return None
             raise
 
@@ -69,11 +82,12 @@ class Client:
         """Events of an operation to its final one; reconnects where it was.
 
         Raises:
-            ServerGoneError: if the server stays away. Its ``after`` is the last event seen.
+            ServerGoneError: if the server stays away.
+            CliError: if it does not let this client watch.
         """
         address = f"ws{self.url.removeprefix('http')}/api/v1/ws/operations/{operation_id}"
         failures = 0
-        while True:
+        while failures <= RECONNECTS:
             query = f"?after={quote(after)}" if after else ""
             try:
                 async with connect(address + query, additional_headers=self._headers, max_size=None) as socket:
@@ -84,14 +98,14 @@ class Client:
                         yield event
                         if event["type"] in FINAL_TYPES:
                             return
-                close_code = socket.close_code
-                if close_code in ENDS_FOR_GOOD:
-                    raise CliError("operation_not_found", f"operation {operation_id} cannot be watched")
-            except (OSError, InvalidHandshake, ConnectionClosed, TimeoutError) as error:
-                if failures >= RECONNECTS:
-                    raise ServerGoneError("server_unreachable", f"{self.url} went away") from error
+            except ConnectionClosed as closed:
+                if closed.rcvd is not None and closed.rcvd.code in ENDS_FOR_GOOD:
+                    raise CliError(*ENDS_FOR_GOOD[closed.rcvd.code]) from closed
+            except (OSError, InvalidHandshake, TimeoutError):
+                pass
             failures += 1
             await asyncio.sleep(RECONNECT_SECONDS)
+        raise ServerGoneError("server_unreachable", f"{self.url} went away; the operation itself is kept")
 
     async def aclose(self) -> None:
         """Close connections."""

@@ -1,19 +1,38 @@
 """What each command does, over a client."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.client import Client, CliError, ServerGoneError
-from app.cli.progress import ProgressView, printable
+from app.cli.client import Client, CliError, ServerGoneError, collection_path
+from app.cli.progress import ProgressView, printable, show_error
 from app.cli.session import open_client
 from app.settings import Settings
 
 SNIPPET_CHARACTERS = 320
 TAKEOVERS = 3
+MOST_DOCUMENTS = 100
+SHOWN = (
+    "operation_id",
+    "kind",
+    "collection",
+    "state",
+    "why_waiting",
+    "error_code",
+    "error_message",
+    "retryable",
+    "attempt",
+    "worker",
+    "created_at",
+    "started_at",
+    "finished_at",
+)
+"""What ``ops show`` tells of an operation, beside its result."""
+MOST_OPERATIONS = 50
 
 
 def to_url(path_or_url: str) -> str:
@@ -26,18 +45,18 @@ def to_url(path_or_url: str) -> str:
 async def start_index(client: Client, name: str, url: str, options: dict[str, Any]) -> dict[str, Any]:
     """The operation that brings ``url`` into the collection: INDEX if it is missing, else APPEND."""
     source = {key: options[key] for key in ("include", "exclude") if options.get(key)}
-    collection = await client.find(f"/collections/{name}")
+    collection = await client.find_collection(name)
     if collection is None:
         body = {"name": name, "sources": [{"url": url, **source}]}
         body |= {key: options[key] for key in ("model", "chunk_size", "chunk_overlap") if options.get(key) is not None}
         created: dict[str, Any] = (await client.call("POST", "/collections", json=body))["operation"]
         return created
-    sources = (await client.call("GET", f"/collections/{name}/sources"))["sources"]
+    sources = (await client.call("GET", collection_path(name, "sources")))["sources"]
     known = next((item for item in sources if item["url"] == url), None)
     if known is None:
-        known = await client.call("POST", f"/collections/{name}/sources", json={"url": url, **source})
+        known = await client.call("POST", collection_path(name, "sources"), json={"url": url, **source})
     request = {"kind": "APPEND", "config": {"source_id": known["id"], "mode": "full"}}
-    operation: dict[str, Any] = await client.call("POST", f"/collections/{name}/operations", json=request)
+    operation: dict[str, Any] = await client.call("POST", collection_path(name, "operations"), json=request)
     return operation
 
 
@@ -65,9 +84,20 @@ async def index(settings: Settings, path_or_url: str, name: str, options: dict[s
             except ServerGoneError:
                 if operation is None or settings.url is not None or takeover == TAKEOVERS - 1:
                     raise
+            except asyncio.CancelledError:
+                if operation is None:
+                    raise
+                raise _interrupted(settings, operation) from None
     view.show_errors(ended["operation_id"])
     _summarise(ended, name, console)
     return ended
+
+
+def _interrupted(settings: Settings, operation: dict[str, Any]) -> CliError:
+    """What Ctrl-C says once there is an operation."""
+    goes_on = "goes on" if settings.url is not None else "goes on with a running server or the next command"
+    watch = f"vecloom ops watch {operation['operation_id']}"
+    return CliError("interrupted", f"stopped watching; the operation {goes_on}, see it through with: {watch}")
 
 
 def _summarise(ended: dict[str, Any], name: str, console: Console) -> None:
@@ -122,7 +152,7 @@ async def search(settings: Settings, name: str, query: str, options: dict[str, A
     restrict = {key: value for key, value in chosen.items() if value}
     body = {"query": query, "mode": options["mode"], "limit": options["limit"], "filter": restrict}
     async with open_client(settings, worker=False) as client:
-        return await client.call("POST", f"/collections/{name}/search", json=body)
+        return await client.call("POST", collection_path(name, "search"), json=body)
 
 
 def search_json(answer: dict[str, Any]) -> dict[str, Any]:
@@ -163,27 +193,34 @@ def snippet(hit: dict[str, Any]) -> str:
     parts, position = ["…" if start else ""], start
     for begin, stop in spans:
         if begin >= position and stop <= end:
-            parts += [printable(text[position:begin]), f"[bold yellow]{printable(text[begin:stop])}[/bold yellow]"]
+            parts += [_plain(text[position:begin]), f"[bold yellow]{_plain(text[begin:stop])}[/bold yellow]"]
             position = stop
-    parts += [printable(text[position:end]), "…" if end < len(text) else ""]
+    parts += [_plain(text[position:end]), "…" if end < len(text) else ""]
     return " ".join("".join(parts).split())
 
 
-async def ops(settings: Settings, action: str, operation_id: str | None, console: Console) -> Any:  # noqa: ANN401 — JSON
-    """List, show, watch, cancel or retry operations."""
-    async with open_client(settings, worker=action in ("watch", "retry")) as client:
-        if action == "list":
-            return await client.call("GET", "/operations", params={"limit": 50})
-        if operation_id is None:
-            raise CliError("missing_argument", f"say which operation: vecloom ops {action} ID")
-        if action == "show":
-            return await client.call("GET", f"/operations/{operation_id}")
-        if action in ("cancel", "retry"):
-            operation = await client.call("POST", f"/operations/{operation_id}/{action}")
-        elif action == "watch":
-            operation = await client.call("GET", f"/operations/{operation_id}")
+def _plain(text: str) -> str:
+    return printable(text, keep_lines=True)
+
+
+def operation_path(operation_id: str, *rest: str) -> str:
+    """Path of an operation, or of something below it; any text is safe in it."""
+    return "/".join(["/operations", quote(operation_id, safe=""), *rest])
+
+
+async def list_operations(settings: Settings) -> Any:  # noqa: ANN401 — JSON
+    """The newest operations."""
+    async with open_client(settings, worker=False) as client:
+        return await client.call("GET", "/operations", params={"limit": MOST_OPERATIONS})
+
+
+async def follow_operation(settings: Settings, action: str, operation_id: str, console: Console) -> Any:  # noqa: ANN401 — JSON
+    """Watch an operation to its end; ``cancel`` or ``retry`` it before."""
+    async with open_client(settings) as client:
+        if action == "watch":
+            operation = await client.call("GET", operation_path(operation_id))
         else:
-            raise CliError("unknown_action", "actions are list, show, watch, cancel and retry")
+            operation = await client.call("POST", operation_path(operation_id, action))
         with ProgressView(console) as view:
             return await follow(client, operation, view, [])
 
@@ -192,6 +229,36 @@ def list_json(answer: dict[str, Any]) -> dict[str, Any]:
     """The contract's object of a list of operations."""
     keys = ("operation_id", "kind", "state", "collection", "created_at", "progress", "why_waiting")
     return {"operations": [{key: operation[key] for key in keys} for operation in answer["operations"]]}
+
+
+async def inspect_operation(
+    settings: Settings, operation_id: str, *, with_documents: bool
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """An operation, and documents of its collection that could not be indexed (at most 100 of each state)."""
+    failed: list[dict[str, Any]] = []
+    async with open_client(settings, worker=False) as client:
+        operation: dict[str, Any] = await client.call("GET", operation_path(operation_id))
+        for state in ("failed", "needs_ocr") if with_documents else ():
+            query = {"state": state, "limit": MOST_DOCUMENTS}
+            path = collection_path(operation["collection_id"], "documents")
+            failed += (await client.call("GET", path, params=query))["documents"]
+    return operation, failed
+
+
+def show_operation(operation: dict[str, Any], failed: list[dict[str, Any]], console: Console) -> None:
+    """One operation, and what could not be indexed, for a person."""
+    table = Table(box=None, show_header=False)
+    for name in SHOWN:
+        if operation[name] is not None:
+            table.add_row(name.replace("_", " "), printable(str(operation[name])))
+    for name, value in (operation["result"] or {}).items():
+        if isinstance(value, (int, float, str)):
+            table.add_row(name.replace("_", " "), printable(f"{value:.1f}" if isinstance(value, float) else str(value)))
+    console.print(table)
+    if failed:
+        console.print("\ndocuments of the collection that could not be indexed:")
+    for document in failed:
+        show_error(document, console)
 
 
 def show_operations(answer: dict[str, Any], console: Console) -> None:

@@ -3,10 +3,10 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import orjson
 import typer
@@ -18,7 +18,7 @@ from app.cli.doctor import diagnose
 from app.cli.progress import printable
 from app.domain.errors import DomainError
 from app.logs import log_to_stderr
-from app.settings import Settings
+from app.settings import Settings, read_settings
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 out = Console(highlight=False)
@@ -47,29 +47,33 @@ class Action(StrEnum):
 
 
 def _settings(data: Path | None) -> Settings:
-    return Settings() if data is None else Settings(data=data.expanduser().absolute())
+    return read_settings() if data is None else read_settings(data=data.expanduser().absolute())
 
 
 def _print_json(value: object) -> None:
     sys.stdout.write(orjson.dumps(value).decode() + "\n")
 
 
-def _run(work: Awaitable[Any], *, as_json: bool) -> Any:  # noqa: ANN401 — each command's own JSON
+def _run(work: Callable[[], Awaitable[Any]], *, as_json: bool) -> Any:  # noqa: ANN401 — each command's own JSON
     """Run a command to its end; errors are one line, or one JSON object, and exit code 1."""
 
     async def wait() -> Any:  # noqa: ANN401 — see above
-        return await work
+        task = asyncio.current_task()
+        if task is not None:
+            # a polite kill ends a command as Ctrl-C does: with everything put away
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work()
 
     try:
         return asyncio.run(wait())
     except (CliError, DomainError) as error:
         detail = error.detail if isinstance(error, CliError) else error.message
         _fail(error.code, detail, as_json=as_json)
-    except KeyboardInterrupt:
-        _fail("interrupted", "stopped watching; the operation is kept and goes on with the server", as_json=as_json)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        _fail("interrupted", "stopped; operations are kept and go on with a server or a command", as_json=as_json)
 
 
-def _fail(code: str, detail: str, *, as_json: bool) -> None:
+def _fail(code: str, detail: str, *, as_json: bool) -> NoReturn:
     if as_json:
         _print_json({"error": {"code": code, "detail": detail}})
     err.print(f"[red]error[/red] \\[{code}]: {printable(detail)}", soft_wrap=True)
@@ -96,7 +100,7 @@ def index(
         "include": include,
         "exclude": exclude,
     }
-    ended = _run(commands.index(_settings(data), path_or_url, collection, options, err), as_json=as_json)
+    ended = _run(lambda: commands.index(_settings(data), path_or_url, collection, options, err), as_json=as_json)
     if as_json:
         _print_json(commands.operation_json(ended))
     raise typer.Exit(commands.exit_code_of(ended))
@@ -115,7 +119,7 @@ def search(
 ) -> None:
     """Search a collection."""
     options = {"mode": mode.value, "limit": limit, "folders": folder or [], "file_types": file_type or []}
-    answer = _run(commands.search(_settings(data), name, query, options), as_json=as_json)
+    answer = _run(lambda: commands.search(_settings(data), name, query, options), as_json=as_json)
     if as_json:
         _print_json(commands.search_json(answer))
     else:
@@ -130,13 +134,20 @@ def ops(
     as_json: Json = False,
 ) -> None:
     """Look at operations, follow one, stop it or start it again."""
-    answer = _run(commands.ops(_settings(data), action.value, operation_id, err), as_json=as_json)
     if action is Action.LIST:
+        answer = _run(lambda: commands.list_operations(_settings(data)), as_json=as_json)
         _print_json(commands.list_json(answer)) if as_json else commands.show_operations(answer, out)
         return
+    if operation_id is None:
+        _fail("missing_argument", f"say which operation: vecloom ops {action.value} ID", as_json=as_json)
     if action is Action.SHOW:
-        _print_json(answer) if as_json else out.print_json(orjson.dumps(answer).decode())
+        answer, failed = _run(
+            lambda: commands.inspect_operation(_settings(data), operation_id, with_documents=not as_json),
+            as_json=as_json,
+        )
+        _print_json(answer) if as_json else commands.show_operation(answer, failed, out)
         return
+    answer = _run(lambda: commands.follow_operation(_settings(data), action.value, operation_id, err), as_json=as_json)
     if as_json:
         _print_json(commands.operation_json(answer))
     else:
@@ -148,7 +159,7 @@ def ops(
 @cli.command()
 def doctor(data: Data = None, as_json: Json = False) -> None:
     """Say what is wrong on this machine and what to do."""
-    report = _run(diagnose(_settings(data)), as_json=as_json)
+    report = _run(lambda: diagnose(_settings(data)), as_json=as_json)
     if as_json:
         _print_json(report)
     else:
@@ -167,7 +178,7 @@ def up(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Run everything on this machine: stores, API and worker, until Ctrl-C."""
-    _run(_serve(_settings(data), port, host), as_json=False)
+    _run(lambda: _serve(_settings(data), port, host), as_json=False)
 
 
 async def _serve(settings: Settings, port: int, host: str) -> None:
@@ -192,9 +203,9 @@ def worker(data: Data = None) -> None:
     # imported here: no other command needs the worker
     from app.worker import run_worker  # noqa: PLC0415 — see above
 
-    settings = _settings(data)
-    log_to_stderr(settings.log_level)
     try:
+        settings = _settings(data)
+        log_to_stderr(settings.log_level)
         run_worker(settings)
     except DomainError as error:
         _fail(error.code, error.message, as_json=False)
@@ -207,7 +218,7 @@ def migrate() -> None:
     from app.bootstrap import migrate as run_migrations  # noqa: PLC0415 — see above
 
     try:
-        run_migrations(Settings())
+        run_migrations(read_settings())
     except DomainError as error:
         _fail(error.code, error.message, as_json=False)
 

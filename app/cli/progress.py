@@ -12,9 +12,17 @@ PLAIN_SECONDS = 2.0
 MOST_ERRORS = 10
 
 
-def printable(text: str) -> str:
-    """Text without control characters, safe for a terminal and for markup."""
-    return escape("".join(char if char.isprintable() or char == "\n" else "�" for char in text))
+def printable(text: str, *, keep_lines: bool = False) -> str:
+    """Text without control characters, safe for a terminal and for markup; one line unless ``keep_lines``."""
+    return escape("".join(char if char.isprintable() or (keep_lines and char == "\n") else "�" for char in text))
+
+
+def show_error(document: dict[str, Any], console: Console) -> None:
+    """One line on a document that failed."""
+    message = printable(document["error_message"] or "")
+    console.print(
+        f"[red]{document['error_code']}[/red] {printable(document['uri'])}: {message}", highlight=False, soft_wrap=True
+    )
 
 
 class ProgressView:
@@ -93,12 +101,7 @@ class ProgressView:
     def show_errors(self, operation_id: str) -> None:
         """List the first documents that failed."""
         for error in self.errors[:MOST_ERRORS]:
-            self._console.print(
-                f"[red]{error['error_code']}[/red] {printable(error['uri'])}: "
-                f"{printable(error['error_message'] or '')}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            show_error(error, self._console)
         if len(self.errors) > MOST_ERRORS:
             more = len(self.errors) - MOST_ERRORS
             self._console.print(f"… and {more} more: vecloom ops show {operation_id}", highlight=False)

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 CLAIM_SECONDS = 20
 ABOVE_HARD_LIMIT_SECONDS = 120
+JOIN_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
 
 
@@ -86,6 +87,12 @@ class SteadyWorker(Worker):
             log.warning("redis_unavailable", error=type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS)
             await self._resync_slots()
+
+    async def join(self) -> None:
+        """Wait until arq has put away the jobs that have ended: it writes to Redis once more after each."""
+        open_tasks = [task for task in self.tasks.values() if not task.done()]
+        if open_tasks:
+            await asyncio.wait(open_tasks, timeout=JOIN_SECONDS)
 
     async def _resync_slots(self) -> None:
         """Count slots anew: an error in the middle of taking a job has kept its slot."""
