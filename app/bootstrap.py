@@ -390,8 +390,8 @@ async def serve_embedded(
         application = await stack.enter_async_context(open_api(parts))
         url = await stack.enter_async_context(serving(application, host=host, port=port))
         if worker:
+            await parts.dispatcher.recover()
             await stack.enter_async_context(running_worker(parts))
-            await parts.dispatcher.reconcile()
         folder = DataFolder(settings.data)
         folder.write_server_file({"url": url, "api_key": key, "pid": os.getpid(), **_endpoint_file(endpoints)})
         stack.callback(folder.remove_server_file)

@@ -23,6 +23,7 @@ from app.embedded.stack import EmbeddedStack
 from app.operations.collections import IdentityService
 from app.settings import Settings
 
+VECLOOM = [sys.executable, "-m", "app.cli.main"]
 TEMPLATE = "vecloom_template"
 DEADLINE_SECONDS = 60.0
 
@@ -36,6 +37,17 @@ async def wait_until(predicate: Callable[[], Awaitable[Any]], *, seconds: float 
             return answer
         await asyncio.sleep(0.02)
     raise AssertionError(f"{predicate} was not true within {seconds} s")
+
+
+async def run_cli(*arguments: str, data: Path, **variables: str) -> tuple[int, str, str]:
+    """Run a command to its end: exit code, stdout, stderr."""
+    environment = {**os.environ, "VECLOOM_DATA": str(data), **variables}
+    process = await asyncio.create_subprocess_exec(
+        *VECLOOM, *arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
 
 
 async def run_sql(url: str, sql: str) -> None:

@@ -44,18 +44,25 @@ class Client:
     """One server, one key."""
 
     def __init__(self, url: str, api_key: str) -> None:
+        if not api_key.isascii():
+            raise CliError("invalid_setting", "VECLOOM_API_KEY has characters that no key has")
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {api_key}"}
-        self._http = httpx.AsyncClient(
-            base_url=f"{self.url}/api/v1", headers=self._headers, timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=5.0)
-        )
+        try:
+            self._http = httpx.AsyncClient(
+                base_url=f"{self.url}/api/v1",
+                headers=self._headers,
+                timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=5.0),
+            )
+        except httpx.InvalidURL as error:
+            raise CliError("invalid_setting", f"VECLOOM_URL is no URL: {error}") from error
 
     async def call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 — httpx's options, JSON back
         """One request; raises CliError with the server's own code."""
         try:
             response = await self._http.request(method, path, **options)
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeEncodeError) as error:
-            raise CliError("invalid_setting", f"VECLOOM_URL or VECLOOM_API_KEY cannot be used: {error}") from error
+        except httpx.UnsupportedProtocol as error:
+            raise CliError("invalid_setting", f"VECLOOM_URL cannot be used: {error}") from error
         except httpx.TransportError as error:
             raise ServerGoneError(
                 "server_unreachable", f"{self.url} does not answer ({type(error).__name__}); is `vecloom up` running?"

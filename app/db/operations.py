@@ -268,6 +268,12 @@ class OperationRepository:
         rows = await self._rows(f"{_SELECT} WHERE o.state = 'running' AND o.lease_until < now()", {})
         return [_to_operation(row) for row in rows]
 
+    async def expire_leases(self) -> None:
+        """End every lease now; who still holds one is fenced as if it had run out."""
+        await self._connection.execute(
+            text("UPDATE operations SET lease_until = now() - interval '1 millisecond' WHERE state = 'running'")
+        )
+
     async def take_back(self, lease: Lease, *, max_interruptions: int) -> Operation | None:
         """Take an expired lease away: cancelled if that was asked, failed if it died too often, else pending."""
         return await self._change(

@@ -63,6 +63,12 @@ class Dispatcher:
             dispatched += await self.dispatch(operation.id)
         return {"taken_back": taken_back, "dispatched": dispatched}
 
+    async def recover(self) -> dict[str, int]:
+        """Reconcile when all attempts are known to be dead, because the stores they wrote to have just been started."""
+        async with self._database.begin() as connection:
+            await OperationRepository(connection).expire_leases()
+        return await self.reconcile()
+
     async def _take_back_expired(self) -> int:
         async with self._database.begin() as connection:
             expired = await OperationRepository(connection).list_expired()

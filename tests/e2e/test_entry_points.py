@@ -15,21 +15,7 @@ from websockets.asyncio.client import connect
 
 from app.embedded.folder import DataFolder
 from app.settings import Settings
-from tests.harness import Api, environment_of, wait_until
-
-VECLOOM = [sys.executable, "-m", "app.cli.main"]
-
-
-async def run_cli(*arguments: str, data: Path) -> tuple[int, str, str]:
-    """Run a command to its end: exit code, stdout, stderr."""
-    environment = {**os.environ, "VECLOOM_DATA": str(data)}
-    process = await asyncio.create_subprocess_exec(
-        *VECLOOM, *arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
-
+from tests.harness import VECLOOM, Api, environment_of, run_cli, wait_until
 
 async def test_arqs_own_command_runs_our_worker(api: Api, settings: Settings, folder: Path, tmp_path: Path) -> None:
     """``arq app.worker.WorkerSettings`` works as it is, and SIGTERM ends it."""

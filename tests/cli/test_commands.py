@@ -1,0 +1,279 @@
+"""What a person types, and what they read: whole commands on a data folder of their own."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from app.embedded.folder import DataFolder
+from benchmarks.corpus import write_corpus
+from tests.harness import VECLOOM, run_cli, wait_until
+
+DOCUMENTS = 600
+
+pytestmark = pytest.mark.timeout(240)
+
+
+class Command:
+    """A command that runs, in a process group of its own as a shell would start it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self._said = ""
+
+    async def wait_for(self, text: str) -> None:
+        """Return when it has said ``text`` on stderr."""
+        assert self.process.stderr is not None
+        while text not in self._said:
+            async with asyncio.timeout(60):
+                line = await self.process.stderr.readline()
+            assert line, f"ended without saying {text!r}: {self._said}"
+            self._said += line.decode()
+
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
+        """What a terminal does on Ctrl-C: every process of the group gets the signal."""
+        os.killpg(self.process.pid, number)
+
+    async def end(self) -> tuple[int, str, str]:
+        """Wait for its end: exit code, stdout, stderr."""
+        async with asyncio.timeout(60):
+            out, err = await self.process.communicate()
+        assert self.process.returncode is not None
+        return self.process.returncode, out.decode(), self._said + err.decode()
+
+
+@asynccontextmanager
+async def started(*arguments: str, data: Path) -> AsyncIterator[Command]:
+    """Start a command."""
+    process = await asyncio.create_subprocess_exec(
+        *VECLOOM,
+        *arguments,
+        env={**os.environ, "VECLOOM_DATA": str(data), "VECLOOM_SHUTDOWN_GRACE": "0.2"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield Command(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def processes_on(data: Path) -> list[str]:
+    """Command lines of the processes that work on a data folder."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if command and str(data).encode() in command + environment:
+            found.append(command.replace(b"\0", b" ").decode())
+    return found
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A folder that takes seconds to index."""
+    root = tmp_path / "corpus"
+    write_corpus(root, DOCUMENTS, seed=11)
+    return root
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder that is not there yet."""
+    return tmp_path / "data"
+
+
+async def count_documents(data: Path, name: str) -> dict[str, int]:
+    """Documents of a collection by state, asked over the server that a command starts."""
+    async with started("up", "--port", "0", data=data) as server:
+
+        async def served() -> dict[str, Any] | None:
+            return DataFolder(data).read_server_file()
+
+        address = await wait_until(served)
+        headers = {"Authorization": f"Bearer {address['api_key']}"}
+        async with httpx.AsyncClient(base_url=address["url"], headers=headers) as client:
+            answer = (await client.get(f"/api/v1/collections/{name}")).json()
+        server.interrupt()
+        await server.end()
+    documents: dict[str, int] = answer["documents"]
+    return documents
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+async def test_ctrl_c_leaves_nothing_behind_and_the_operation_goes_on(corpus: Path, data: Path, presses: int) -> None:
+    """An interrupted index says how to go on, leaves no process and no lock, and is seen through by a later command."""
+    async with started("index", str(corpus), "-c", "notes", "--json", data=data) as command:
+        await command.wait_for("indexing")
+        command.interrupt()
+        if presses == 2:
+            await asyncio.sleep(0.3)
+            if command.process.returncode is None:
+                command.interrupt()
+        code, out, said = await command.end()
+
+    async def nobody() -> bool:
+        return not processes_on(data)
+
+    await wait_until(nobody)
+    _, listed, _ = await run_cli("ops", "list", "--json", data=data)
+    (operation,) = orjson.loads(listed)["operations"]
+    watched, told, _ = await run_cli("ops", "watch", operation["operation_id"], "--json", data=data)
+
+    assert code == 1
+    if presses == 1:
+        assert orjson.loads(out)["error"]["code"] == "interrupted"
+        assert operation["operation_id"] in said
+    assert operation["state"] in ("pending", "running")
+    assert watched == 0
+    assert orjson.loads(told)["state"] == "completed"
+    assert await count_documents(data, "notes") == {"completed": DOCUMENTS}
+
+
+async def test_a_polite_kill_is_as_good_as_ctrl_c(corpus: Path, data: Path) -> None:
+    """SIGTERM stops the whole embedded stack too."""
+    async with started("index", str(corpus), "-c", "notes", data=data) as command:
+        await command.wait_for("indexing")
+        command.process.terminate()
+        code, _, said = await command.end()
+
+    assert code == 1
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert processes_on(data) == []
+
+
+async def test_a_command_takes_over_from_a_server_that_was_killed(corpus: Path, data: Path) -> None:
+    """kill -9 of `vecloom up` in the middle: the waiting command starts the stack itself and ends well."""
+    async with started("up", "--port", "0", data=data) as server:
+
+        async def served() -> dict[str, Any] | None:
+            return DataFolder(data).read_server_file()
+
+        await wait_until(served)
+        async with started("index", str(corpus), "-c", "notes", "--json", data=data) as command:
+            await command.wait_for("indexing")
+            server.process.kill()
+            code, out, said = await command.end()
+
+    assert code == 0, said
+    assert orjson.loads(out)["state"] == "completed"
+    assert await count_documents(data, "notes") == {"completed": DOCUMENTS}
+
+
+@pytest.mark.parametrize(
+    ("variables", "code"),
+    [
+        ({"VECLOOM_LEASE": "soon"}, "invalid_setting"),
+        ({"VECLOOM_CHUNK_SIZE": "0"}, "invalid_setting"),
+        ({"VECLOOM_URL": "http://127.0.0.1:9"}, "missing_setting"),
+        ({"VECLOOM_URL": "http://127.0.0.1:9", "VECLOOM_API_KEY": "k"}, "server_unreachable"),
+        ({"VECLOOM_URL": "localhost", "VECLOOM_API_KEY": "k"}, "invalid_setting"),
+        ({"VECLOOM_URL": "http://[::1", "VECLOOM_API_KEY": "k"}, "invalid_setting"),
+        ({"VECLOOM_URL": "http://127.0.0.1:9", "VECLOOM_API_KEY": "schlüssel"}, "invalid_setting"),
+    ],
+)
+async def test_a_wrong_setting_is_one_clear_line(data: Path, variables: dict[str, str], code: str) -> None:
+    """No traceback, exit code 1, the code on stdout as JSON and on stderr in words; nothing was started."""
+    status, out, said = await run_cli("search", "notes", "whales", "--json", data=data, **variables)
+
+    assert status == 1
+    assert orjson.loads(out)["error"]["code"] == code
+    assert said.count("\n") == 1
+    assert not data.exists()
+
+
+async def test_another_kind_of_server_is_recognised(data: Path) -> None:
+    """A web server that is no Vecloom gives a code, not a traceback."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = b"<html>hello</html>"
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        status, out, _ = await run_cli(
+            "search", "notes", "whales", "--json", data=data, VECLOOM_URL=url, VECLOOM_API_KEY="k"
+        )
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+    assert status == 1
+    assert orjson.loads(out)["error"]["code"] == "unexpected_answer"
+
+
+async def test_documents_cannot_speak_to_the_terminal(tmp_path: Path, data: Path) -> None:
+    """Escape sequences and markup of names and texts are shown, not obeyed; failures are listed by ops show."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a [red]b.md").write_text("whales \x1b[31m sing [bold]loudly[/bold] \x07 in the sea\n")
+    (folder / "two\nlines.txt").touch()
+
+    code, _, said = await run_cli("index", str(folder), "-c", "odd", data=data)
+    _, found, _ = await run_cli("search", "odd", "whales", data=data)
+    _, listed, _ = await run_cli("ops", "list", "--json", data=data)
+    _, shown, _ = await run_cli("ops", "show", orjson.loads(listed)["operations"][0]["operation_id"], data=data)
+
+    assert code == 3
+    for text in (said, found, shown):
+        assert not any(ord(char) < 32 and char != "\n" for char in text)
+    assert "a [red]b.md" in found
+    assert "[bold]loudly[/bold]" in found
+    assert "empty_document" in said
+    assert "empty_document" in shown
+
+
+async def test_an_operation_of_a_killed_server_can_be_cancelled(corpus: Path, data: Path) -> None:
+    """`ops cancel` on a folder whose owner was killed ends the operation instead of waiting for nobody."""
+    async with started("index", str(corpus), "-c", "notes", data=data) as command:
+        await command.wait_for("indexing")
+        command.process.kill()
+        await command.end()
+    _, listed, _ = await run_cli("ops", "list", "--json", data=data)
+    (operation,) = orjson.loads(listed)["operations"]
+
+    code, out, said = await run_cli("ops", "cancel", operation["operation_id"], "--json", data=data)
+    again, told, _ = await run_cli("ops", "retry", operation["operation_id"], "--json", data=data)
+
+    assert code == 0, said
+    assert orjson.loads(out)["state"] == "cancelled"
+    assert again == 0
+    assert orjson.loads(told)["state"] == "completed"
+
+
+async def test_doctor_speaks_json(data: Path) -> None:
+    """One object with the contract's keys; a machine that runs these tests is well."""
+    code, out, _ = await run_cli("doctor", "--json", data=data)
+
+    report = orjson.loads(out)
+
+    assert code == 0
+    assert set(report) == {"ok", "checks"}
+    assert all(set(check) == {"name", "ok", "detail", "fix"} for check in report["checks"])
