@@ -17,6 +17,7 @@ from app.embedded.folder import DataFolder
 from app.settings import Settings
 from tests.harness import VECLOOM, Api, environment_of, run_cli, wait_until
 
+
 async def test_arqs_own_command_runs_our_worker(api: Api, settings: Settings, folder: Path, tmp_path: Path) -> None:
     """``arq app.worker.WorkerSettings`` works as it is, and SIGTERM ends it."""
     with (tmp_path / "arq.log").open("wb") as log:
