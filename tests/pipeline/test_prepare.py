@@ -3,17 +3,23 @@
 import io
 import os
 import zipfile
+from contextlib import suppress
+from datetime import date
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any, Protocol
 from uuid import uuid4
 
+import docx as docx_library
 import pytest
+from openpyxl import Workbook
+from pptx import Presentation
 
 from app.domain.documents import Chunking, Locator, PreparedDocument, PrepareRequest
+from app.pipeline.extract import ExtractionError, extract
 from app.pipeline.prepare import prepare_documents
 from app.pipeline.records import is_record_file, scan_records
 
-WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 SENTENCE = "Whales sing in the deep ocean"
 
 
@@ -70,20 +76,74 @@ def archive(members: dict[str, str]) -> bytes:
 
 
 def docx() -> bytes:
-    """A Word file with one paragraph."""
-    types = (
-        '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
-        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-        '<Override PartName="/word/document.xml" ContentType="application/vnd.openxmlformats-officedocument.'
-        'wordprocessingml.document.main+xml"/></Types>'
+    """A Word file with a heading, a paragraph and a table."""
+    document = docx_library.Document()
+    document.core_properties.title = "Songs of the sea"
+    document.add_heading("Songs", level=1)
+    document.add_paragraph(SENTENCE)
+    table = document.add_table(rows=1, cols=2)
+    table.rows[0].cells[0].text, table.rows[0].cells[1].text = "animal", "humpback"
+    return saved(document)
+
+
+def pptx() -> bytes:
+    """A presentation of two slides, with speaker notes."""
+    presentation = Presentation()
+    for title, body in (("First", "Opening words"), ("Songs", SENTENCE)):
+        slide = presentation.slides.add_slide(presentation.slide_layouts[1])
+        slide.shapes.title.text, slide.placeholders[1].text = title, body
+    presentation.slides[0].notes_slide.notes_text_frame.text = "Remember to breathe"
+    return saved(presentation)
+
+
+def xlsx() -> bytes:
+    """A workbook of two sheets, with a number, a date and a formula."""
+    workbook = Workbook()
+    workbook.active.append(["animal", "what"])
+    workbook.active.append(["whale", SENTENCE])
+    second = workbook.create_sheet("Figures")
+    second.append([1234.5, date(2024, 2, 29), "=A1*2"])
+    return saved(workbook)
+
+
+def epub() -> bytes:
+    """A book of two chapters."""
+    container = (
+        '<container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
+        '<rootfile full-path="book.opf" media-type="application/oebps-package+xml"/></rootfiles></container>'
     )
-    relations = (
-        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1"'
-        ' Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"'
-        ' Target="word/document.xml"/></Relationships>'
+    package = (
+        '<package xmlns="http://www.idpf.org/2007/opf" version="3.0" unique-identifier="id">'
+        '<metadata xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:identifier id="id">1</dc:identifier>'
+        "<dc:title>Songs</dc:title><dc:language>en</dc:language></metadata><manifest>"
+        '<item id="one" href="one.xhtml" media-type="application/xhtml+xml"/>'
+        '<item id="two" href="two.xhtml" media-type="application/xhtml+xml"/></manifest>'
+        '<spine><itemref idref="one"/><itemref idref="two"/></spine></package>'
     )
-    document = f'<w:document xmlns:w="{WORD}"><w:body><w:p><w:r><w:t>{SENTENCE}</w:t></w:r></w:p></w:body></w:document>'
-    return archive({"[Content_Types].xml": types, "_rels/.rels": relations, "word/document.xml": document})
+    page = '<html xmlns="http://www.w3.org/1999/xhtml"><head><title>x</title></head><body><p>{}</p></body></html>'
+    return archive(
+        {
+            "mimetype": "application/epub+zip",
+            "META-INF/container.xml": container,
+            "book.opf": package,
+            "one.xhtml": page.format("Chapter one is short."),
+            "two.xhtml": page.format(SENTENCE),
+        }
+    )
+
+
+class Saves(Protocol):
+    """A document of one of the Office libraries."""
+
+    def save(self, target: Any, /) -> None:
+        """Write itself."""
+
+
+def saved(document: Saves) -> bytes:
+    """Its bytes."""
+    buffer = io.BytesIO()
+    document.save(buffer)
+    return buffer.getvalue()
 
 
 def email() -> bytes:
@@ -117,6 +177,9 @@ GOOD = {
     "paper.pdf": pdf(SENTENCE),
     "renamed.txt": pdf(SENTENCE),
     "letter.docx": docx(),
+    "talk.pptx": pptx(),
+    "sheet.xlsx": xlsx(),
+    "book.epub": epub(),
     "mail.eml": email(),
     "utf16.txt": SENTENCE.encode("utf-16"),
 }
@@ -131,6 +194,50 @@ def test_every_format_gives_its_text(name: str, tmp_path: Path) -> None:
 
     assert prepared.error_code is None
     assert any(SENTENCE in chunk.text for chunk in prepared.chunks)
+
+
+PARTS = {
+    "letter.docx": ("Songs", SENTENCE, "animal", "humpback"),
+    "talk.pptx": ("First", "Opening words", "Remember to breathe", SENTENCE),
+    "sheet.xlsx": ("whale", SENTENCE, "Figures", "1234.5", "2024-02-29"),
+    "book.epub": ("Chapter one is short.", SENTENCE),
+    "mail.eml": ("Subject: Songs", "a@example.org", SENTENCE),
+    "table.csv": ("animal", "whale", SENTENCE),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_document_gives_all_its_parts_in_order(name: str) -> None:
+    """Tables, notes, sheets, chapters and headers are text too."""
+    text = extract(GOOD[name], name).text
+
+    places = [text.find(part) for part in PARTS[name]]
+
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("note.md", "Songs"), ("page.html", "Songs"), ("letter.docx", "Songs of the sea"), ("book.epub", "Songs")],
+)
+def test_a_document_has_its_own_title(name: str, title: str) -> None:
+    """The title of heading or metadata, not the file's name."""
+    assert extract(GOOD[name], name).title == title
+
+
+@pytest.mark.parametrize("name", ["letter.docx", "talk.pptx", "sheet.xlsx", "book.epub"])
+def test_any_cut_of_an_archive_is_one_code(name: str) -> None:
+    """Wherever an office file is cut off or damaged, it is a code and no exception."""
+    content = GOOD[name]
+    for share in (0.1, 0.5, 0.9, 0.99):
+        end = int(len(content) * share)
+        with pytest.raises(ExtractionError) as cut:
+            extract(content[:end], name)
+        assert cut.value.code == "corrupt_document"
+    damaged = content[: len(content) // 2] + bytes(64) + content[len(content) // 2 + 64 :]
+    with suppress(ExtractionError):  # anything else fails this test
+        extract(damaged, name)
 
 
 BAD = {
