@@ -98,9 +98,10 @@ def pptx() -> bytes:
 
 def xlsx() -> bytes:
     """A workbook of two sheets, with a number, a date and a formula."""
-    workbook = Workbook()
-    workbook.active.append(["animal", "what"])
-    workbook.active.append(["whale", SENTENCE])
+    workbook = Workbook(write_only=True)
+    first = workbook.create_sheet("Animals")
+    first.append(["animal", "what"])
+    first.append(["whale", SENTENCE])
     second = workbook.create_sheet("Figures")
     second.append([1234.5, date(2024, 2, 29), "=A1*2"])
     return saved(workbook)
