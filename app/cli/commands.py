@@ -43,21 +43,43 @@ def to_url(path_or_url: str) -> str:
 
 
 async def start_index(client: Client, name: str, url: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The operation that brings ``url`` into the collection: INDEX if it is missing, else APPEND."""
-    source = {key: options[key] for key in ("include", "exclude") if options.get(key)}
+    """The operation that brings ``url`` into the collection: INDEX if it is missing, else APPEND.
+
+    Raises:
+        CliError: ``option_conflict`` if the collection or the source exists and is not as the options say.
+    """
+    globs = {key: options[key] for key in ("include", "exclude") if options.get(key)}
+    wanted = {key: options[key] for key in ("model", "chunk_size", "chunk_overlap") if options.get(key) is not None}
     collection = await client.find_collection(name)
     if collection is None:
-        body = {"name": name, "sources": [{"url": url, **source}]}
-        body |= {key: options[key] for key in ("model", "chunk_size", "chunk_overlap") if options.get(key) is not None}
-        created: dict[str, Any] = (await client.call("POST", "/collections", json=body))["operation"]
-        return created
+        body = {"name": name, "sources": [{"url": url, **globs}], **wanted}
+        try:
+            created: dict[str, Any] = (await client.call("POST", "/collections", json=body))["operation"]
+        except CliError as error:
+            if error.code != "collection_exists":  # another command was faster
+                raise
+            collection = await client.find_collection(name)
+        else:
+            return created
+    chunking = collection["chunking"]
+    present = {"model": collection["model"], "chunk_size": chunking["size"], "chunk_overlap": chunking["overlap"]}
+    _check_options(f"collection {name!r}", present, wanted)
     sources = (await client.call("GET", collection_path(name, "sources")))["sources"]
     known = next((item for item in sources if item["url"] == url), None)
     if known is None:
-        known = await client.call("POST", collection_path(name, "sources"), json={"url": url, **source})
+        known = await client.call("POST", collection_path(name, "sources"), json={"url": url, **globs})
+    else:
+        _check_options("this source of the collection", known, globs)
     request = {"kind": "APPEND", "config": {"source_id": known["id"], "mode": "full"}}
     operation: dict[str, Any] = await client.call("POST", collection_path(name, "operations"), json=request)
     return operation
+
+
+def _check_options(what: str, present: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for key, value in wanted.items():
+        if present[key] != value:
+            detail = f"{what} has {key} {present[key]!r} already, not {value!r}; leave the option out"
+            raise CliError("option_conflict", f"{detail}, or name another collection")
 
 
 async def follow(client: Client, operation: dict[str, Any], view: ProgressView, seen: list[str]) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from uuid import UUID
 from app.db.collections import CollectionRepository
 from app.db.documents import DocumentRepository
 from app.db.sources import SourceRepository
-from app.domain.collections import Collection, Generation, GenerationState
+from app.domain.collections import Collection, Generation
 from app.domain.documents import Source
-from app.domain.errors import CollectionNotReadyError
 from app.domain.operations import Operation
 from app.domain.ports import DocumentSource
 from app.embedders.fingerprint import check_canaries
 from app.jobs.context import JobContext
+from app.jobs.generation import open_generation
 from app.pipeline.account import Account
 from app.pipeline.context import IngestContext
 from app.pipeline.ingest import ingest_source
@@ -23,13 +23,11 @@ from app.pipeline.scan import remove_gone, scan_source
 
 
 async def append_source(context: JobContext, operation: Operation) -> dict[str, Any]:
-    """Scan the source, ingest what changed, remove what is gone."""
+    """Scan the source, ingest what changed, remove what is gone; into a first generation if INDEX never made one."""
     async with context.resources.database.begin() as connection:
         collection = await CollectionRepository(connection).get(operation.user_id, operation.collection_id)
-        generation = await CollectionRepository(connection).find_generation(collection.id, GenerationState.ACTIVE)
         source = await SourceRepository(connection).get(collection.id, UUID(operation.config["source_id"]))
-    if generation is None:
-        raise CollectionNotReadyError(collection.name)
+    generation = await open_generation(context, collection)
     result = await bring_up_to_date(context, collection, generation, [source])
     await context.report.send_update("append_completed", {**result, "failed": result["documents_failed"]})
     return result

@@ -82,6 +82,7 @@ async def test_the_command_line_from_nothing(folder: Path, tmp_path: Path) -> No
     bad_code, _, bad = await run_cli("index", str(folder), "-c", "notes", data=data)
     _, found, _ = await run_cli("search", "notes", "mammals in the ocean", "--json", data=data)
     _, listed, _ = await run_cli("ops", "list", "--json", data=data)
+    other_code, other, _ = await run_cli("index", str(folder), "-c", "notes", "--chunk-size", "99", "--json", data=data)
     missing_code, missing, _ = await run_cli("search", "nothing", "x", "--json", data=data)
 
     assert code == 0, err
@@ -93,6 +94,8 @@ async def test_the_command_line_from_nothing(folder: Path, tmp_path: Path) -> No
     assert "empty_document" in bad
     assert orjson.loads(found)["hits"][0]["uri"].endswith("whales.md")
     assert len(orjson.loads(listed)["operations"]) == 3
+    assert other_code == 1
+    assert orjson.loads(other)["error"]["code"] == "option_conflict"
     assert missing_code == 1
     assert orjson.loads(missing)["error"]["code"] == "collection_not_found"
 

@@ -147,6 +147,21 @@ async def test_a_cancelled_operation_can_be_retried(api: Api, parts: Parts, fold
     assert await api.search("notes", "whales")
 
 
+async def test_an_append_after_a_cancelled_index_makes_the_collection(api: Api, parts: Parts, folder: Path) -> None:
+    """A collection whose INDEX never ran is not a dead end: the next APPEND creates its generation."""
+    operation = await api.create("notes", folder)
+    await api.client.post(f"/api/v1/operations/{operation['operation_id']}/cancel")
+
+    appended = await api.append("notes")
+    async with running_worker(parts):
+        ended = await api.wait(appended)
+
+    assert ended["state"] == "completed"
+    assert ended["result"]["documents_added"] == 3
+    assert await api.search("notes", "whales")
+    assert await api.assert_consistent("notes") == 3
+
+
 async def test_the_same_idempotency_key_gives_the_same_operation(api: Api, folder: Path) -> None:
     """Submitting twice creates one collection and one operation."""
     body = {"name": "notes", "sources": [{"url": folder.as_uri()}]}
