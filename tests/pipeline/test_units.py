@@ -1,6 +1,7 @@
 """Pure parts of the pipeline."""
 
 import asyncio
+from itertools import pairwise
 from uuid import uuid4
 
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from app.domain.documents import Chunking, ChunkingStrategy, PreparedDocument, TextChunk
 from app.domain.identity import chunk_ids
 from app.pipeline.budget import ByteBudget
-from app.pipeline.chunk import chunk_text
+from app.pipeline.chunk import chunk_text, load_tokenizer
 from app.pipeline.pack import pack_batches
 from app.pipeline.write import diff_chunks
 
@@ -22,8 +23,11 @@ def test_offsets_are_exact(text: str, size: int, strategy: ChunkingStrategy) -> 
 
     assert all(text[chunk.start : chunk.end] == chunk.text for chunk in chunks)
     assert all(chunk.text.strip() for chunk in chunks)
-    if strategy is ChunkingStrategy.CHARACTER:
-        assert all(len(chunk.text) <= size for chunk in chunks)
+    sizes = [len(chunk.text) if strategy is ChunkingStrategy.CHARACTER else chunk.tokens for chunk in chunks]
+    assert all(0 < length <= size for length in sizes)
+    covered = {place for chunk in chunks for place in range(chunk.start, chunk.end)}
+    assert all(place in covered for place, char in enumerate(text) if not char.isspace())
+    assert all(later.end > earlier.end for earlier, later in pairwise(chunks))
 
 
 def test_nothing_of_a_text_is_lost() -> None:
@@ -33,6 +37,32 @@ def test_nothing_of_a_text_is_lost() -> None:
     chunks = chunk_text(text, Chunking(size=100, overlap=0))
 
     assert " ".join(chunk.text for chunk in chunks).split() == text.split()
+
+
+def test_mixed_text_is_cut_to_size_everywhere() -> None:
+    """Prose, numbers and a script of many tokens a character, side by side, all fit, and prose fills its chunks."""
+    prose = "The humpback whale sings for hours in the warm shallow waters of the bay. " * 200
+    text = "\n\n".join([prose, "0x7f3a,91;" * 1500, "鯨は海の中で長い歌をうたう。" * 300, prose])
+
+    chunks = chunk_text(text, Chunking(size=200, overlap=20))
+
+    counted = [len(load_tokenizer().encode(chunk.text, add_special_tokens=False)) for chunk in chunks]
+    assert max(counted) <= 202  # cut out of its text, a chunk may begin or end with a token more
+    assert max(abs(chunk.tokens - count) for chunk, count in zip(chunks, counted, strict=True)) <= 2
+    full = [chunk.tokens for chunk in chunks if "humpback" in chunk.text]
+    assert sum(full) / len(full) > 120
+
+
+def test_an_edit_moves_few_boundaries() -> None:
+    """A sentence added in the middle of a long document leaves nearly all other chunks as they were."""
+    paragraphs = [f"Paragraph {number} tells of whales. " + "They sing in the deep. " * 12 for number in range(200)]
+    before = chunk_text("\n\n".join(paragraphs), Chunking())
+    paragraphs[100] += " One more sentence."
+
+    after = chunk_text("\n\n".join(paragraphs), Chunking())
+
+    assert len(before) > 30
+    assert len({chunk.text for chunk in after} - {chunk.text for chunk in before}) <= 3
 
 
 @given(tokens=st.lists(st.integers(0, 600), max_size=300))
