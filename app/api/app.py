@@ -1,6 +1,9 @@
 """Puts the HTTP application together."""
 
+from importlib.metadata import version
+
 from fastapi import APIRouter, FastAPI
+from fastapi_offline import FastAPIOffline
 
 from app.api import collections, documents, events, health, metrics, operations, search
 from app.api.bodies import LimitBodies
@@ -27,7 +30,14 @@ PROBLEM = {
                     "errors": {"type": "array", "items": {"type": "object"}},
                     "request_id": {"type": "string"},
                 },
-            }
+            },
+            "example": {
+                "type": "about:blank",
+                "title": "Not Found",
+                "status": 404,
+                "code": "collection_not_found",
+                "detail": "collection handbok does not exist",
+            },
         }
     },
 }
@@ -35,12 +45,15 @@ PROBLEM = {
 
 def create_api(services: ApiServices) -> FastAPI:
     """The application over opened services; whoever opened them closes them."""
-    application = FastAPI(
+    # the page at /docs comes with its scripts: a machine without the internet can show it too
+    application = FastAPIOffline(
         title="Vecloom",
         summary="Collections of documents, searchable by meaning.",
+        version=version("vecloom"),
         openapi_url=f"{PREFIX}/openapi.json",
-        docs_url=f"{PREFIX}/docs",
+        docs_url="/docs",
         redoc_url=None,
+        static_url="/docs/static",
     )
     application.state.services = services
     application.state.slots = WatcherSlots(

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
 from app.api.operations import CollectionRef, IdempotencyKey, OperationBody
@@ -18,6 +19,29 @@ router = APIRouter(tags=["collections"])
 Glob = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 Globs = Annotated[list[Glob], Field(max_length=100)]
 DEFAULTS = Chunking()
+
+EXAMPLE_SOURCE: JsonDict = {
+    "id": "2f0c4b0e-6a86-4f5e-9d8a-3a3f6f1f0c11",
+    "kind": "directory",
+    "url": "file:///srv/handbook",
+    "include": ["**/*.md"],
+    "exclude": [],
+    "last_run_at": "2026-03-01T09:30:07Z",
+    "last_result": {"found": 120, "new": 120, "changed": 0, "unchanged": 0, "gone": 0},
+}
+EXAMPLE_COLLECTION: JsonDict = {
+    "id": "0d9c2c9c-6c0f-4f0e-8d6f-3a0a6d1f7e55",
+    "name": "handbook",
+    "model": "wordllama",
+    "chunking": {"strategy": "recursive", "size": 400, "overlap": 40},
+    "sparse": True,
+    "state": "ready",
+    "busy": None,
+    "documents": {"completed": 119, "failed": 1},
+    "chunks": 834,
+    "tokens": 251040,
+    "created_at": "2026-03-01T09:30:00Z",
+}
 
 
 class SourceCreate(BaseModel):
@@ -39,6 +63,8 @@ class SourceCreate(BaseModel):
 
 class SourceBody(BaseModel):
     """A source of a collection."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_SOURCE]})
 
     id: UUID
     kind: SourceKind
@@ -118,6 +144,8 @@ class ChunkingBody(BaseModel):
 
 class CollectionBody(BaseModel):
     """A collection. ``busy`` is the operation that writes to it now; ``documents`` counts by state."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_COLLECTION]})
 
     id: UUID
     name: str

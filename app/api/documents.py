@@ -5,7 +5,8 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
 from app.api.operations import CollectionRef
@@ -13,9 +14,26 @@ from app.domain.documents import Document, DocumentState
 
 router = APIRouter(tags=["documents"])
 
+EXAMPLE_DOCUMENT: JsonDict = {
+    "id": "7d1f9f2e-30c4-5b8e-9d0c-4f1f5b8a2c33",
+    "uri": "file:///srv/handbook/scans/lease.pdf",
+    "path": "scans/lease.pdf",
+    "title": None,
+    "state": "needs_ocr",
+    "mime_type": "application/pdf",
+    "size": 482133,
+    "chunks": 0,
+    "error_code": "needs_ocr",
+    "error_message": "4 pages without text: a scan that needs OCR",
+    "attempts": 1,
+    "updated_at": "2026-03-01T09:30:05Z",
+}
+
 
 class DocumentBody(BaseModel):
     """A document, as the manifest knows it. ``size`` is bytes."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_DOCUMENT]})
 
     id: UUID
     uri: str

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Path, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
 from app.domain.errors import UnsupportedOperationError
@@ -25,9 +26,30 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+EXAMPLE_OPERATION: JsonDict = {
+    "operation_id": "5a6f3c1e-8a52-4d0e-9a77-0f6f0f4f2b10",
+    "kind": "INDEX",
+    "state": "completed",
+    "collection_id": "0d9c2c9c-6c0f-4f0e-8d6f-3a0a6d1f7e55",
+    "collection": "handbook",
+    "created_at": "2026-03-01T09:30:00Z",
+    "started_at": "2026-03-01T09:30:00.020Z",
+    "finished_at": "2026-03-01T09:30:07.300Z",
+    "attempt": 1,
+    "progress": {"documents": {"total": 120, "done": 119, "failed": 1, "skipped": 0}},
+    "why_waiting": None,
+    "result": {"documents_added": 119, "documents_failed": 1, "chunks": 834, "tokens": 251040, "seconds": 7.1},
+    "error_code": None,
+    "error_message": None,
+    "retryable": None,
+    "worker": "worker-1",
+}
+
 
 class OperationBody(BaseModel):
     """An operation, as its owner sees it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_OPERATION]})
 
     operation_id: UUID
     kind: OperationKind

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
 from app.api.operations import CollectionRef
@@ -13,6 +14,20 @@ from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
 router = APIRouter(tags=["search"])
 
 Text = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")]
+
+EXAMPLE_HIT: JsonDict = {
+    "rank": 1,
+    "score": 0.0325,
+    "uri": "file:///srv/handbook/leave.md",
+    "path": "leave.md",
+    "document_id": "7d1f9f2e-30c4-5b8e-9d0c-4f1f5b8a2c33",
+    "chunk_id": "b3d0f8a4-5c43-5a0f-8a55-6ad1b3a5b0de",
+    "title": "Leave",
+    "text": "Ask for leave two weeks before.",
+    "start": 120,
+    "end": 151,
+    "highlights": [[0, 3], [8, 13]],
+}
 
 
 class FilterBody(BaseModel):
@@ -48,6 +63,8 @@ class SearchRequest(BaseModel):
 
 class HitBody(BaseModel):
     """A document of the answer, shown by its best chunk; ``highlights`` are spans of ``text`` in characters."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_HIT]})
 
     rank: int
     score: float

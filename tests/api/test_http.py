@@ -1,11 +1,14 @@
 """Requests and answers: keys, problems, validation, rendering."""
 
+import re
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
+from app.api import collections, documents, operations, search
 from app.domain.documents import Chunking, ChunkingStrategy, DocumentState, SourceSpec
 from app.domain.operations import OperationState
 from app.domain.points import SearchFilter
@@ -304,3 +307,42 @@ async def test_every_request_model_has_an_example(client: httpx.AsyncClient) -> 
     }
     assert len(models) == 4
     assert all(document["components"]["schemas"][name]["examples"] for name in models)
+
+
+MODELS = [
+    collections.SourceCreate,
+    collections.SourceBody,
+    collections.CollectionCreate,
+    collections.CollectionBody,
+    documents.DocumentBody,
+    operations.OperationBody,
+    operations.OperationCreate,
+    search.FilterBody,
+    search.SearchRequest,
+    search.HitBody,
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: str(model.__name__))
+def test_every_example_is_what_it_is_an_example_of(model: type[BaseModel]) -> None:
+    """Examples have exactly the model's fields, with values it takes."""
+    (example,) = model.model_json_schema()["examples"]
+
+    read = model.model_validate(example)
+
+    assert set(example) <= set(model.model_fields)
+    if model.model_config.get("extra") != "forbid":
+        assert set(example) == set(read.model_dump())
+
+
+async def test_the_page_about_the_api_needs_no_internet(client: httpx.AsyncClient) -> None:
+    """``/docs`` loads its scripts and styles from this server, and they are there."""
+    page = await client.get("/docs")
+    links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    answers = [await client.get(link) for link in links]
+
+    assert page.status_code == 200
+    assert len(links) >= 3
+    assert all(link.startswith("/docs/static/") for link in links)
+    assert {answer.status_code for answer in answers} == {200}
+    assert "/api/v1/openapi.json" in page.text
