@@ -200,6 +200,17 @@ class DocumentRepository:
         )
         return {row["document_id"]: set(row["ids"]) for row in rows}
 
+    async def find_copies(self, content_hashes: Sequence[bytes], *, besides: Sequence[UUID]) -> dict[bytes, UUID]:
+        """A completed document for each content that has one, other than those named."""
+        rows = await self._execute(
+            """SELECT DISTINCT ON (content_hash) content_hash, id FROM documents
+               WHERE collection_id = :collection AND content_hash = ANY(:hashes) AND state = 'completed'
+               AND chunk_count > 0 AND id <> ALL(:besides)""",
+            hashes=list(content_hashes),
+            besides=list(besides),
+        )
+        return {row["content_hash"]: row["id"] for row in rows}
+
     async def replace_chunks(
         self, generation_id: UUID, *, added: Sequence[ChunkRow], moved: Sequence[ChunkRow], gone: Sequence[UUID]
     ) -> None:

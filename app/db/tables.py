@@ -136,6 +136,7 @@ documents = Table(
     _created_at(),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Index("ix_documents_collection_state", "collection_id", "state"),
+    Index("ix_documents_content", "collection_id", "content_hash"),
     Index("ix_documents_source_id", "source_id"),
     Index(
         "ix_documents_pending",

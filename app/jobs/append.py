@@ -20,6 +20,10 @@ from app.pipeline.account import Account
 from app.pipeline.context import IngestContext
 from app.pipeline.ingest import ingest_source
 from app.pipeline.scan import remove_gone, scan_source
+from app.pipeline.shared import SharedVectors
+
+SHARED_BYTES = 4 * 1024 * 1024
+"""What an operation keeps of its newest vectors, in case a text comes again before the manifest knows it."""
 
 
 async def append_source(context: JobContext, operation: Operation) -> dict[str, Any]:
@@ -57,6 +61,7 @@ async def bring_up_to_date(
         should_yield=context.should_yield,
         require_lease=context.require_lease,
         account=account,
+        shared=SharedVectors(max_bytes=SHARED_BYTES),
     )
     totals: Counter[str] = Counter()
     for source in sources:

@@ -11,6 +11,7 @@ from app.domain.documents import Chunking, PreparedDocument, PrepareRequest
 from app.domain.operations import Lease
 from app.domain.ports import Embedder, Processes, Reporter, VectorStore
 from app.pipeline.account import Account
+from app.pipeline.shared import SharedVectors
 
 Prepare = Callable[[Sequence[PrepareRequest], Chunking], list[PreparedDocument]]
 
@@ -53,3 +54,4 @@ class IngestContext:
     should_yield: Callable[[], bool]
     require_lease: Callable[[], None]
     account: Account
+    shared: SharedVectors

@@ -14,6 +14,7 @@ from app.domain.errors import DomainError
 from app.domain.identity import chunk_ids
 from app.domain.points import PointBatch
 from app.pipeline.context import IngestContext
+from app.pipeline.copies import load_copies
 from app.pipeline.embed import embed_texts
 
 
@@ -77,9 +78,13 @@ async def write_group(
         present = await manifest.chunk_ids(context.generation.id, [item.document_id for item in fresh])
     changes = diff_chunks(fresh, present)
     tokens = [chunk.tokens for chunk in changes.added]
-    vectors, refused = await embed_texts(context, [chunk.text for chunk in changes.added], tokens)
-    if refused:
-        broken = {changes.added[index].document_id: error for index, error in refused.items()}
+    known = await load_copies(context, fresh) if changes.added else {}
+    embedded = await embed_texts(context, [chunk.text for chunk in changes.added], tokens, known=known)
+    vectors = embedded.vectors
+    account.tokens += sum(tokens[index] for index in embedded.new)
+    account.reused += len(tokens) - len(embedded.new)
+    if embedded.refused:
+        broken = {changes.added[index].document_id: error for index, error in embedded.refused.items()}
         failures += [_as_failure(item, broken[item.document_id]) for item in fresh if item.document_id in broken]
         fresh = [item for item in fresh if item.document_id not in broken]
         keep = [index for index, chunk in enumerate(changes.added) if chunk.document_id not in broken]
@@ -138,7 +143,6 @@ def _count(
     account.failed += len(failures) - scans
     account.needs_ocr += scans
     account.chunks += len(changes.added) + len(changes.moved)
-    account.tokens += sum(chunk.tokens for chunk in changes.added)
     account.reused += len(changes.moved)
 
 

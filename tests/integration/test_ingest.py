@@ -180,3 +180,30 @@ async def test_a_hit_marks_the_words_of_the_query(api: Api, folder: Path) -> Non
     hit = (await api.search("notes", "whale oceans"))[0]
 
     assert {hit["text"][start:end].lower() for start, end in hit["highlights"]} >= {"whales", "ocean"}
+
+
+async def test_copies_are_embedded_once(api: Api, tmp_path: Path, worker: None) -> None:
+    """The same content under many URIs, at once and later, costs its tokens once, and every copy is found."""
+    root = tmp_path / "copies"
+    root.mkdir()
+    (root / "other.md").write_text("Rockets burn fuel and oxidiser.\n")
+    text = "".join(f"Whales of pod {number} sing in the deep ocean for hours.\n\n" for number in range(60))
+    for number in range(250):
+        (root / f"copy-{number}.md").write_text(text)
+
+    first = await api.wait(await api.create("copies", root))
+    single = tmp_path / "single"
+    single.mkdir()
+    (single / "one.md").write_text(text)
+    (single / "other.md").write_text("Rockets burn fuel and oxidiser.\n")
+    alone = await api.wait(await api.create("single", single))
+    (root / "late.md").write_text(text)
+    late = await api.wait(await api.append("copies"))
+    points = await api.assert_consistent("copies")
+
+    assert first["result"]["tokens"] == alone["result"]["tokens"] > 500
+    assert late["result"]["documents_added"] == 1
+    assert late["result"]["tokens"] == 0
+    assert points == 251 * (alone["result"]["chunks"] - 1) + 1
+    found = await api.search("copies", "whales", limit=100)
+    assert len({hit["uri"] for hit in found}) == 100

@@ -1,0 +1,26 @@
+"""Copies of documents that the collection holds already under another URI."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from app.db.documents import DocumentRepository
+from app.domain.documents import PreparedDocument
+from app.domain.identity import chunk_ids, text_hash
+from app.domain.points import Vectors
+from app.pipeline.context import IngestContext
+
+
+async def load_copies(context: IngestContext, documents: Sequence[PreparedDocument]) -> dict[bytes, Vectors]:
+    """Vectors of the texts of documents that the collection holds already under another URI, by ``text_hash``."""
+    by_content = {document.content_hash: document for document in documents if document.content_hash is not None}
+    async with context.database.begin() as connection:
+        manifest = DocumentRepository(connection, context.collection.id)
+        copies = await manifest.find_copies(list(by_content), besides=[item.document_id for item in documents])
+    texts: dict[UUID, str] = {}
+    for content_hash, copy in copies.items():
+        chunks = [chunk.text for chunk in by_content[content_hash].chunks]
+        texts.update(zip(chunk_ids(copy, chunks), chunks, strict=True))
+    if not texts:
+        return {}
+    found = await context.store.retrieve_vectors(context.generation.name, list(texts))
+    return {text_hash(texts[point]): vector for point, vector in found.items()}
