@@ -19,7 +19,7 @@ from app.embedded.folder import DataFolder
 from benchmarks.corpus import write_corpus
 from tests.harness import VECLOOM, run_cli, wait_until
 
-DOCUMENTS = 600
+DOCUMENTS = 1500
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -139,7 +139,7 @@ async def test_ctrl_c_leaves_nothing_behind_and_the_operation_goes_on(corpus: Pa
     if presses == 1:
         assert orjson.loads(out)["error"]["code"] == "interrupted"
         assert operation["operation_id"] in said
-    assert operation["state"] in ("pending", "running")
+    assert operation["state"] in ("pending", "running", "completed")  # a fast machine may be done before it hears
     assert watched == 0
     assert orjson.loads(told)["state"] == "completed"
     assert await count_documents(data, "notes") == {"completed": DOCUMENTS}
