@@ -15,6 +15,7 @@ PDF = "application/pdf"
 HTML = "text/html"
 MARKDOWN = "text/markdown"
 PLAIN = "text/plain"
+SVG = "image/svg+xml"
 OOXML = "application/vnd.openxmlformats-officedocument."
 MOST_UNPACKED_BYTES = 512 * 1024 * 1024
 MOST_RATIO = 200
@@ -30,6 +31,7 @@ TEXT_TYPES = {
     ".md": MARKDOWN, ".markdown": MARKDOWN, ".mdx": MARKDOWN, ".rst": "text/x-rst", ".csv": "text/csv",
     ".tsv": "text/tab-separated-values", ".json": "application/json", ".jsonl": "application/jsonl",
     ".yaml": "application/yaml", ".yml": "application/yaml", ".xml": "application/xml", ".py": "text/x-python",
+    ".svg": SVG,
 }  # fmt: skip
 FOREIGN_MAGIC = (
     b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"\x7fELF", b"MZ", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!",
@@ -134,7 +136,7 @@ def extract(content: bytes, path: str) -> Extracted:
 def _extractor_of(mime_type: str) -> Callable[[bytes, str], Extracted]:
     if mime_type == PDF:
         return _extract_pdf
-    if mime_type == HTML or mime_type.startswith(("application/vnd.", "application/epub", "message/")):
+    if mime_type in (HTML, SVG) or mime_type.startswith(("application/vnd.", "application/epub", "message/")):
         return _extract_office
     return _extract_text
 

@@ -179,6 +179,7 @@ GOOD = {
     "renamed.txt": pdf(SENTENCE),
     "letter.docx": docx(),
     "talk.pptx": pptx(),
+    "drawing.svg": f'<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0"/><text>{SENTENCE}</text></svg>'.encode(),
     "sheet.xlsx": xlsx(),
     "book.epub": epub(),
     "mail.eml": email(),
@@ -202,6 +203,7 @@ PARTS = {
     "talk.pptx": ("First", "Opening words", "Remember to breathe", SENTENCE),
     "sheet.xlsx": ("whale", SENTENCE, "Figures", "1234.5", "2024-02-29"),
     "book.epub": ("Chapter one is short.", SENTENCE),
+    "drawing.svg": (SENTENCE,),
     "mail.eml": ("Subject: Songs", "a@example.org", SENTENCE),
     "table.csv": ("animal", "whale", SENTENCE),
 }
@@ -216,6 +218,14 @@ def test_a_document_gives_all_its_parts_in_order(name: str) -> None:
 
     assert -1 not in places
     assert places == sorted(places)
+
+
+def test_a_drawing_gives_its_words_and_not_its_paths() -> None:
+    """Of an SVG only text is text."""
+    text = extract(GOOD["drawing.svg"], "drawing.svg").text
+
+    assert "M0 0" not in text
+    assert "xmlns" not in text
 
 
 @pytest.mark.parametrize(
