@@ -201,11 +201,15 @@ class DocumentRepository:
         return {row["document_id"]: set(row["ids"]) for row in rows}
 
     async def find_copies(self, content_hashes: Sequence[bytes], *, besides: Sequence[UUID]) -> dict[bytes, UUID]:
-        """A completed document for each content that has one, other than those named."""
+        """A document with chunks for each content that has one, other than those named.
+
+        No state is asked for: without fresh statistics Postgres would then read all completed documents instead.
+        """
         rows = await self._execute(
-            """SELECT DISTINCT ON (content_hash) content_hash, id FROM documents
-               WHERE collection_id = :collection AND content_hash = ANY(:hashes) AND state = 'completed'
-               AND chunk_count > 0 AND id <> ALL(:besides)""",
+            """SELECT wanted.content_hash, copy.id FROM unnest(CAST(:hashes AS bytea[])) AS wanted (content_hash),
+               LATERAL (SELECT id FROM documents d WHERE d.collection_id = :collection
+                        AND d.content_hash = wanted.content_hash AND d.chunk_count > 0 AND d.id <> ALL(:besides)
+                        LIMIT 1) AS copy""",
             hashes=list(content_hashes),
             besides=list(besides),
         )
