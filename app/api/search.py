@@ -4,7 +4,7 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
@@ -55,7 +55,9 @@ class SearchRequest(BaseModel):
         json_schema_extra={"examples": [{"query": "how do I ask for leave", "mode": "hybrid", "limit": 10}]},
     )
 
-    query: str = Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")
+    query: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
+        min_length=1, max_length=4096, pattern=r"^[^\x00]*$"
+    )
     mode: SearchMode = SearchMode.HYBRID
     limit: int = Field(default=10, ge=1, le=100)
     filter: FilterBody = FilterBody()

@@ -284,15 +284,15 @@ def show_operation(operation: dict[str, Any], failed: list[dict[str, Any]], cons
 
 
 def show_operations(answer: dict[str, Any], console: Console) -> None:
-    """A table of operations."""
-    table = Table("operation", "kind", "collection", "state", "since", "why waiting", box=None)
+    """One line an operation, with its whole id; no line is cut, whatever the width of the terminal."""
+    rows = [("operation", "kind", "state", "since", "collection", "why waiting")]
     for operation in answer["operations"]:
-        table.add_row(
-            operation["operation_id"],
-            operation["kind"],
-            printable(operation["collection"]),
-            operation["state"],
-            operation["created_at"][:19],
-            printable(operation["why_waiting"] or operation.get("error_code") or ""),
+        since = operation["created_at"][5:16].replace("T", " ")
+        why = operation["why_waiting"] or operation["error_code"] or ""
+        rows.append(
+            (operation["operation_id"], operation["kind"], operation["state"], since, operation["collection"], why)
         )
-    console.print(table)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        line = "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True))
+        console.print(printable(line.rstrip()), highlight=False, soft_wrap=True)

@@ -253,6 +253,7 @@ async def test_a_search_is_answered(edge: Edge, client: httpx.AsyncClient) -> No
     "body",
     [
         {"query": ""},
+        {"query": " \t\n"},
         {"query": "x" * 4097},
         {"query": "a\x00"},
         {"query": "a", "limit": 101},

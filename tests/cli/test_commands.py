@@ -243,6 +243,7 @@ async def test_documents_cannot_speak_to_the_terminal(tmp_path: Path, data: Path
     code, _, said = await run_cli("index", str(folder), "-c", "odd", data=data)
     _, found, _ = await run_cli("search", "odd", "whales", data=data)
     _, listed, _ = await run_cli("ops", "list", "--json", data=data)
+    _, table, _ = await run_cli("ops", "list", data=data)
     _, shown, _ = await run_cli("ops", "show", orjson.loads(listed)["operations"][0]["operation_id"], data=data)
 
     assert code == 3
@@ -252,6 +253,7 @@ async def test_documents_cannot_speak_to_the_terminal(tmp_path: Path, data: Path
     assert "[bold]loudly[/bold]" in found
     assert "empty_document" in said
     assert "empty_document" in shown
+    assert orjson.loads(listed)["operations"][0]["operation_id"] in table
 
 
 async def test_an_operation_of_a_killed_server_can_be_cancelled(corpus: Path, data: Path) -> None:
