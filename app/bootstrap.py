@@ -73,6 +73,12 @@ class MissingSettingError(InvalidInputError):
     code = "missing_setting"
 
 
+class AddressUnavailableError(InvalidInputError):
+    """The API cannot listen where it was told to."""
+
+    code = "address_unavailable"
+
+
 def configured_endpoints(settings: Settings) -> Endpoints:
     """Endpoints from the environment.
 
@@ -360,8 +366,16 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(application: FastAPI, *, host: str, port: int) -> AsyncIterator[str]:
-    """Serve an application on this event loop; yields its URL."""
-    listener = socket.create_server((host, port))
+    """Serve an application on this event loop; yields its URL.
+
+    Raises:
+        AddressUnavailableError: if another program listens there, or the address is not this machine's.
+    """
+    try:
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        reason = f"cannot listen on {host}, port {port} ({error.strerror}); choose another with --port or --host"
+        raise AddressUnavailableError(reason) from error
     config = uvicorn.Config(application, log_config=None, access_log=False, timeout_graceful_shutdown=2, lifespan="off")
     async with _Server(config).running(listener):
         yield f"http://{host}:{listener.getsockname()[1]}"

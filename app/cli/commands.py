@@ -42,6 +42,10 @@ def to_url(path_or_url: str) -> str:
     return Path(path_or_url).expanduser().absolute().as_uri()
 
 
+def _exists(path: str) -> bool:
+    return Path(path).expanduser().exists()
+
+
 async def start_index(client: Client, name: str, url: str, options: dict[str, Any]) -> dict[str, Any]:
     """The operation that brings ``url`` into the collection: INDEX if it is missing, else APPEND.
 
@@ -94,6 +98,8 @@ async def follow(client: Client, operation: dict[str, Any], view: ProgressView, 
 async def index(settings: Settings, path_or_url: str, name: str, options: dict[str, Any], console: Console) -> Any:  # noqa: ANN401 — JSON
     """Index and wait. If the server that runs it goes away, another one is found or started and it goes on."""
     url = to_url(path_or_url)
+    if settings.url is None and url != path_or_url and not _exists(path_or_url):
+        raise CliError("source_not_found", f"there is no {path_or_url}; nothing was created")
     operation: dict[str, Any] | None = None
     seen: list[str] = []
     with ProgressView(console) as view:

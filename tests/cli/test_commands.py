@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -198,6 +199,26 @@ async def test_a_wrong_setting_is_one_clear_line(data: Path, variables: dict[str
     assert not _exists(data)
 
 
+async def test_a_folder_that_is_not_there_creates_nothing(tmp_path: Path, data: Path) -> None:
+    """A mistyped path is an error before there is a collection, an operation or a data folder."""
+    code, out, _ = await run_cli("index", str(tmp_path / "nowhere"), "-c", "notes", "--json", data=data)
+
+    assert code == 1
+    assert orjson.loads(out)["error"]["code"] == "source_not_found"
+    assert not _exists(data)
+
+
+async def test_a_port_that_is_taken_is_one_clear_line(data: Path) -> None:
+    """`vecloom up` says which address it cannot have, stops what it started, and the folder is free again."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, _, said = await run_cli("up", "--port", str(taken.getsockname()[1]), data=data)
+
+    assert code == 1
+    assert "address_unavailable" in said
+    assert "Traceback" not in said
+    assert processes_on(data) == []
+
+
 def _exists(data: Path) -> bool:
     return data.exists()
 
@@ -243,7 +264,7 @@ async def test_documents_cannot_speak_to_the_terminal(tmp_path: Path, data: Path
     code, _, said = await run_cli("index", str(folder), "-c", "odd", data=data)
     _, found, _ = await run_cli("search", "odd", "whales", data=data)
     _, listed, _ = await run_cli("ops", "list", "--json", data=data)
-    _, table, _ = await run_cli("ops", "list", data=data)
+    listed_code, table, complaint = await run_cli("ops", "list", data=data)
     _, shown, _ = await run_cli("ops", "show", orjson.loads(listed)["operations"][0]["operation_id"], data=data)
 
     assert code == 3
@@ -253,6 +274,7 @@ async def test_documents_cannot_speak_to_the_terminal(tmp_path: Path, data: Path
     assert "[bold]loudly[/bold]" in found
     assert "empty_document" in said
     assert "empty_document" in shown
+    assert listed_code == 0, complaint
     assert orjson.loads(listed)["operations"][0]["operation_id"] in table
 
 

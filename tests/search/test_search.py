@@ -69,7 +69,7 @@ async def test_sources_restrict(index: Index, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    "query", ["the of and is", "   \n ", "🐋🐋", "?!...", "\u202e\u200b", "東京", "a" * 4096, "' OR 1=1; --"]
+    "query", ["the of and is", "🐋🐋", "?!...", "\u202e\u200b", "東京", "a" * 4096, "' OR 1=1; --"]
 )
 async def test_any_query_is_answered(index: Index, mode: str, query: str) -> None:
     """Stop words, signs and endless words are a query like any other."""
