@@ -5,12 +5,14 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -68,6 +70,7 @@ collections = Table(
     Column("sparse", Boolean, nullable=False, server_default=text("true")),
     Column("active_generation_id", Uuid),
     _created_at(),
+    Column("paused_at", DateTime(timezone=True)),
     UniqueConstraint("user_id", "name"),
 )
 
@@ -196,6 +199,12 @@ operations = Table(
     _created_at(),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
+    Column("worker_id", Uuid),
+    Column("priority", SmallInteger, nullable=False, server_default=text("1")),
+    Column("paused_at", DateTime(timezone=True)),
+    Column("attempt_started_at", DateTime(timezone=True)),
+    Column("ran_seconds", Double, nullable=False, server_default=text("0")),
+    Column("trace_parent", Text),
     Index(
         "uq_operations_one_writer",
         "collection_id",
@@ -203,6 +212,7 @@ operations = Table(
         postgresql_where=text("writes AND state = 'running'"),
     ),
     Index("ix_operations_queue", "collection_id", "seq", postgresql_where=text("state IN ('pending', 'running')")),
+    Index("ix_operations_alive", "state", postgresql_where=text("state IN ('pending', 'running')")),
     Index("ix_operations_user_created", "user_id", text("created_at DESC")),
     Index(
         "uq_operations_idempotency",
@@ -211,6 +221,25 @@ operations = Table(
         unique=True,
         postgresql_where=text("idempotency_key IS NOT NULL AND state IN ('pending', 'running')"),
     ),
+)
+
+# One row a worker process. Its session holds the advisory lock `lock_key` as long as the process lives.
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("kinds", ARRAY(Text), nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("lease_seconds", Double, nullable=False),
+    Column("lock_key", Integer, Identity(always=True, cycle=True), nullable=False),
+    Column("locked_at", DateTime(timezone=True)),
+    Column("missing_since", DateTime(timezone=True)),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("heartbeat_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("stopped_at", DateTime(timezone=True)),
+    Index("ix_workers_alive", "heartbeat_at", postgresql_where=text("stopped_at IS NULL")),
 )
 
 cron_ticks = Table(
