@@ -3,9 +3,10 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -18,28 +19,34 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.api.app import create_api
 from app.api.services import ApiServices
 from app.db.database import Database
+from app.db.guard import WorkerGuard
 from app.db.migrate import migrate as migrate_database
 from app.domain.documents import Chunking, Source
 from app.domain.errors import InvalidInputError, UnknownModelError
-from app.domain.operations import OperationKind
+from app.domain.operations import OperationKind, WorkerProfile
 from app.domain.ports import Embedder
 from app.embedded.folder import DataFolder
 from app.embedded.stack import EmbeddedStack
 from app.embedders.http import HttpEmbedder
 from app.embedders.static import StaticEmbedder
 from app.jobs.append import append_source
-from app.jobs.context import Resources
+from app.jobs.attempt import Attempt
+from app.jobs.context import Job, Resources
 from app.jobs.index import index_collection
+from app.jobs.keeper import Keeper
+from app.jobs.outcome import RetryPolicy, Settler
 from app.jobs.queue import ArqQueue, create_arq_redis
 from app.jobs.runner import Runner, RunnerLimits
 from app.jobs.stopping import stop_task
-from app.jobs.worker import SteadyWorker, listening_for_cancels, worker_options
+from app.jobs.watchdog import Watchdog
+from app.jobs.worker import SteadyWorker, listening, worker_options
 from app.operations.attempts import Attempts
 from app.operations.collections import CollectionService, IdentityService
-from app.operations.dispatch import Dispatcher
+from app.operations.dispatch import Dispatcher, DispatchRules
 from app.operations.service import OperationService
 from app.pipeline.context import Limits
 from app.pipeline.records import is_record_file, scan_records
+from app.pipeline.release import release_documents
 from app.processes.pool import ProcessPool
 from app.progress.hub import ProgressHub
 from app.progress.reporter import ProgressStreams
@@ -50,11 +57,13 @@ from app.stores.qdrant import QdrantStore
 
 log = structlog.get_logger(__name__)
 
-JOBS = {OperationKind.INDEX: index_collection, OperationKind.APPEND: append_source}
+JOBS: dict[OperationKind, Job] = {OperationKind.INDEX: index_collection, OperationKind.APPEND: append_source}
 LOCAL_USER = "local"
 API_POOL = 8
 PRELOAD = ("app.pipeline.prepare",)
 READY_SECONDS = 5.0
+GIVEN_UP = 70
+"""Exit status of a worker that ended itself because its event loop stood still (EX_SOFTWARE)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,9 +180,13 @@ async def open_parts(settings: Settings, endpoints: Endpoints) -> AsyncIterator[
             redis=redis,
             queue=queue,
             events=events,
-            dispatcher=Dispatcher(database, queue, events, max_interruptions=settings.max_interruptions),
+            dispatcher=Dispatcher(database, queue, events, _dispatch_rules(settings)),
             store=store,
         )
+
+
+def _dispatch_rules(settings: Settings) -> DispatchRules:
+    return DispatchRules(max_interruptions=settings.max_interruptions, aging_seconds=settings.priority_aging)
 
 
 class HealthService:
@@ -229,28 +242,38 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
 
 
 @asynccontextmanager
-async def open_worker(parts: Parts) -> AsyncIterator[dict[str, Any]]:
-    """What arq jobs find in their ``ctx``: the runner, beating, with its processes warm."""
+async def open_worker(
+    parts: Parts, *, jobs: Mapping[OperationKind, Job] = JOBS, replaceable: bool = False
+) -> AsyncIterator[dict[str, Any]]:
+    """What arq jobs find in their ``ctx``: the runner, its leases kept, its processes warm.
+
+    ``replaceable`` says that somebody starts the process again if it ends itself because its event loop stands still.
+    """
     settings = parts.settings
     name = f"{socket.gethostname()}:{os.getpid()}"
     async with AsyncExitStack() as stack:
         processes = ProcessPool(settings.process_slots, memory_bytes=settings.process_memory_bytes, preload=PRELOAD)
-        await processes.start()
         stack.push_async_callback(processes.aclose)
+        await processes.start()
         embedders = EmbedderRegistry(settings, processes)
         stack.push_async_callback(embedders.aclose)
-        runner = Runner(
-            attempts=Attempts(parts.database, worker=name, lease_seconds=settings.lease),
-            dispatcher=parts.dispatcher,
-            queue=parts.queue,
-            events=parts.events,
-            resources=_open_resources(parts, processes, embedders),
-            jobs=JOBS,
-            limits=_runner_limits(settings),
-            worker=name,
+        profile = WorkerProfile(
+            name=name,
+            version=version("vecloom"),
+            kinds=tuple(kind.value for kind in jobs),
+            slots=settings.worker_slots,
+            lease_seconds=settings.lease,
         )
-        await stack.enter_async_context(runner.beating())
-        await stack.enter_async_context(listening_for_cancels(parts.redis, runner, namespace=settings.redis_namespace))
+        guard = WorkerGuard(parts.endpoints.database_url, profile, timeout_seconds=settings.heartbeat)
+        runner = _open_runner(parts, guard, profile, jobs, _open_resources(parts, processes, embedders))
+        keeper = Keeper(guard, parts.dispatcher, runner.list_held, heartbeat_seconds=settings.heartbeat)
+        watchdog = Watchdog(limit_seconds=settings.lease * 0.75, on_limit=_give_up if replaceable else None)
+        woken = asyncio.Event()
+        await stack.enter_async_context(watchdog.watching())
+        await stack.enter_async_context(keeper.keeping())
+        await stack.enter_async_context(
+            listening(parts.redis, namespace=settings.redis_namespace, on_wake=woken.set, on_poke=keeper.poke)
+        )
         stack.push_async_callback(runner.drain, grace_seconds=settings.shutdown_grace)
         yield {
             "runner": runner,
@@ -258,7 +281,50 @@ async def open_worker(parts: Parts) -> AsyncIterator[dict[str, Any]]:
             "database": parts.database,
             "worker": name,
             "reconcile_seconds": settings.reconcile,
+            "woken": woken,
         }
+
+
+def _give_up() -> None:
+    """End the process at once: its event loop, which would end it in order, does not run."""
+    os._exit(GIVEN_UP)
+
+
+def _open_runner(
+    parts: Parts, guard: WorkerGuard, profile: WorkerProfile, jobs: Mapping[OperationKind, Job], resources: Resources
+) -> Runner:
+    settings = parts.settings
+    attempts = Attempts(
+        parts.database,
+        worker=profile.name,
+        worker_id=guard.id,
+        kinds=profile.kinds,
+        lease_seconds=settings.lease,
+    )
+
+    async def release(attempt: Attempt) -> None:
+        await release_documents(parts.database, parts.store, attempt.lease, attempt.operation.collection_id)
+
+    policy = RetryPolicy(
+        max_failures=settings.default_max_retries,
+        max_interruptions=settings.max_interruptions,
+        retry_delay_seconds=settings.default_retry_delay,
+    )
+    return Runner(
+        attempts=attempts,
+        dispatcher=parts.dispatcher,
+        queue=parts.queue,
+        events=parts.events,
+        resources=resources,
+        settler=Settler(attempts, parts.dispatcher, release, policy),
+        jobs=jobs,
+        limits=RunnerLimits(
+            soft_seconds=settings.operation_soft_time_limit,
+            hard_seconds=settings.operation_hard_time_limit,
+            lease_seconds=settings.lease,
+        ),
+        worker=profile.name,
+    )
 
 
 def _open_resources(parts: Parts, processes: ProcessPool, embedders: EmbedderRegistry) -> Resources:
@@ -295,17 +361,6 @@ def _open_resources(parts: Parts, processes: ProcessPool, embedders: EmbedderReg
     )
 
 
-def _runner_limits(settings: Settings) -> RunnerLimits:
-    return RunnerLimits(
-        soft_seconds=settings.operation_soft_time_limit,
-        hard_seconds=settings.operation_hard_time_limit,
-        lease_seconds=settings.lease,
-        heartbeat_seconds=settings.heartbeat,
-        max_failures=settings.default_max_retries,
-        retry_delay_seconds=settings.default_retry_delay,
-    )
-
-
 def arq_options(settings: Settings) -> dict[str, Any]:
     """Options of the arq worker for these settings."""
     return worker_options(
@@ -318,17 +373,25 @@ def arq_options(settings: Settings) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running_worker(parts: Parts) -> AsyncIterator[None]:
+async def running_worker(
+    parts: Parts, *, jobs: Mapping[OperationKind, Job] = JOBS, replaceable: bool = False
+) -> AsyncIterator[Runner]:
     """The arq worker on this event loop while the block runs."""
-    async with open_worker(parts) as context:
+    async with open_worker(parts, jobs=jobs, replaceable=replaceable) as context:
         redis = create_arq_redis(parts.endpoints.redis_url, namespace=parts.settings.redis_namespace, retries=2)
-        worker = SteadyWorker(**arq_options(parts.settings), redis_pool=redis, handle_signals=False, ctx=context)
+        worker = SteadyWorker(
+            **arq_options(parts.settings),
+            woken=context["woken"],
+            redis_pool=redis,
+            handle_signals=False,
+            ctx=context,
+        )
+        runner: Runner = context["runner"]
         polling = asyncio.create_task(worker.async_run())
         try:
-            yield
+            yield runner
         finally:
             await stop_task(polling)
-            runner: Runner = context["runner"]
             await runner.drain(grace_seconds=parts.settings.shutdown_grace)
             await worker.join()
             await redis.aclose(close_connection_pool=True)

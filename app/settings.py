@@ -16,7 +16,9 @@ SecondsOrNone = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 
-PREFIX_ONLY = frozenset({"data", "url", "api_key", "lease", "heartbeat", "reconcile", "log_level", "worker_slots"})
+PREFIX_ONLY = frozenset(
+    {"data", "url", "api_key", "lease", "heartbeat", "reconcile", "log_level", "worker_slots", "metrics_port"}
+)
 """Names too common to be read from the environment without ``VECLOOM_`` in front."""
 
 
@@ -67,9 +69,11 @@ class Settings(BaseSettings):
     lease: Seconds = 20
     heartbeat: Seconds = 5
     reconcile: Annotated[int, Field(ge=1, le=60)] = 10
-    shutdown_grace: SecondsOrNone = 5
+    shutdown_grace: SecondsOrNone = 1
     worker_slots: Count = 10
-    poll_delay: Seconds = 0.02
+    poll_delay: Seconds = 0.5
+    priority_aging: Seconds = 600
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
 
     # documents
     document_timeout: Seconds = 300

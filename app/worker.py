@@ -2,16 +2,20 @@
 
 import asyncio
 import signal
-from collections.abc import ItemsView
+from collections.abc import ItemsView, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import structlog
 
-from app.bootstrap import arq_options, find_endpoints, open_parts, open_worker, running_worker
+from app.bootstrap import GIVEN_UP, JOBS, arq_options, find_endpoints, open_parts, open_worker, running_worker
+from app.domain.operations import OperationKind
+from app.jobs.context import Job
 from app.jobs.queue import create_arq_redis
 from app.logs import log_to_stderr
 from app.settings import Settings, read_settings
+
+UNPUSHED_POLL_SECONDS = 0.05
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +24,7 @@ async def _start(ctx: dict[str, Any]) -> None:
     stack = AsyncExitStack()
     settings = read_settings()
     parts = await stack.enter_async_context(open_parts(settings, find_endpoints(settings)))
-    ctx.update(await stack.enter_async_context(open_worker(parts)))
+    ctx.update(await stack.enter_async_context(open_worker(parts, replaceable=True)))
     ctx["closing"] = stack
 
 
@@ -38,6 +42,8 @@ class _LazySettings(dict[str, Any]):
         endpoints = find_endpoints(settings)
         options = {
             **arq_options(settings),
+            # arq's own command is not woken by push
+            "poll_delay": min(settings.poll_delay, UNPUSHED_POLL_SECONDS),
             "redis_pool": create_arq_redis(endpoints.redis_url, namespace=settings.redis_namespace, retries=-1),
             "on_startup": _start,
             "on_shutdown": _stop,
@@ -48,19 +54,25 @@ class _LazySettings(dict[str, Any]):
 WorkerSettings = _LazySettings()
 
 
-async def serve(settings: Settings) -> None:
-    """Work until SIGINT or SIGTERM, then hand back what is left."""
+async def serve(settings: Settings, *, jobs: Mapping[OperationKind, Job] = JOBS) -> bool:
+    """Work until SIGINT or SIGTERM, then hand back what is left; False if the process should be started again."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with open_parts(settings, find_endpoints(settings)) as parts, running_worker(parts):
+    parts_context = open_parts(settings, find_endpoints(settings))
+    async with parts_context as parts, running_worker(parts, jobs=jobs, replaceable=True) as runner:
         log.info("worker_started", slots=settings.worker_slots)
-        await stop.wait()
+        ends = {asyncio.ensure_future(stop.wait()), asyncio.ensure_future(runner.broken.wait())}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
         log.info("worker_stopping")
+        return not runner.broken.is_set()
 
 
-def run_worker(settings: Settings) -> None:
+def run_worker(settings: Settings, *, jobs: Mapping[OperationKind, Job] = JOBS) -> None:
     """Run a worker process to its end."""
     with suppress(KeyboardInterrupt):
-        asyncio.run(serve(settings))
+        if not asyncio.run(serve(settings, jobs=jobs)):
+            raise SystemExit(GIVEN_UP)

@@ -65,7 +65,7 @@ class Bench:
         """Index a folder into a new collection and wait."""
         sources = [SourceSpec(url=folder.as_uri())] if folder else []
         _, operation = await self.operations.create_collection(
-            self.user_id, name=name, model=None, chunking=None, sources=sources, idempotency_key=None
+            self.user_id, name=name, model=None, chunking=None, sources=sources
         )
         return await self.wait(operation)
 
@@ -136,9 +136,7 @@ async def bench_ingest(bench: Bench) -> Figures:
         first = (await bench.index("corpus", corpus)).result or {}
         collection_id = await _collection_id(bench, "corpus")
         source_id = await _source_id(bench, collection_id)
-        again = await bench.operations.create_append(
-            bench.user_id, collection_id, source_id=source_id, mode="full", idempotency_key=None
-        )
+        again = await bench.operations.create_append(bench.user_id, collection_id, source_id=source_id, mode="full")
         second = (await bench.wait(again)).result or {}
     figures: Figures = {
         "documents": DOCUMENTS,
@@ -200,7 +198,7 @@ async def bench_queue(bench: Bench) -> Figures:
         started = time.perf_counter()
         for _ in range(OPERATIONS):
             operation = await bench.operations.create_append(
-                bench.user_id, collection_id, source_id=source_id, mode="full", idempotency_key=None
+                bench.user_id, collection_id, source_id=source_id, mode="full"
             )
             await bench.wait(operation)
         elapsed = time.perf_counter() - started

@@ -55,7 +55,6 @@ async def _index(bench: "Bench", name: str, corpus: Path) -> UUID:
         model=None,
         chunking=None,
         sources=[SourceSpec(url=corpus.as_uri())],
-        idempotency_key=None,
     )
     return (await bench.wait(operation)).id
 

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
-from app.api.operations import CollectionRef, IdempotencyKey, OperationBody
+from app.api.operations import CollectionRef, IdempotencyKey, MaxRuntime, OperationBody, PriorityName, RunAfter
 from app.api.services import ApiServices
 from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import Chunking, ChunkingStrategy, Source, SourceKind, SourceSpec
+from app.domain.operations import Priority, Submission
 
 router = APIRouter(tags=["collections"])
 
@@ -41,6 +42,7 @@ EXAMPLE_COLLECTION: JsonDict = {
     "chunks": 834,
     "tokens": 251040,
     "created_at": "2026-03-01T09:30:00Z",
+    "paused_at": None,
 }
 
 
@@ -117,6 +119,9 @@ class CollectionCreate(BaseModel):
     chunk_overlap: int | None = Field(default=None, ge=0, le=8191)
     chunk_strategy: ChunkingStrategy | None = None
     sources: list[SourceCreate] = Field(default=[], max_length=100)
+    priority: PriorityName = PriorityName.NORMAL
+    run_after: RunAfter = None
+    max_runtime_seconds: MaxRuntime = None
 
     @model_validator(mode="after")
     def _check_overlap(self) -> Self:
@@ -158,6 +163,7 @@ class CollectionBody(BaseModel):
     chunks: int
     tokens: int
     created_at: datetime | None
+    paused_at: datetime | None
 
     @classmethod
     def of(cls, collection: Collection, counts: CollectionCounts, busy: UUID | None) -> Self:
@@ -175,6 +181,7 @@ class CollectionBody(BaseModel):
             chunks=counts.chunks,
             tokens=counts.tokens,
             created_at=collection.created_at,
+            paused_at=collection.paused_at,
         )
 
 
@@ -207,7 +214,12 @@ async def create_collection(
         model=body.model,
         chunking=body.chunking(),
         sources=[source.spec() for source in body.sources],
-        idempotency_key=idempotency_key,
+        submission=Submission(
+            idempotency_key=idempotency_key,
+            priority=Priority[body.priority.name],
+            run_after=body.run_after,
+            max_runtime_seconds=body.max_runtime_seconds,
+        ),
     )
     return CollectionCreated(collection=await _describe(services, collection), operation=OperationBody.of(operation))
 
@@ -223,6 +235,20 @@ async def list_collections(caller: CallerDep, services: ServicesDep) -> Collecti
 async def read_collection(collection: CollectionRef, caller: CallerDep, services: ServicesDep) -> CollectionBody:
     """One collection."""
     return await _describe(services, await services.collections.get(caller.user_id, collection))
+
+
+@router.post("/collections/{collection}/pause")
+async def pause_collection(collection: CollectionRef, caller: CallerDep, services: ServicesDep) -> CollectionBody:
+    """Start nothing more in a collection, and have what runs there stop at its next checkpoint. Search goes on."""
+    found = await services.collections.get(caller.user_id, collection)
+    return await _describe(services, await services.operations.pause_collection(caller.user_id, found.id))
+
+
+@router.post("/collections/{collection}/resume")
+async def resume_collection(collection: CollectionRef, caller: CallerDep, services: ServicesDep) -> CollectionBody:
+    """Let the operations of a paused collection go on."""
+    found = await services.collections.get(caller.user_id, collection)
+    return await _describe(services, await services.operations.resume_collection(caller.user_id, found.id))
 
 
 @router.get("/collections/{collection}/sources")

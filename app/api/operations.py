@@ -1,17 +1,18 @@
-"""Operations: create in a collection, list, show, cancel, retry."""
+"""Operations: create in a collection, list, show, pause, cancel, retry."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
 from app.domain.errors import UnsupportedOperationError
-from app.domain.operations import Operation, OperationKind, OperationState
+from app.domain.operations import Operation, OperationKind, OperationState, Priority, Submission
 
 router = APIRouter(tags=["operations"])
 
@@ -25,6 +26,20 @@ IdempotencyKey = Annotated[
         description="The same key again gives the operation that exists already.",
     ),
 ]
+
+
+class PriorityName(StrEnum):
+    """Which of several due operations starts first; one that waits long rises to the class above."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+MaxRuntime = Annotated[
+    float | None, Field(gt=0, le=30 * 86_400, description="How long its attempts may run in all, in seconds.")
+]
+RunAfter = Annotated[AwareDatetime | None, Field(description="Not before this time.")]
 
 EXAMPLE_OPERATION: JsonDict = {
     "operation_id": "5a6f3c1e-8a52-4d0e-9a77-0f6f0f4f2b10",
@@ -43,6 +58,11 @@ EXAMPLE_OPERATION: JsonDict = {
     "error_message": None,
     "retryable": None,
     "worker": "worker-1",
+    "priority": "normal",
+    "paused_at": None,
+    "run_after": "2026-03-01T09:30:00Z",
+    "failures": 0,
+    "interruptions": 0,
 }
 
 
@@ -52,7 +72,7 @@ class OperationBody(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_OPERATION]})
 
     operation_id: UUID
-    kind: OperationKind
+    kind: str
     state: OperationState
     collection_id: UUID
     collection: str
@@ -67,13 +87,18 @@ class OperationBody(BaseModel):
     error_message: str | None
     retryable: bool | None
     worker: str | None
+    priority: PriorityName
+    paused_at: datetime | None
+    run_after: datetime | None
+    failures: int
+    interruptions: int
 
     @classmethod
     def of(cls, operation: Operation) -> Self:
         """Render an operation."""
         return cls(
             operation_id=operation.id,
-            kind=operation.kind,
+            kind=operation.kind.value,
             state=operation.state,
             collection_id=operation.collection_id,
             collection=operation.collection_name,
@@ -88,6 +113,11 @@ class OperationBody(BaseModel):
             error_message=operation.error_message,
             retryable=operation.retryable,
             worker=operation.worker,
+            priority=PriorityName(operation.priority.name.lower()),
+            paused_at=operation.paused_at,
+            run_after=operation.run_after,
+            failures=operation.failures,
+            interruptions=operation.interruptions,
         )
 
 
@@ -114,6 +144,8 @@ class OperationCreate(BaseModel):
 
     kind: str = Field(max_length=40)
     config: dict[str, Any] = Field(default_factory=dict)
+    priority: PriorityName = PriorityName.NORMAL
+    run_after: RunAfter = None
 
 
 class AppendConfig(BaseModel):
@@ -123,6 +155,7 @@ class AppendConfig(BaseModel):
 
     source_id: UUID
     mode: Literal["full"] = "full"
+    max_runtime_seconds: MaxRuntime = None
 
 
 def parse_append(body: OperationCreate) -> AppendConfig:
@@ -155,7 +188,16 @@ async def create_operation(
     config = parse_append(body)
     found = await services.collections.get(caller.user_id, collection)
     operation = await services.operations.create_append(
-        caller.user_id, found.id, source_id=config.source_id, mode=config.mode, idempotency_key=idempotency_key
+        caller.user_id,
+        found.id,
+        source_id=config.source_id,
+        mode=config.mode,
+        submission=Submission(
+            idempotency_key=idempotency_key,
+            priority=Priority[body.priority.name],
+            run_after=body.run_after,
+            max_runtime_seconds=config.max_runtime_seconds,
+        ),
     )
     return OperationBody.of(operation)
 
@@ -186,6 +228,18 @@ async def read_operation(operation_id: UUID, caller: CallerDep, services: Servic
 async def cancel_operation(operation_id: UUID, caller: CallerDep, services: ServicesDep) -> OperationBody:
     """Ask an operation to stop; what it has done so far stays consistent."""
     return OperationBody.of(await services.operations.cancel(caller.user_id, operation_id))
+
+
+@router.post("/operations/{operation_id}/pause", status_code=202)
+async def pause_operation(operation_id: UUID, caller: CallerDep, services: ServicesDep) -> OperationBody:
+    """Keep an operation from starting, or have it stop at its next checkpoint; nothing of its work is lost."""
+    return OperationBody.of(await services.operations.pause(caller.user_id, operation_id))
+
+
+@router.post("/operations/{operation_id}/resume", status_code=202)
+async def resume_operation(operation_id: UUID, caller: CallerDep, services: ServicesDep) -> OperationBody:
+    """Let a paused operation go on where it stopped."""
+    return OperationBody.of(await services.operations.resume(caller.user_id, operation_id))
 
 
 @router.post("/operations/{operation_id}/retry", status_code=202)

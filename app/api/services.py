@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 
 from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import Chunking, Document, DocumentState, Source, SourceSpec
-from app.domain.operations import Operation, OperationState
+from app.domain.operations import Operation, OperationState, Submission, Worker
 from app.domain.points import SearchAnswer, SearchFilter, SearchMode
 from app.domain.users import Caller
 from app.progress.hub import ProgressHub
@@ -35,13 +35,13 @@ class Operations(Protocol):
         model: str | None,
         chunking: Chunking | None,
         sources: Sequence[SourceSpec],
-        idempotency_key: str | None,
+        submission: Submission,
     ) -> tuple[Collection, Operation]:
         """Add a collection and the INDEX operation that fills it."""
         ...
 
     async def create_append(
-        self, user_id: UUID, collection_id: UUID, *, source_id: UUID, mode: str, idempotency_key: str | None
+        self, user_id: UUID, collection_id: UUID, *, source_id: UUID, mode: str, submission: Submission
     ) -> Operation:
         """Add an APPEND operation."""
         ...
@@ -60,8 +60,28 @@ class Operations(Protocol):
         """Raises OperationFinishedError."""
         ...
 
+    async def pause(self, user_id: UUID, operation_id: UUID) -> Operation:
+        """Raises OperationFinishedError."""
+        ...
+
+    async def resume(self, user_id: UUID, operation_id: UUID) -> Operation:
+        """Raises OperationFinishedError."""
+        ...
+
+    async def pause_collection(self, user_id: UUID, collection_id: UUID) -> Collection:
+        """Raises CollectionNotFoundError."""
+        ...
+
+    async def resume_collection(self, user_id: UUID, collection_id: UUID) -> Collection:
+        """Raises CollectionNotFoundError."""
+        ...
+
     async def retry(self, user_id: UUID, operation_id: UUID) -> Operation:
         """Raises OperationNotRetryableError."""
+        ...
+
+    async def list_workers(self) -> Sequence[Worker]:
+        """Workers of the last day."""
         ...
 
 

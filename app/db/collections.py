@@ -2,10 +2,11 @@
 
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import RowMapping, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Null, RowMapping, func, insert, null, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -62,6 +63,20 @@ class CollectionRepository:
         """All collections of a user, by name."""
         query = select(collections).where(collections.c.user_id == user_id).order_by(collections.c.name)
         return [_to_collection(row) for row in (await self._connection.execute(query)).mappings()]
+
+    async def pause(self, user_id: UUID, id_or_name: UUID | str) -> Collection:
+        """Note since when a collection is paused. Raises CollectionNotFoundError."""
+        return await self._set_pause(user_id, id_or_name, func.coalesce(collections.c.paused_at, func.now()))
+
+    async def resume(self, user_id: UUID, id_or_name: UUID | str) -> Collection:
+        """End a pause. Raises CollectionNotFoundError."""
+        return await self._set_pause(user_id, id_or_name, null())
+
+    async def _set_pause(self, user_id: UUID, id_or_name: UUID | str, value: ColumnElement[datetime] | Null) -> Collection:
+        collection = await self.get(user_id, id_or_name)
+        changed = update(collections).where(collections.c.id == collection.id).values(paused_at=value)
+        row = (await self._connection.execute(changed.returning(collections))).mappings().one()
+        return _to_collection(row)
 
     async def counts(self, collection_id: UUID) -> CollectionCounts:
         """Count what the manifest holds."""

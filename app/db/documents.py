@@ -178,6 +178,14 @@ class DocumentRepository:
             source=source_id,
         )
 
+    async def release_processing(self) -> list[UUID]:
+        """Give back what the attempt that ends now has claimed; its points may be half written."""
+        rows = await self._execute(
+            """UPDATE documents SET state = 'pending', points_dirty = true
+               WHERE collection_id = :collection AND state = 'processing' RETURNING id"""
+        )
+        return [row["id"] for row in rows]
+
     async def claim(self, source_id: UUID, *, limit: int) -> list[Document]:
         """Take the next pending documents in scan order; other lanes do not see them."""
         rows = await self._execute(
@@ -287,9 +295,10 @@ class DocumentRepository:
         )
 
     async def list_dirty(self, source_id: UUID, *, limit: int) -> list[UUID]:
-        """Completed documents whose leftover points must be deleted."""
+        """Settled documents whose leftover points must be deleted."""
         rows = await self._execute(
-            "SELECT id FROM documents WHERE source_id = :source AND points_dirty AND state = 'completed' LIMIT :limit",
+            """SELECT id FROM documents WHERE source_id = :source AND points_dirty
+               AND state IN ('completed', 'failed', 'needs_ocr') LIMIT :limit""",
             source=source_id,
             limit=limit,
         )

@@ -51,6 +51,7 @@ class Collection:
     sparse: bool
     active_generation_id: UUID | None
     created_at: datetime | None = None
+    paused_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

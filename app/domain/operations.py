@@ -2,16 +2,35 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
 
 
 class OperationKind(StrEnum):
-    """What an operation does. Kinds are added with the version that can execute them."""
+    """What an operation does. Kinds are added with the version that can execute them.
+
+    A kind that only a newer version knows is kept as it is, so that its rows can be listed and passed on.
+    """
 
     INDEX = "INDEX"
     APPEND = "APPEND"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "OperationKind | None":
+        if not isinstance(value, str):
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_, unknown._value_ = value, value
+        return unknown
+
+
+class Priority(IntEnum):
+    """Which of several due operations starts first; one that waits long rises to the class above."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
 
 
 class OperationState(StrEnum):
@@ -34,7 +53,13 @@ FINAL_STATES = frozenset({OperationState.COMPLETED, OperationState.FAILED, Opera
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """A row of ``operations``. Times are aware UTC; ``progress`` is the last snapshot."""
+    """A row of ``operations``. Times are aware UTC; ``progress`` is the last snapshot.
+
+    Attributes:
+        why_waiting: why it is not getting on, for a person; None if nothing holds it up.
+        told_waiting: what its watchers were last told of that.
+        ran_seconds: how long its earlier attempts have run.
+    """
 
     id: UUID
     user_id: UUID
@@ -52,6 +77,11 @@ class Operation:
     lease_token: UUID | None = field(default=None, repr=False)
     worker: str | None = None
     why_waiting: str | None = None
+    told_waiting: str | None = None
+    priority: Priority = Priority.NORMAL
+    paused_at: datetime | None = None
+    ran_seconds: float = 0.0
+    trace_parent: str | None = None
     cancel_requested_at: datetime | None = None
     run_after: datetime | None = None
     error_code: str | None = None
@@ -69,3 +99,72 @@ class Lease:
 
     operation_id: UUID
     token: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseAnswer:
+    """What a renewed lease is told: whether its attempt shall stop for good, or at its next checkpoint."""
+
+    cancel: bool
+    pause: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerProfile:
+    """What a worker says of itself: host and process id, version, the kinds it can execute, how many at once."""
+
+    name: str
+    version: str
+    kinds: tuple[str, ...]
+    slots: int
+    lease_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A worker process. ``is_alive`` says whether it has renewed its place within its lease.
+
+    Attributes:
+        name: host and process id.
+        kinds: kinds of operation it can execute.
+        holds_lock: whether its death is noticed by its session's lock, and not only by its lease.
+        running: how many operations it executes now.
+    """
+
+    id: UUID
+    name: str
+    version: str
+    kinds: tuple[str, ...]
+    slots: int
+    started_at: datetime
+    heartbeat_at: datetime
+    stopped_at: datetime | None
+    is_alive: bool
+    holds_lock: bool
+    running: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """How an operation is submitted, whatever its kind.
+
+    Attributes:
+        idempotency_key: the same key again gives the operation that exists already.
+        run_after: not before this time.
+        max_runtime_seconds: how long its attempts may run in all.
+        trace_parent: the caller's W3C trace context, which the job goes on with.
+    """
+
+    idempotency_key: str | None = None
+    priority: Priority = Priority.NORMAL
+    run_after: datetime | None = None
+    max_runtime_seconds: float | None = None
+    trace_parent: str | None = None
+
+    def limits(self) -> dict[str, float]:
+        """What of it belongs into the operation's config."""
+        return {} if self.max_runtime_seconds is None else {"max_runtime_seconds": self.max_runtime_seconds}
+
+
+PLAIN = Submission()
+"""Nothing special."""

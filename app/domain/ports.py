@@ -210,20 +210,20 @@ class OperationEvents(Protocol):
 
 
 class OperationQueue(Protocol):
-    """Wakes workers. Carries ids only; may lose anything at any time."""
+    """Wakes workers. Carries ids and dispatch numbers only; may lose anything at any time."""
 
-    async def enqueue(self, operation_id: UUID, dispatch: int) -> bool:
-        """Announce a dispatched operation; False if the queue does not answer (the reconciler tries again)."""
+    async def enqueue(self, deliveries: Sequence[tuple[UUID, int]]) -> bool:
+        """Announce dispatched operations; False if the queue does not answer (the reconciler tries again)."""
         ...
 
-    async def is_queued(self, operation_id: UUID, dispatch: int) -> bool:
-        """Whether the announcement is still waiting for a worker. True if the queue does not answer."""
+    async def find_queued(self, deliveries: Sequence[tuple[UUID, int]]) -> set[UUID]:
+        """Operations whose announcement still waits for a worker. All of them if the queue does not answer."""
         ...
 
-    async def forget(self, operation_id: UUID, dispatch: int) -> None:
-        """Take an announcement out of the queue after its operation was claimed."""
+    async def forget(self, deliveries: Sequence[tuple[UUID, int]]) -> None:
+        """Take announcements out of the queue, as after their operations were claimed."""
         ...
 
-    async def poke_cancel(self, operation_id: UUID) -> None:
-        """Tell all workers at once that a cancel was requested."""
+    async def poke(self, subject: UUID) -> None:
+        """Tell all workers to look what is wanted of an operation, or of a collection's operations."""
         ...

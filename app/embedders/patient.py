@@ -22,11 +22,16 @@ class PatientEmbedder:
     Args:
         inner: who embeds.
         go_on: called after each pause; it raises if there is no sense in trying again.
+        on_wait: told why it waits, and None once an answer has come again.
     """
 
-    def __init__(self, inner: Embedder, *, go_on: Callable[[], None]) -> None:
+    def __init__(
+        self, inner: Embedder, *, go_on: Callable[[], None], on_wait: Callable[[str | None], Awaitable[None]]
+    ) -> None:
         self._inner = inner
         self._go_on = go_on
+        self._on_wait = on_wait
+        self._is_waiting = False
 
     @property
     def model(self) -> str:
@@ -53,9 +58,17 @@ class PatientEmbedder:
         """Ask again, after as long as the model asked for or ever longer, with jitter."""
         for number in range(TRIES - 1):
             try:
-                return await ask()
+                answer = await ask()
             except EmbedderUnavailableError as error:
                 pause = error.retry_after_seconds or FIRST_PAUSE_SECONDS * 2**number
-            await asyncio.sleep(min(pause, LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.2))  # noqa: S311 — jitter
+                pause = min(pause, LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311 — jitter
+                self._is_waiting = True
+                await self._on_wait(f"{error.message}; asking again in {pause:.0f} s")
+            else:
+                if self._is_waiting:
+                    self._is_waiting = False
+                    await self._on_wait(None)
+                return answer
+            await asyncio.sleep(pause)
             self._go_on()
         return await ask()

@@ -47,7 +47,11 @@ class JobContext:
         Raises:
             UnknownModelError: if no embedder serves the model.
         """
-        return PatientEmbedder(self.resources.find_embedder(model), go_on=self.require_lease)
+
+        async def tell(why: str | None) -> None:
+            await self.report.send_update("operation_waiting", {"why_waiting": why})
+
+        return PatientEmbedder(self.resources.find_embedder(model), go_on=self.require_lease, on_wait=tell)
 
 
 Job = Callable[[JobContext, Operation], Awaitable[dict[str, Any]]]

@@ -1,18 +1,23 @@
 """arq as the wake-up channel: ids go in, nothing is remembered there."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 import orjson
 import structlog
 from arq.connections import ArqRedis
+from arq.constants import job_key_prefix
+from arq.jobs import serialize_job
+from arq.utils import timestamp_ms
 from redis.asyncio import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
+
+from app.operations.batches import Batches
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +25,8 @@ RUN_OPERATION = "run_operation"
 SOCKET_TIMEOUT_SECONDS = 5
 HEALTH_CHECK_SECONDS = 15
 CALL_TIMEOUT_SECONDS = 3
+JOB_TTL_MS = 24 * 3600 * 1000
+UNAVAILABLE = (RedisError, OSError, TimeoutError)
 
 
 def queue_name(namespace: str) -> str:
@@ -28,7 +35,7 @@ def queue_name(namespace: str) -> str:
 
 
 def control_channel(namespace: str) -> str:
-    """Where workers hear of cancel requests."""
+    """Where workers hear that there is work, or that somebody wants something of an operation."""
     return f"{namespace}:control"
 
 
@@ -105,46 +112,65 @@ def create_arq_redis(url: str, *, namespace: str, retries: int) -> ArqRedis:
     )
 
 
+def _id_of(delivery: tuple[UUID, int]) -> str:
+    """The arq id ``operation:dispatch``, so that no stale key can block a new delivery."""
+    return f"{delivery[0]}:{delivery[1]}"
+
+
 class ArqQueue:
-    """``OperationQueue`` over arq. The arq id is ``operation:dispatch``, so no stale key can block a new one."""
+    """``OperationQueue`` over arq: the same keys as ``ArqRedis.enqueue_job``, for many operations in one round trip."""
 
     def __init__(self, redis: ArqRedis, *, namespace: str) -> None:
         self._redis = redis
         self._queue = queue_name(namespace)
         self._control = control_channel(namespace)
+        self._forget = Batches(self._forget_all)
 
-    async def enqueue(self, operation_id: UUID, dispatch: int) -> bool:
-        """Announce; False if Redis does not answer."""
+    async def enqueue(self, deliveries: Sequence[tuple[UUID, int]]) -> bool:
+        """Write the jobs and wake the workers; False if Redis does not answer."""
+        now = timestamp_ms()
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                await self._redis.enqueue_job(
-                    RUN_OPERATION, str(operation_id), dispatch, _job_id=f"{operation_id}:{dispatch}"
-                )
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("enqueue_failed", operation_id=str(operation_id), error=type(error).__name__)
+            async with asyncio.timeout(CALL_TIMEOUT_SECONDS), self._redis.pipeline(transaction=True) as pipe:
+                for delivery in deliveries:
+                    arguments = (str(delivery[0]), delivery[1])
+                    job = serialize_job(RUN_OPERATION, arguments, {}, None, now, serializer=serialize)
+                    pipe.psetex(job_key_prefix + _id_of(delivery), JOB_TTL_MS, job)
+                pipe.zadd(self._queue, {_id_of(delivery): now for delivery in deliveries})
+                pipe.publish(self._control, orjson.dumps({"wake": True}))
+                await pipe.execute()
+        except UNAVAILABLE as error:
+            log.warning("enqueue_failed", operations=len(deliveries), error=type(error).__name__)
             return False
         return True
 
-    async def is_queued(self, operation_id: UUID, dispatch: int) -> bool:
-        """Whether the announcement waits; True if Redis does not answer."""
+    async def find_queued(self, deliveries: Sequence[tuple[UUID, int]]) -> set[UUID]:
+        """See the port."""
+        if not deliveries:
+            return set()
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                return await self._redis.zscore(self._queue, f"{operation_id}:{dispatch}") is not None
-        except (RedisError, OSError, TimeoutError):
-            return True
+                scores = await self._redis.zmscore(self._queue, [_id_of(delivery) for delivery in deliveries])
+        except UNAVAILABLE:
+            return {operation_id for operation_id, _ in deliveries}
+        return {delivery[0] for delivery, score in zip(deliveries, scores, strict=True) if score is not None}
 
-    async def forget(self, operation_id: UUID, dispatch: int) -> None:
-        """Remove the announcement; if Redis does not answer, a later delivery is stale and returns at once."""
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                await self._redis.zrem(self._queue, f"{operation_id}:{dispatch}")
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("forget_failed", operation_id=str(operation_id), error=type(error).__name__)
+    async def forget(self, deliveries: Sequence[tuple[UUID, int]]) -> None:
+        """See the port; if Redis does not answer, a later delivery is stale and returns at once."""
+        await self._forget(deliveries)
 
-    async def poke_cancel(self, operation_id: UUID) -> None:
-        """Publish the request; if it is lost, the next heartbeat finds it in Postgres."""
+    async def _forget_all(self, calls: Sequence[Sequence[tuple[UUID, int]]]) -> list[None]:
+        ids = [_id_of(delivery) for deliveries in calls for delivery in deliveries]
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                await self._redis.publish(self._control, orjson.dumps({"cancel": str(operation_id)}))
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("poke_failed", operation_id=str(operation_id), error=type(error).__name__)
+                await self._redis.zrem(self._queue, *ids)
+        except UNAVAILABLE as error:
+            log.warning("forget_failed", operations=len(ids), error=type(error).__name__)
+        return [None] * len(calls)
+
+    async def poke(self, subject: UUID) -> None:
+        """Publish it; Postgres' own poke and the next heartbeat say the same."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
+                await self._redis.publish(self._control, orjson.dumps({"poke": str(subject)}))
+        except UNAVAILABLE as error:
+            log.warning("poke_failed", subject=str(subject), error=type(error).__name__)

@@ -1,16 +1,18 @@
 """The arq worker: what it runs, and how it survives Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
 import orjson
 import structlog
 from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix
 from arq.cron import CronJob, cron
 from arq.worker import Worker
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from app.db.database import Database
@@ -26,6 +28,7 @@ CLAIM_SECONDS = 20
 ABOVE_HARD_LIMIT_SECONDS = 120
 JOIN_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
+LISTEN_SECONDS = 4.0
 
 
 async def run_operation(ctx: dict[Any, Any], operation_id: str, dispatch: int) -> None:
@@ -74,11 +77,52 @@ def worker_options(
 
 
 class SteadyWorker(Worker):
-    """An arq worker that goes on after Redis errors, with as many free slots as it really has."""
+    """An arq worker that is woken by push, takes many jobs in one round trip, and goes on after Redis errors.
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 — arq's own open-ended options
+    Args:
+        woken: set whenever there may be something in the queue; ``poll_delay`` is only the safety net.
+    """
+
+    def __init__(self, *, woken: asyncio.Event, **options: Any) -> None:  # noqa: ANN401 — arq's own open-ended options
         super().__init__(**options)
         self.in_progress_timeout_s = CLAIM_SECONDS
+        self._woken = woken
+
+    async def main(self) -> None:
+        """Look into the queue whenever there may be something, and every ``poll_delay``."""
+        self.ctx["redis"] = self.pool
+        while True:
+            self._woken.clear()
+            await self._poll_iteration()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.poll_delay_s):
+                    await self._woken.wait()
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Start jobs that nobody else has taken, as many as there are slots. arq would ask for each one by itself."""
+        ids = [job_id.decode() for job_id in job_ids[: self.max_jobs - self.job_counter]]
+        if not ids:
+            return
+        async with self.pool.pipeline(transaction=True) as pipe:
+            for job_id in ids:
+                pipe.set(in_progress_key_prefix + job_id, b"1", nx=True, px=int(self.in_progress_timeout_s * 1000))
+            pipe.zmscore(self.queue_name, ids)
+            *taken, scores = await pipe.execute()
+        gone = [job_id for job_id, took, score in zip(ids, taken, scores, strict=True) if took and score is None]
+        if gone:
+            await self.pool.delete(*(in_progress_key_prefix + job_id for job_id in gone))
+        for job_id, took, score in zip(ids, taken, scores, strict=True):
+            if took and score is not None:
+                self.job_counter += 1
+                await self.sem.acquire()
+                task = self.loop.create_task(self.run_job(job_id, int(score)))
+                task.add_done_callback(lambda _: self._release_slot())
+                self.tasks[job_id] = task
+
+    def _release_slot(self) -> None:
+        self._release_sem_dec_counter_on_complete()
+        # there may be more in the queue than there were slots
+        self._woken.set()
 
     async def _poll_iteration(self) -> None:
         try:
@@ -104,24 +148,44 @@ class SteadyWorker(Worker):
 
 
 @asynccontextmanager
-async def listening_for_cancels(redis: ArqRedis, runner: Runner, *, namespace: str) -> AsyncIterator[None]:
-    """Stop operations of this worker as soon as their cancel is published."""
-    listener = asyncio.create_task(_listen(redis, runner, control_channel(namespace)))
+async def listening(
+    redis: ArqRedis, *, namespace: str, on_wake: Callable[[], None], on_poke: Callable[[UUID], None]
+) -> AsyncIterator[None]:
+    """Hear of work and of wishes as soon as they are published."""
+    listener = asyncio.create_task(_listen(redis, control_channel(namespace), on_wake, on_poke))
     try:
         yield
     finally:
         await stop_task(listener)
 
 
-async def _listen(redis: ArqRedis, runner: Runner, channel: str) -> None:
+async def _listen(redis: ArqRedis, channel: str, on_wake: Callable[[], None], on_poke: Callable[[UUID], None]) -> None:
     while True:
         try:
             async with redis.pubsub() as pubsub:
                 await pubsub.subscribe(channel)
-                while True:
-                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
-                    if message is not None:
-                        runner.cancel(UUID(orjson.loads(message["data"])["cancel"]))
+                on_wake()  # something may have been said before
+                await _hear(pubsub, on_wake, on_poke)
         except (RedisError, OSError, TimeoutError, ValueError, KeyError) as error:
             log.warning("control_channel_lost", error=type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS)
+
+
+async def _hear(pubsub: PubSub, on_wake: Callable[[], None], on_poke: Callable[[UUID], None]) -> None:
+    """Hand on what is said; a silent connection is asked for a sign of life, and left if it gives none."""
+    asked = False
+    while True:
+        message = await pubsub.get_message(timeout=LISTEN_SECONDS)
+        if message is None:
+            if asked:
+                raise TimeoutError
+            asked = True
+            await pubsub.ping()
+            continue
+        asked = False
+        if message["type"] == "message":
+            said = orjson.loads(message["data"])
+            if "poke" in said:
+                on_poke(UUID(said["poke"]))
+            else:
+                on_wake()

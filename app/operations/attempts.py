@@ -6,73 +6,128 @@ from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
+from app.db.attempts import AttemptRepository, Outcome
 from app.db.database import Database
-from app.db.operations import OperationRepository
+from app.db.line import LineRepository
 from app.domain.operations import Lease, Operation, OperationState
 from app.domain.sanitising import sanitise
+from app.operations.batches import Batches
+
+UNKNOWN_KIND_SECONDS = 1.0
+Delivery = tuple[UUID, int]
 
 
 class Attempts:
-    """Guarded transitions of running operations; each is one short transaction."""
+    """Guarded transitions of running operations; each is one short transaction, shared by those of the same moment."""
 
-    def __init__(self, database: Database, *, worker: str, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        worker: str,
+        worker_id: UUID | None = None,
+        kinds: Sequence[str],
+        lease_seconds: float,
+    ) -> None:
         self._database = database
         self._worker = worker
+        self._worker_id = worker_id
+        self._kinds = kinds
         self._lease_seconds = lease_seconds
+        self._claim = Batches(self._claim_all)
+        self._finish = Batches(self._finish_all)
 
     async def claim(self, operation_id: UUID, dispatch: int) -> Operation | None:
-        """Start an attempt; None if this delivery is stale or another writer goes first."""
-        try:
-            async with self._database.begin() as connection:
-                operations = OperationRepository(connection)
-                return await operations.claim(
-                    operation_id, dispatch=dispatch, worker=self._worker, lease_seconds=self._lease_seconds
-                )
-        except IntegrityError:
-            return None  # another writer of the collection was claimed at the same moment
+        """Start an attempt; None if this delivery is stale, or its operation may not run now."""
+        return await self._claim((operation_id, dispatch))
 
-    async def beat(self, leases: Sequence[Lease]) -> dict[UUID, bool]:
-        """Renew leases; see ``OperationRepository.beat``."""
+    async def withdraw(self, operation_id: UUID, dispatch: int) -> None:
+        """Put an operation that could not be claimed back into the line, unless the delivery was stale."""
         async with self._database.begin() as connection:
-            return await OperationRepository(connection).beat(leases, lease_seconds=self._lease_seconds)
+            await LineRepository(connection).withdraw(
+                operation_id, dispatch=dispatch, kinds=self._kinds, unknown_delay_seconds=UNKNOWN_KIND_SECONDS
+            )
 
-    async def save_progress(self, lease: Lease, progress: dict[str, Any]) -> None:
+    async def save_progress(self, lease: Lease, progress: dict[str, Any] | None, *, why_waiting: str | None) -> None:
         """Keep the last snapshot in the row, for those who ask after the stream is gone."""
         async with self._database.begin() as connection:
-            await OperationRepository(connection).save_progress(lease, progress)
+            await AttemptRepository(connection).save_progress(lease, progress, why_waiting=why_waiting)
 
     async def complete(self, lease: Lease, result: dict[str, Any]) -> Operation | None:
         """End as completed."""
-        async with self._database.begin() as connection:
-            return await OperationRepository(connection).finish(lease, OperationState.COMPLETED, result=result)
+        return await self._finish(Outcome(lease=lease, state=OperationState.COMPLETED, result=result))
 
     async def cancel(self, lease: Lease) -> Operation | None:
         """End as cancelled."""
-        async with self._database.begin() as connection:
-            return await OperationRepository(connection).finish(lease, OperationState.CANCELLED)
+        return await self._finish(Outcome(lease=lease, state=OperationState.CANCELLED))
 
     async def fail(self, lease: Lease, *, code: str, message: str, retryable: bool) -> Operation | None:
         """End as failed."""
+        return await self._finish(
+            Outcome(
+                lease=lease,
+                state=OperationState.FAILED,
+                error_code=code,
+                error_message=sanitise(message),
+                retryable=retryable,
+            )
+        )
+
+    async def hand_back(
+        self, lease: Lease, *, why: str | None, interrupted: bool, delay_seconds: float = 0
+    ) -> Operation | None:
+        """Back to pending: the work goes on in another slice or on another worker."""
         async with self._database.begin() as connection:
-            return await OperationRepository(connection).finish(
-                lease, OperationState.FAILED, error_code=code, error_message=sanitise(message), retryable=retryable
+            return await AttemptRepository(connection).put_back(
+                lease, interruptions=int(interrupted), why_waiting=why, delay_seconds=delay_seconds
             )
 
-    async def hand_back(self, lease: Lease, *, why: str, interrupted: bool) -> Operation | None:
-        """Back to pending at once: the work goes on in another slice or on another worker."""
+    async def retry_later(
+        self, lease: Lease, *, delay_seconds: float, code: str, message: str, interrupted: bool = False
+    ) -> Operation | None:
+        """Back to pending after a failed attempt, or one that an outside system's outage interrupted."""
         async with self._database.begin() as connection:
-            return await OperationRepository(connection).put_back(
-                lease, interruptions=int(interrupted), why_waiting=why
-            )
-
-    async def retry_later(self, lease: Lease, *, delay_seconds: float, code: str, message: str) -> Operation | None:
-        """Back to pending after a failed attempt."""
-        async with self._database.begin() as connection:
-            return await OperationRepository(connection).put_back(
+            return await AttemptRepository(connection).put_back(
                 lease,
                 delay_seconds=delay_seconds,
-                failures=1,
-                why_waiting=f"waiting {delay_seconds:.0f} s to try again after {code}",
+                failures=int(not interrupted),
+                interruptions=int(interrupted),
                 error_code=code,
                 error_message=sanitise(message),
             )
+
+    async def _claim_all(self, deliveries: Sequence[Delivery]) -> list[Operation | None]:
+        try:
+            claimed = await self._claim_together(deliveries)
+        except IntegrityError:
+            # a writer of the same collection was claimed elsewhere at this moment: it fails one, not all
+            claimed = {}
+            for delivery in deliveries:
+                claimed |= await self._claim_alone(delivery)
+        operations = [claimed.get(operation_id) for operation_id, _ in deliveries]
+        # a stale delivery may come at the same moment as the one that counts
+        return [
+            operation if operation is not None and operation.dispatch == dispatch else None
+            for operation, (_, dispatch) in zip(operations, deliveries, strict=True)
+        ]
+
+    async def _claim_together(self, deliveries: Sequence[Delivery]) -> dict[UUID, Operation]:
+        async with self._database.begin() as connection:
+            return await AttemptRepository(connection).claim(
+                deliveries,
+                worker=self._worker,
+                worker_id=self._worker_id,
+                kinds=self._kinds,
+                lease_seconds=self._lease_seconds,
+            )
+
+    async def _claim_alone(self, delivery: Delivery) -> dict[UUID, Operation]:
+        try:
+            return await self._claim_together([delivery])
+        except IntegrityError:
+            return {}
+
+    async def _finish_all(self, outcomes: Sequence[Outcome]) -> list[Operation | None]:
+        async with self._database.begin() as connection:
+            ended = await AttemptRepository(connection).finish(outcomes)
+        return [ended.get(outcome.lease.operation_id) for outcome in outcomes]

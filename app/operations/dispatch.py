@@ -1,77 +1,95 @@
 """Brings committed, due operations to the queue, and takes back those whose worker is gone."""
 
-from uuid import UUID
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 
+from app.db.attempts import AttemptRepository
 from app.db.database import Database
-from app.db.operations import OperationRepository
+from app.db.line import LineRepository
+from app.db.workers import WorkerRepository
 from app.domain.operations import Lease, Operation, OperationState
 from app.domain.ports import OperationEvents, OperationQueue
+from app.metrics import RECONCILED
+from app.operations.batches import Batches
 
 log = structlog.get_logger(__name__)
 
-DUE_PER_ROUND = 500
+PER_ROUND = 500
 OVERDUE_SECONDS = 60
 """A worker that died between taking a delivery and claiming it leaves a queue entry nobody will take."""
+
+LONGEST_DELAY_SECONDS = 3600.0
+"""No operation waits longer than this for its next attempt after an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchRules:
+    """How the line is worked off; see ``LineRepository.pick``."""
+
+    max_interruptions: int
+    aging_seconds: float = 600.0
+    lookahead: int = 2
+    without_workers: int = 10
 
 
 class Dispatcher:
     """The only code that enqueues. It sees committed rows alone, so nothing uncommitted is ever dispatched."""
 
     def __init__(
-        self, database: Database, queue: OperationQueue, events: OperationEvents, *, max_interruptions: int
+        self, database: Database, queue: OperationQueue, events: OperationEvents, rules: DispatchRules
     ) -> None:
         self._database = database
         self._queue = queue
         self._events = events
-        self._max_interruptions = max_interruptions
+        self._rules = rules
+        self._rounds = Batches(self._pump_once)
 
-    async def dispatch(self, operation_id: UUID) -> bool:
-        """Enqueue an operation if it is due and first in line, else write down behind whom it waits."""
-        async with self._database.begin() as connection:
-            operations = OperationRepository(connection)
-            operation = await operations.mark_dispatched(operation_id)
-            if operation is None:
-                await operations.explain_waiting(operation_id)
-        if operation is None:
-            return False
-        return await self._queue.enqueue(operation.id, operation.dispatch)
+    async def pump(self) -> int:
+        """Enqueue what shall start now; how many operations that are.
 
-    async def explain(self, operation_id: UUID) -> None:
-        """Write down behind whom an operation waits, if it does."""
-        async with self._database.begin() as connection:
-            await OperationRepository(connection).explain_waiting(operation_id)
+        To be called whenever an operation came, ended or became due. Calls of one moment share a round.
+        """
+        return await self._rounds(None)
 
-    async def dispatch_next(self, collection_id: UUID) -> None:
-        """Enqueue the operation that has waited longest for this collection, if any."""
+    async def _pump_once(self, callers: Sequence[None]) -> list[int]:
         async with self._database.begin() as connection:
-            operation_id = await OperationRepository(connection).find_next_writer(collection_id)
-        if operation_id is not None:
-            await self.dispatch(operation_id)
+            picked = await LineRepository(connection).pick(
+                lookahead=self._rules.lookahead,
+                without_workers=self._rules.without_workers,
+                aging_seconds=self._rules.aging_seconds,
+            )
+        if picked:
+            await self._queue.enqueue(picked)
+        return [len(picked)] * len(callers)
 
     async def reconcile(self) -> dict[str, int]:
         """Heal what crashes left behind; safe on any number of workers at once."""
-        taken_back = await self._take_back_expired()
         async with self._database.begin() as connection:
-            due = await OperationRepository(connection).list_due(limit=DUE_PER_ROUND, overdue_seconds=OVERDUE_SECONDS)
-        dispatched = 0
-        for operation, overdue in due:
-            if not overdue and await self._queue.is_queued(operation.id, operation.dispatch):
-                continue
-            await self._queue.forget(operation.id, operation.dispatch)
-            dispatched += await self.dispatch(operation.id)
-        return {"taken_back": taken_back, "dispatched": dispatched}
+            healed = await AttemptRepository(connection).heal_clock(longest_delay_seconds=LONGEST_DELAY_SECONDS)
+        actions = {
+            "clock_healed": healed,
+            "taken_back": await self.take_back(),
+            "enqueued_again": await self._enqueue_lost(),
+            "dispatched": await self.pump(),
+            "told": await self._tell_why(),
+        }
+        for action, count in actions.items():
+            RECONCILED.labels(action).inc(count)
+        return actions
 
     async def recover(self) -> dict[str, int]:
         """Reconcile when all attempts are known to be dead, because the stores they wrote to have just been started."""
         async with self._database.begin() as connection:
-            await OperationRepository(connection).expire_leases()
+            await WorkerRepository(connection).stop_all()
+            await AttemptRepository(connection).expire_leases()
         return await self.reconcile()
 
-    async def _take_back_expired(self) -> int:
+    async def take_back(self) -> int:
+        """Take operations back whose lease has ended; how many that were."""
         async with self._database.begin() as connection:
-            expired = await OperationRepository(connection).list_expired()
+            expired = await AttemptRepository(connection).list_expired()
         count = 0
         for operation in expired:
             count += await self._take_back(operation)
@@ -82,14 +100,45 @@ class Dispatcher:
             return False
         lease = Lease(operation_id=operation.id, token=operation.lease_token)
         async with self._database.begin() as connection:
-            changed = await OperationRepository(connection).take_back(lease, max_interruptions=self._max_interruptions)
+            changed = await AttemptRepository(connection).take_back(
+                lease, max_interruptions=self._rules.max_interruptions
+            )
         if changed is None:
             return False
         log.warning("lease_expired", operation_id=str(operation.id), worker=operation.worker, now=changed.state.value)
         if changed.state.is_final:
             await self.announce_end(changed)
-            await self.dispatch_next(changed.collection_id)
         return True
+
+    async def _enqueue_lost(self) -> int:
+        """Enqueue again what was dispatched and is in no queue, or has been there for long."""
+        async with self._database.begin() as connection:
+            dispatched = await LineRepository(connection).list_dispatched(
+                limit=PER_ROUND, overdue_seconds=OVERDUE_SECONDS
+            )
+        numbers = [(operation.id, operation.dispatch) for operation, _ in dispatched]
+        waiting = await self._queue.find_queued(numbers)
+        lost = [
+            (operation.id, operation.dispatch)
+            for operation, is_overdue in dispatched
+            if is_overdue or operation.id not in waiting
+        ]
+        if not lost:
+            return 0
+        await self._queue.forget(lost)
+        async with self._database.begin() as connection:
+            again = await LineRepository(connection).dispatch_again(lost)
+        await self._queue.enqueue(again)
+        return len(again)
+
+    async def _tell_why(self) -> int:
+        """Tell watchers why their operations wait, where that has changed."""
+        async with self._database.begin() as connection:
+            untold = await LineRepository(connection).list_untold(limit=PER_ROUND)
+        for operation in untold:
+            async with self._events.open(operation) as reporter:
+                await reporter.send_update("operation_waiting", {"why_waiting": operation.told_waiting})
+        return len(untold)
 
     async def announce_end(self, operation: Operation) -> None:
         """Publish the final event of an operation whose final state is committed."""

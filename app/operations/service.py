@@ -1,4 +1,4 @@
-"""What callers do with operations: create, watch, cancel, retry."""
+"""What callers do with operations: create, watch, pause, cancel, retry."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -7,10 +7,11 @@ from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.operations import OperationRepository
 from app.db.sources import SourceRepository
+from app.db.workers import WorkerRepository
 from app.domain.collections import Collection
 from app.domain.documents import Chunking, SourceSpec
 from app.domain.errors import OperationFinishedError, OperationNotFoundError, OperationNotRetryableError
-from app.domain.operations import Operation, OperationKind, OperationState
+from app.domain.operations import PLAIN, Operation, OperationKind, OperationState, Submission, Worker
 from app.domain.ports import OperationEvents, OperationQueue
 from app.operations.dispatch import Dispatcher
 
@@ -43,7 +44,7 @@ class OperationService:
         model: str | None,
         chunking: Chunking | None,
         sources: Sequence[SourceSpec],
-        idempotency_key: str | None,
+        submission: Submission = PLAIN,
     ) -> tuple[Collection, Operation]:
         """Add a collection with its sources and the INDEX operation that fills it.
 
@@ -53,8 +54,8 @@ class OperationService:
         async with self._database.begin() as connection:
             collections = CollectionRepository(connection)
             operations = OperationRepository(connection)
-            if idempotency_key is not None:
-                known = await operations.find_by_key(user_id, idempotency_key)
+            if submission.idempotency_key is not None:
+                known = await operations.find_by_key(user_id, submission.idempotency_key)
                 if known is not None:
                     return await collections.get(user_id, known.collection_id), known
             collection = await collections.add(
@@ -69,29 +70,41 @@ class OperationService:
                 user_id=user_id,
                 collection_id=collection.id,
                 kind=OperationKind.INDEX,
-                config={},
-                idempotency_key=idempotency_key,
+                config=submission.limits(),
+                idempotency_key=submission.idempotency_key,
+                priority=submission.priority,
+                run_after=submission.run_after,
+                trace_parent=submission.trace_parent,
             )
         return collection, await self._launch(operation)
 
     async def create_append(
-        self, user_id: UUID, collection_id: UUID, *, source_id: UUID, mode: str, idempotency_key: str | None
+        self,
+        user_id: UUID,
+        collection_id: UUID,
+        *,
+        source_id: UUID,
+        mode: str,
+        submission: Submission = PLAIN,
     ) -> Operation:
         """Add an APPEND that brings one source up to date."""
         async with self._database.begin() as connection:
             await CollectionRepository(connection).get(user_id, collection_id)
             source = await SourceRepository(connection).get(collection_id, source_id)
             operations = OperationRepository(connection)
-            if idempotency_key is not None:
-                known = await operations.find_by_key(user_id, idempotency_key)
+            if submission.idempotency_key is not None:
+                known = await operations.find_by_key(user_id, submission.idempotency_key)
                 if known is not None:
                     return known
             operation = await operations.add(
                 user_id=user_id,
                 collection_id=collection_id,
                 kind=OperationKind.APPEND,
-                config={"source_id": str(source.id), "mode": mode, "trigger": "manual"},
-                idempotency_key=idempotency_key,
+                config={"source_id": str(source.id), "mode": mode, "trigger": "manual", **submission.limits()},
+                idempotency_key=submission.idempotency_key,
+                priority=submission.priority,
+                run_after=submission.run_after,
+                trace_parent=submission.trace_parent,
             )
         return await self._launch(operation)
 
@@ -120,15 +133,68 @@ class OperationService:
         """
         before = await self.get(user_id, operation_id)
         async with self._database.begin() as connection:
-            operation = await OperationRepository(connection).request_cancel(operation_id)
+            operations = OperationRepository(connection)
+            operation = await operations.request_cancel(operation_id)
+            await operations.poke(operation_id)
         if operation is None:
             raise OperationFinishedError(operation_id, before.state)
         if operation.state is OperationState.CANCELLED:
             await self._dispatcher.announce_end(operation)
-            await self._dispatcher.dispatch_next(operation.collection_id)
+            await self._dispatcher.pump()
         else:
-            await self._queue.poke_cancel(operation_id)
+            await self._queue.poke(operation_id)
         return operation
+
+    async def pause(self, user_id: UUID, operation_id: UUID) -> Operation:
+        """Keep a pending operation from starting, or have a running one stop at its next checkpoint.
+
+        Raises:
+            OperationFinishedError: if it has already ended.
+        """
+        before = await self.get(user_id, operation_id)
+        async with self._database.begin() as connection:
+            operations = OperationRepository(connection)
+            operation = await operations.pause(operation_id)
+            await operations.poke(operation_id)
+        if operation is None:
+            raise OperationFinishedError(operation_id, before.state)
+        await self._queue.poke(operation_id)
+        if operation.state is OperationState.PENDING:
+            await self._tell(operation, "operation_paused")
+        return operation
+
+    async def resume(self, user_id: UUID, operation_id: UUID) -> Operation:
+        """Let a paused operation go on where it stopped; nothing happens to one that is not paused.
+
+        Raises:
+            OperationFinishedError: if it has ended.
+        """
+        before = await self.get(user_id, operation_id)
+        async with self._database.begin() as connection:
+            operation = await OperationRepository(connection).resume(operation_id)
+        if operation is None:
+            raise OperationFinishedError(operation_id, before.state)
+        if before.paused_at is not None and operation.state is OperationState.PENDING:
+            await self._tell(operation, "operation_queued")
+        await self._dispatcher.pump()
+        return operation
+
+    async def pause_collection(self, user_id: UUID, collection_id: UUID) -> Collection:
+        """Start nothing more in a collection, and have what runs there stop at its next checkpoint."""
+        async with self._database.begin() as connection:
+            collection = await CollectionRepository(connection).pause(user_id, collection_id)
+            operations = OperationRepository(connection)
+            await operations.hold_back(collection_id)
+            await operations.poke(collection_id)
+        await self._queue.poke(collection_id)
+        return collection
+
+    async def resume_collection(self, user_id: UUID, collection_id: UUID) -> Collection:
+        """Let the operations of a paused collection go on."""
+        async with self._database.begin() as connection:
+            collection = await CollectionRepository(connection).resume(user_id, collection_id)
+        await self._dispatcher.pump()
+        return collection
 
     async def retry(self, user_id: UUID, operation_id: UUID) -> Operation:
         """Make a failed or cancelled operation go on where it stopped.
@@ -144,18 +210,23 @@ class OperationService:
         await self._events.forget(operation_id)
         return await self._launch(operation)
 
+    async def list_workers(self) -> Sequence[Worker]:
+        """Workers of the last day, those that live first."""
+        async with self._database.begin() as connection:
+            return await WorkerRepository(connection).list_recent()
+
     async def _launch(self, operation: Operation) -> Operation:
         """Announce and dispatch a committed operation; what fails here, the reconciler does again.
 
         It is announced first: a fast worker would otherwise tell of the start before anybody told of the wait.
         """
-        await self._dispatcher.explain(operation.id)
-        async with self._database.begin() as connection:
-            operation = await OperationRepository(connection).get(operation.id)
-        async with self._events.open(operation) as reporter:
-            data = {"kind": operation.kind.value}
-            if operation.why_waiting:
-                data["why_waiting"] = operation.why_waiting
-            await reporter.send_update("operation_queued", data)
-        await self._dispatcher.dispatch(operation.id)
+        await self._tell(operation, "operation_queued")
+        await self._dispatcher.pump()
         return operation
+
+    async def _tell(self, operation: Operation, event: str) -> None:
+        data = {"kind": operation.kind.value}
+        if operation.why_waiting:
+            data["why_waiting"] = operation.why_waiting
+        async with self._events.open(operation) as reporter:
+            await reporter.send_update(event, data)

@@ -162,7 +162,7 @@ async def _report_failures(
 
 
 async def delete_leftovers(context: IngestContext, source_id: UUID) -> None:
-    """Delete points of completed documents that the manifest does not know (any more)."""
+    """Delete points of settled documents that the manifest does not know (any more)."""
     while True:
         async with context.database.begin() as connection:
             manifest = DocumentRepository(connection, context.collection.id)

@@ -18,7 +18,7 @@ from app.domain.errors import (
     OperationNotFoundError,
     OperationNotRetryableError,
 )
-from app.domain.operations import Operation, OperationKind, OperationState
+from app.domain.operations import Operation, OperationKind, OperationState, Submission, Worker
 from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
 from app.domain.users import Caller
 
@@ -73,7 +73,7 @@ class FakeOperations:
         model: str | None,
         chunking: Chunking | None,
         sources: Sequence[SourceSpec],
-        idempotency_key: str | None,
+        submission: Submission,
     ) -> tuple[Collection, Operation]:
         """The name ``taken`` is taken."""
         if name == "taken":
@@ -82,16 +82,16 @@ class FakeOperations:
             "model": model,
             "chunking": chunking,
             "sources": tuple(sources),
-            "idempotency_key": idempotency_key,
+            "submission": submission,
         }
         collection = make_collection(user_id, name)
         return collection, self.add(user_id, collection, OperationState.PENDING, OperationKind.INDEX)
 
     async def create_append(
-        self, user_id: UUID, collection_id: UUID, *, source_id: UUID, mode: str, idempotency_key: str | None
+        self, user_id: UUID, collection_id: UUID, *, source_id: UUID, mode: str, submission: Submission
     ) -> Operation:
         """A pending APPEND."""
-        self.asked = {"source_id": source_id, "mode": mode, "idempotency_key": idempotency_key}
+        self.asked = {"source_id": source_id, "mode": mode, "submission": submission}
         collection = replace(make_collection(user_id, "handbook"), id=collection_id)
         return self.add(user_id, collection, OperationState.PENDING, OperationKind.APPEND)
 
@@ -117,6 +117,30 @@ class FakeOperations:
         if operation.state.is_final:
             raise OperationFinishedError(operation_id, operation.state)
         return replace(operation, state=OperationState.CANCELLED)
+
+    async def pause(self, user_id: UUID, operation_id: UUID) -> Operation:
+        """Raises OperationFinishedError."""
+        operation = await self.get(user_id, operation_id)
+        if operation.state.is_final:
+            raise OperationFinishedError(operation_id, operation.state)
+        return replace(operation, paused_at=datetime.now(UTC))
+
+    async def resume(self, user_id: UUID, operation_id: UUID) -> Operation:
+        """Raises OperationFinishedError."""
+        return replace(await self.pause(user_id, operation_id), paused_at=None)
+
+    async def pause_collection(self, user_id: UUID, collection_id: UUID) -> Collection:
+        """A paused collection."""
+        collection = await self.resume_collection(user_id, collection_id)
+        return replace(collection, paused_at=datetime.now(UTC))
+
+    async def resume_collection(self, user_id: UUID, collection_id: UUID) -> Collection:
+        """A collection that is not paused."""
+        return replace(make_collection(user_id, "handbook"), id=collection_id)
+
+    async def list_workers(self) -> Sequence[Worker]:
+        """None."""
+        return []
 
     async def retry(self, user_id: UUID, operation_id: UUID) -> Operation:
         """Raises OperationNotRetryableError."""

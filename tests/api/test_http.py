@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from app.api import collections, documents, operations, search
 from app.domain.documents import Chunking, ChunkingStrategy, DocumentState, SourceSpec
-from app.domain.operations import OperationState
+from app.domain.operations import OperationState, Submission
 from app.domain.points import SearchFilter
 from tests.api.conftest import Edge
 from tests.api.doubles import KEY
@@ -72,7 +72,7 @@ async def test_a_collection_is_created(edge: Edge, client: httpx.AsyncClient) ->
         "model": None,
         "chunking": Chunking(strategy=ChunkingStrategy.MARKDOWN, size=200, overlap=20),
         "sources": (SourceSpec(url="file:///srv/a", include=("*.md",)),),
-        "idempotency_key": "k1",
+        "submission": Submission(idempotency_key="k1"),
     }
 
 
@@ -170,7 +170,7 @@ async def test_an_append_is_created(edge: Edge, client: httpx.AsyncClient) -> No
 
     assert response.status_code == 202
     assert response.json()["kind"] == "APPEND"
-    assert edge.operations.asked == {"source_id": source_id, "mode": "full", "idempotency_key": None}
+    assert edge.operations.asked == {"source_id": source_id, "mode": "full", "submission": Submission()}
 
 
 async def test_other_operations_are_refused(client: httpx.AsyncClient) -> None:

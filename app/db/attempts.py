@@ -1,0 +1,200 @@
+"""Attempts at operations: every change one can make is one guarded statement here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.types import Uuid
+
+from app.db.operation_rows import IS_DUE, RAN, SELECT, Rows, to_operation
+from app.domain.operations import Lease, LeaseAnswer, Operation, OperationState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ends its operation."""
+
+    lease: Lease
+    state: OperationState
+    result: dict[str, Any] | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    retryable: bool | None = None
+
+
+class AttemptRepository(Rows):
+    """Starts, keeps and ends attempts; never commits."""
+
+    async def claim(
+        self,
+        deliveries: Sequence[tuple[UUID, int]],
+        *,
+        worker: str,
+        worker_id: UUID | None,
+        kinds: Sequence[str],
+        lease_seconds: float,
+    ) -> dict[UUID, Operation]:
+        """Start attempts. A delivery that is stale, cancelled, paused, not due or not first in line is missing."""
+        statement = text(
+            f"""WITH o AS (UPDATE operations o SET state = 'running', attempt = attempt + 1,
+                    lease_token = gen_random_uuid(), lease_until = now() + make_interval(secs => :lease),
+                    heartbeat_at = now(), worker = :worker, worker_id = :worker_id,
+                    started_at = coalesce(started_at, now()), attempt_started_at = now(), why_waiting = NULL
+                FROM unnest(:ids, CAST(:numbers AS int[])) AS given (id, number)
+                WHERE o.id = given.id AND o.dispatch = given.number AND o.kind = ANY(CAST(:kinds AS text[]))
+                  AND {IS_DUE} RETURNING o.*) {SELECT.replace("FROM operations o", "FROM o", 1)}"""
+        ).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+        values = {
+            "ids": [delivery[0] for delivery in deliveries],
+            "numbers": [delivery[1] for delivery in deliveries],
+            "kinds": list(kinds),
+            "worker": worker,
+            "worker_id": worker_id,
+            "lease": float(lease_seconds),
+        }
+        rows = (await self._connection.execute(statement, values)).mappings().all()
+        return {row["id"]: to_operation(row) for row in rows}
+
+    async def beat(self, leases: Sequence[Lease], *, lease_seconds: float) -> dict[UUID, LeaseAnswer]:
+        """Renew leases; a lost one is missing from the answer."""
+        statement = text(
+            """UPDATE operations o SET lease_until = now() + make_interval(secs => :lease), heartbeat_at = now()
+               FROM unnest(:ids, :tokens) AS held (id, token), collections c
+               WHERE o.id = held.id AND o.lease_token = held.token AND o.state = 'running' AND c.id = o.collection_id
+               RETURNING o.id, o.cancel_requested_at IS NOT NULL AS cancel,
+                         o.paused_at IS NOT NULL OR c.paused_at IS NOT NULL AS pause"""
+        ).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("tokens", type_=ARRAY(Uuid)))
+        values = {
+            "lease": float(lease_seconds),
+            "ids": [lease.operation_id for lease in leases],
+            "tokens": [lease.token for lease in leases],
+        }
+        rows = (await self._connection.execute(statement, values)).mappings().all()
+        return {row["id"]: LeaseAnswer(cancel=row["cancel"], pause=row["pause"]) for row in rows}
+
+    async def save_progress(self, lease: Lease, progress: dict[str, Any] | None, *, why_waiting: str | None) -> None:
+        """Keep the last progress snapshot, if there is a new one, and what slows the operation down."""
+        statement = text(
+            """UPDATE operations SET progress = coalesce(CAST(:progress AS jsonb), progress), why_waiting = :why
+               WHERE id = :id AND lease_token = :token AND state = 'running'"""
+        ).bindparams(bindparam("progress", type_=JSONB(none_as_null=True)))
+        values = {"id": lease.operation_id, "token": lease.token, "progress": progress, "why": why_waiting}
+        await self._connection.execute(statement, values)
+
+    async def finish(self, outcomes: Sequence[Outcome]) -> dict[UUID, Operation]:
+        """End running operations; one whose lease was lost is missing. A job that finished wins over a cancel."""
+        statement = text(
+            f"""WITH o AS (UPDATE operations o SET state = given.state,
+                    result = coalesce(CAST(given.result AS jsonb), o.result), error_code = given.code,
+                    error_message = given.message, retryable = given.retryable, finished_at = now(),
+                    lease_token = NULL, lease_until = NULL, why_waiting = NULL, {RAN}
+                FROM unnest(:ids, :tokens, CAST(:states AS text[]), CAST(:results AS text[]), CAST(:codes AS text[]),
+                            CAST(:messages AS text[]), CAST(:retryables AS bool[]))
+                  AS given (id, token, state, result, code, message, retryable)
+                WHERE o.id = given.id AND o.lease_token = given.token AND o.state = 'running'
+                RETURNING o.*) {SELECT.replace("FROM operations o", "FROM o", 1)}"""
+        ).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("tokens", type_=ARRAY(Uuid)))
+        values = {
+            "ids": [outcome.lease.operation_id for outcome in outcomes],
+            "tokens": [outcome.lease.token for outcome in outcomes],
+            "states": [outcome.state.value for outcome in outcomes],
+            "results": [None if item.result is None else orjson.dumps(item.result).decode() for item in outcomes],
+            "codes": [outcome.error_code for outcome in outcomes],
+            "messages": [outcome.error_message for outcome in outcomes],
+            "retryables": [outcome.retryable for outcome in outcomes],
+        }
+        rows = (await self._connection.execute(statement, values)).mappings().all()
+        return {row["id"]: to_operation(row) for row in rows}
+
+    async def put_back(
+        self,
+        lease: Lease,
+        *,
+        delay_seconds: float = 0,
+        failures: int = 0,
+        interruptions: int = 0,
+        why_waiting: str | None = None,
+        error_code: str | None = None,
+        error_message: str | None = None,
+    ) -> Operation | None:
+        """End an attempt but not its operation: pending again, due after a delay.
+
+        An attempt that neither failed nor was interrupted has got on, and earlier troubles are forgiven.
+        """
+        return await self._change(
+            f"""UPDATE operations o SET state = 'pending', lease_token = NULL, lease_until = NULL,
+                    dispatched_at = NULL, run_after = now() + make_interval(secs => :delay),
+                    failures = CASE WHEN :goes_on THEN 0 ELSE failures + :failures END,
+                    interruptions = CASE WHEN :goes_on THEN 0 ELSE interruptions + :interruptions END,
+                    why_waiting = :why, error_code = :code, error_message = :message, {RAN}
+               WHERE o.id = :id AND o.lease_token = :token AND o.state = 'running'""",
+            {
+                "id": lease.operation_id,
+                "token": lease.token,
+                "delay": float(delay_seconds),
+                "failures": failures,
+                "interruptions": interruptions,
+                "goes_on": failures + interruptions == 0,
+                "why": why_waiting,
+                "code": error_code,
+                "message": error_message,
+            },
+        )
+
+    async def list_expired(self) -> list[Operation]:
+        """Running operations whose worker has not renewed the lease in time."""
+        rows = await self._rows(f"{SELECT} WHERE o.state = 'running' AND o.lease_until < now()", {})
+        return [to_operation(row) for row in rows]
+
+    async def expire_leases(self, worker_ids: Sequence[UUID] | None = None) -> None:
+        """End the leases of these workers now, or all; who still holds one is fenced as if it had run out."""
+        await self._connection.execute(
+            text(
+                """UPDATE operations SET lease_until = now() - interval '1 millisecond'
+                   WHERE state = 'running' AND (:all OR worker_id = ANY(:workers))"""
+            ).bindparams(bindparam("workers", type_=ARRAY(Uuid))),
+            {"all": worker_ids is None, "workers": list(worker_ids or ())},
+        )
+
+    async def heal_clock(self, *, longest_delay_seconds: float) -> int:
+        """Bring times of the future back to now, after Postgres' clock was moved back; how many operations had one.
+
+        ``longest_delay_seconds`` is the longest wait that is given to an operation after an error.
+        """
+        healed = await self._connection.execute(
+            text(
+                """UPDATE operations SET heartbeat_at = least(heartbeat_at, now()),
+                       lease_until = least(lease_until, now() + (lease_until - heartbeat_at)),
+                       attempt_started_at = least(attempt_started_at, now()),
+                       run_after = CASE WHEN error_code IS NULL THEN run_after
+                                        ELSE least(run_after, now() + make_interval(secs => :longest)) END
+                   WHERE (state = 'running' AND heartbeat_at > now() + interval '1 second')
+                      OR (state = 'pending' AND error_code IS NOT NULL
+                          AND run_after > now() + make_interval(secs => :longest))"""
+            ),
+            {"longest": float(longest_delay_seconds)},
+        )
+        return healed.rowcount
+
+    async def take_back(self, lease: Lease, *, max_interruptions: int) -> Operation | None:
+        """Take an expired lease away: cancelled if that was asked, failed if it died too often, else pending."""
+        return await self._change(
+            f"""UPDATE operations o SET
+                    state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+                                 WHEN interruptions >= :most THEN 'failed' ELSE 'pending' END,
+                    finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR interruptions >= :most
+                                       THEN now() END,
+                    error_code = CASE WHEN cancel_requested_at IS NULL AND interruptions >= :most
+                                      THEN 'interrupted_too_often' END,
+                    error_message = CASE WHEN cancel_requested_at IS NULL AND interruptions >= :most
+                                         THEN 'its worker died ' || interruptions + 1 || ' times' END,
+                    retryable = CASE WHEN cancel_requested_at IS NULL AND interruptions >= :most THEN true END,
+                    interruptions = interruptions + 1, lease_token = NULL, lease_until = NULL,
+                    dispatched_at = NULL, run_after = now(), why_waiting = 'its worker is gone', {RAN}
+               WHERE o.id = :id AND o.lease_token = :token AND o.state = 'running' AND o.lease_until < now()""",
+            {"id": lease.operation_id, "token": lease.token, "most": max_interruptions},
+        )

@@ -1,0 +1,113 @@
+"""The line of pending operations: which of them start next."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import Uuid
+
+from app.db.operation_rows import ALIVE, IS_DUE, SELECT, WHY_WAITING, Rows, to_operation
+from app.domain.operations import Operation
+
+_PICK_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('vecloom.pick'))")
+
+_PICK = f"""
+WITH room AS (
+    SELECT greatest(0, CASE WHEN count(*) = 0 THEN :without ELSE sum(w.slots) + :lookahead
+               - (SELECT count(*) FROM operations WHERE state = 'running') END
+           - (SELECT count(*) FROM operations WHERE state = 'pending' AND dispatched_at IS NOT NULL)) AS free
+    FROM workers w WHERE {ALIVE}
+), under_way AS (
+    SELECT user_id, count(*) AS operations FROM operations
+    WHERE state = 'running' OR (state = 'pending' AND dispatched_at IS NOT NULL) GROUP BY user_id
+), due AS (
+    SELECT o.id, o.user_id, o.seq, greatest(0, o.priority
+        - floor(extract(epoch FROM now() - greatest(o.created_at, o.run_after)) / :aging)) AS class
+    FROM operations o WHERE o.dispatched_at IS NULL AND {IS_DUE}
+), ranked AS (
+    SELECT d.*, coalesce(u.operations, 0) + row_number() OVER (PARTITION BY d.user_id, d.class ORDER BY d.seq) AS share
+    FROM due d LEFT JOIN under_way u USING (user_id)
+), next AS (
+    SELECT id, row_number() OVER (ORDER BY class, share, seq) AS place FROM ranked
+    ORDER BY place LIMIT (SELECT free FROM room)
+), marked AS (
+    UPDATE operations o SET dispatch = dispatch + 1, dispatched_at = now(), why_waiting = NULL
+    FROM next WHERE o.id = next.id AND o.state = 'pending' RETURNING o.id, o.dispatch, next.place
+)
+SELECT id, dispatch FROM marked ORDER BY place
+"""
+
+
+class LineRepository(Rows):
+    """Picks and withdraws; never commits."""
+
+    async def pick(self, *, lookahead: int, without_workers: int, aging_seconds: float) -> list[tuple[UUID, int]]:
+        """Give the operations that shall start next their next dispatch numbers; ``(id, dispatch)`` in their order.
+
+        As many as live workers have free slots, and ``lookahead`` more; ``without_workers`` at most wait in the queue
+        while no worker is known. The higher priority goes first; an operation rises one class each ``aging_seconds``
+        that it is due. In a class the user with the fewest operations under way goes first, then the oldest operation.
+        One transaction at a time picks.
+        """
+        await self._connection.execute(_PICK_LOCK)
+        rows = await self._rows(
+            _PICK, {"lookahead": lookahead, "without": without_workers, "aging": float(aging_seconds)}
+        )
+        return [(row["id"], row["dispatch"]) for row in rows]
+
+    async def withdraw(
+        self, operation_id: UUID, *, dispatch: int, kinds: Sequence[str], unknown_delay_seconds: float
+    ) -> None:
+        """Take back a dispatch that its worker could not claim.
+
+        One of a kind that this worker does not know is left alone for a moment, so that another one may get it.
+        """
+        await self._connection.execute(
+            text(
+                """UPDATE operations SET dispatched_at = NULL, run_after = CASE WHEN kind = ANY(:kinds) THEN run_after
+                       ELSE greatest(run_after, now() + make_interval(secs => :delay)) END
+                   WHERE id = :id AND dispatch = :dispatch AND state = 'pending'"""
+            ),
+            {"id": operation_id, "dispatch": dispatch, "kinds": list(kinds), "delay": float(unknown_delay_seconds)},
+        )
+
+    async def dispatch_again(self, deliveries: Sequence[tuple[UUID, int]]) -> list[tuple[UUID, int]]:
+        """New dispatch numbers for operations whose announcement was lost; one that was claimed meanwhile has none."""
+        statement = text(
+            """UPDATE operations o SET dispatch = dispatch + 1, dispatched_at = now()
+               FROM unnest(:ids, CAST(:numbers AS int[])) AS given (id, number)
+               WHERE o.id = given.id AND o.dispatch = given.number AND o.state = 'pending'
+                 AND o.dispatched_at IS NOT NULL RETURNING o.id, o.dispatch"""
+        ).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+        values = {"ids": [given[0] for given in deliveries], "numbers": [given[1] for given in deliveries]}
+        rows = (await self._connection.execute(statement, values)).mappings().all()
+        return [(row["id"], row["dispatch"]) for row in rows]
+
+    async def list_dispatched(self, *, limit: int, overdue_seconds: float) -> Sequence[tuple[Operation, bool]]:
+        """Pending operations that were dispatched, oldest first, and whether that is long ago."""
+        due = SELECT.replace(
+            "SELECT o.*",
+            "SELECT o.*, o.dispatched_at < now() - make_interval(secs => :overdue) OR o.dispatched_at > now()"
+            " AS overdue",
+        )
+        rows = await self._rows(
+            f"""{due} WHERE o.state = 'pending' AND o.dispatched_at IS NOT NULL ORDER BY o.dispatched_at
+                LIMIT :limit""",
+            {"limit": limit, "overdue": float(overdue_seconds)},
+        )
+        return [(to_operation(row), row["overdue"]) for row in rows]
+
+    async def list_untold(self, *, limit: int) -> list[Operation]:
+        """Operations that wait for another reason than their watchers were told, and note it as told."""
+        rows = await self._rows(
+            f"""WITH told AS (
+                    UPDATE operations u SET why_waiting = n.why_now
+                    FROM (SELECT o.id, {WHY_WAITING} AS why_now FROM operations o
+                          JOIN collections c ON c.id = o.collection_id WHERE o.state = 'pending') n
+                    WHERE u.id = n.id AND u.state = 'pending' AND n.why_now IS NOT NULL
+                      AND u.why_waiting IS DISTINCT FROM n.why_now RETURNING u.id, u.why_waiting)
+                {SELECT} JOIN told ON told.id = o.id ORDER BY o.seq LIMIT :limit""",
+            {"limit": limit},
+        )
+        return [to_operation(row) for row in rows]

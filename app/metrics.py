@@ -1,0 +1,23 @@
+"""What a process counts about its work, for ``GET /metrics`` of the API and of the worker."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+MOMENTS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+
+OPERATIONS = Gauge(
+    "vecloom_operations", "Operations by kind and state, as the reconciler last saw them.", ["kind", "state"]
+)
+ATTEMPTS = Counter("vecloom_attempts", "Attempts that ended, by kind and what became of them.", ["kind", "outcome"])
+QUEUE_LATENCY = Histogram("vecloom_queue_latency_seconds", "From due to started.", ["kind"], buckets=MOMENTS)
+STAGE_SECONDS = Counter("vecloom_stage_seconds", "Busy seconds of each stage of ingestion.", ["stage"])
+TOKENS = Counter("vecloom_tokens", "Tokens embedded.")
+LEASES_LOST = Counter("vecloom_leases_lost", "Leases that this worker lost or gave up.")
+RECONCILED = Counter("vecloom_reconciler_actions", "What the reconciler had to do.", ["action"])
+WORKERS_DIED = Counter("vecloom_workers_died", "Workers that this one found dead by their lock.")
+POOL_RESTARTS = Counter("vecloom_process_restarts", "Child processes that were replaced, by reason.", ["reason"])
+LOOP_LAG = Histogram(
+    "vecloom_event_loop_lag_seconds",
+    "How late the event loop is.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5),
+)
+LOOP_BLOCKED = Counter("vecloom_event_loop_blocked", "How often the event loop stood still for long.")
