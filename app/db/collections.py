@@ -72,7 +72,9 @@ class CollectionRepository:
         """End a pause. Raises CollectionNotFoundError."""
         return await self._set_pause(user_id, id_or_name, null())
 
-    async def _set_pause(self, user_id: UUID, id_or_name: UUID | str, value: ColumnElement[datetime] | Null) -> Collection:
+    async def _set_pause(
+        self, user_id: UUID, id_or_name: UUID | str, value: ColumnElement[datetime] | Null
+    ) -> Collection:
         collection = await self.get(user_id, id_or_name)
         changed = update(collections).where(collections.c.id == collection.id).values(paused_at=value)
         row = (await self._connection.execute(changed.returning(collections))).mappings().one()
