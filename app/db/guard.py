@@ -87,6 +87,8 @@ class WorkerGuard:
         async with self._turn:
             try:
                 async with asyncio.timeout(self._timeout_seconds):
+                    if self._driver is not None and self._driver.is_closed():
+                        await self._drop()
                     connection = self._connection or await self._connect()
                     return await work(connection)
             except BaseException:
