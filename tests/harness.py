@@ -185,20 +185,30 @@ async def open_client(parts: Parts) -> AsyncIterator[Api]:
 
 
 class WorkerProcess:
-    """A worker in its own process, which may be killed."""
+    """A worker in its own process, which may be killed.
 
-    def __init__(self, settings: Settings, log: Path) -> None:
-        self._settings = settings
+    Args:
+        module: what it runs instead of the worker's own entry point.
+        variables: more of its environment.
+    """
+
+    def __init__(self, settings: Settings, log: Path, *, module: str | None = None, **variables: str) -> None:
+        code = "from app.settings import Settings; from app.worker import run_worker; run_worker(Settings())"
+        self._arguments = ["-c", code] if module is None else ["-m", module]
+        self._environment = environment_of(settings) | variables
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the worker."""
-        code = "from app.settings import Settings; from app.worker import run_worker; run_worker(Settings())"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code], env=environment_of(self._settings), stdout=log, stderr=log
+                [sys.executable, *self._arguments], env=self._environment, stdout=log, stderr=log
             )
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal without waiting for anything."""
+        os.kill(self.pid, number)
 
     def end(self, number: signal.Signals) -> int:
         """Send a signal and wait for the end; gives the exit status."""
