@@ -178,6 +178,12 @@ class DocumentRepository:
             source=source_id,
         )
 
+    async def unclaim(self, ids: Sequence[UUID]) -> None:
+        """Give back claimed documents that were not begun."""
+        await self._execute(
+            "UPDATE documents SET state = 'pending' WHERE id = ANY(:ids) AND state = 'processing'", ids=list(ids)
+        )
+
     async def release_processing(self) -> list[UUID]:
         """Give back what the attempt that ends now has claimed; its points may be half written."""
         rows = await self._execute(

@@ -105,11 +105,21 @@ async def _carry_groups(
     """Take one group after the other through all stages; several carriers overlap them."""
     async with groups:
         async for group in groups:
+            if context.should_yield():
+                await _unclaim(context, group)
+                continue
             async with budget.hold(sum(document.size for document in group)):
                 prepared = await _prepare(context, group)
                 if any(document.error_code in UNREADABLE for document in prepared):
                     await adapter.require_present()
                 await write_group(context, group, prepared)
+
+
+async def _unclaim(context: IngestContext, group: Group) -> None:
+    """Give documents back that nobody has begun with: a slice that is to end takes up nothing new."""
+    async with context.database.fenced(context.lease) as connection:
+        manifest = DocumentRepository(connection, context.collection.id)
+        await manifest.unclaim([document.id for document in group])
 
 
 async def _prepare(context: IngestContext, group: Group) -> list[PreparedDocument]:
