@@ -16,6 +16,7 @@ from app.settings import Settings
 SNIPPET_CHARACTERS = 320
 TAKEOVERS = 3
 MOST_DOCUMENTS = 100
+POLL_SECONDS = 0.1
 SHOWN = (
     "operation_id",
     "kind",
@@ -251,6 +252,28 @@ async def follow_operation(settings: Settings, action: str, operation_id: str, c
             operation = await client.call("POST", operation_path(operation_id, action))
         with ProgressView(console) as view:
             return await follow(client, operation, view, [])
+
+
+async def hold_operation(settings: Settings, action: str, operation_id: str) -> Any:  # noqa: ANN401 — JSON
+    """Pause an operation, or let it go on; a running one that is paused is waited for until it has stopped."""
+    async with open_client(settings) as client:
+        operation = await client.call("POST", operation_path(operation_id, action))
+        while action == "pause" and operation["state"] == "running":
+            await asyncio.sleep(POLL_SECONDS)
+            operation = await client.call("GET", operation_path(operation_id))
+        return operation
+
+
+async def hold_collection(settings: Settings, action: str, name: str) -> Any:  # noqa: ANN401 — JSON
+    """Pause a collection, or let its operations go on."""
+    async with open_client(settings, worker=False) as client:
+        return await client.call("POST", collection_path(name, action))
+
+
+def show_held(operation: dict[str, Any], console: Console) -> None:
+    """What a paused or resumed operation does now."""
+    why = f": {printable(operation['why_waiting'])}" if operation["why_waiting"] else ""
+    console.print(f"{operation['operation_id']} {operation['state']}{why}", highlight=False, soft_wrap=True)
 
 
 def list_json(answer: dict[str, Any]) -> dict[str, Any]:

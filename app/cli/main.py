@@ -44,6 +44,8 @@ class Action(StrEnum):
     WATCH = "watch"
     CANCEL = "cancel"
     RETRY = "retry"
+    PAUSE = "pause"
+    RESUME = "resume"
 
 
 def _settings(data: Path | None) -> Settings:
@@ -128,7 +130,7 @@ def search(
 
 @cli.command()
 def ops(
-    action: Annotated[Action, typer.Argument(help="list, show, watch, cancel or retry.")] = Action.LIST,
+    action: Annotated[Action, typer.Argument(help="list, show, watch, cancel, retry, pause or resume.")] = Action.LIST,
     operation_id: Annotated[str | None, typer.Argument(help="Which operation.")] = None,
     data: Data = None,
     as_json: Json = False,
@@ -147,6 +149,10 @@ def ops(
         )
         _print_json(answer) if as_json else commands.show_operation(answer, failed, out)
         return
+    if action in (Action.PAUSE, Action.RESUME):
+        answer = _run(lambda: commands.hold_operation(_settings(data), action.value, operation_id), as_json=as_json)
+        _print_json(commands.operation_json(answer)) if as_json else commands.show_held(answer, out)
+        return
     answer = _run(lambda: commands.follow_operation(_settings(data), action.value, operation_id, err), as_json=as_json)
     if as_json:
         _print_json(commands.operation_json(answer))
@@ -154,6 +160,31 @@ def ops(
         out.print(f"{answer['operation_id']} {answer['state']}")
     expected = action is Action.CANCEL and answer["state"] == "cancelled"
     raise typer.Exit(0 if expected else commands.exit_code_of(answer))
+
+
+@cli.command()
+def pause(
+    name: Annotated[str, typer.Argument(help="Name of the collection.")], data: Data = None, as_json: Json = False
+) -> None:
+    """Stop all operations of a collection at their next checkpoint, and start no more; search goes on."""
+    _hold_collection("pause", name, data, as_json=as_json)
+
+
+@cli.command()
+def resume(
+    name: Annotated[str, typer.Argument(help="Name of the collection.")], data: Data = None, as_json: Json = False
+) -> None:
+    """Let the operations of a paused collection go on where they stopped."""
+    _hold_collection("resume", name, data, as_json=as_json)
+
+
+def _hold_collection(action: str, name: str, data: Path | None, *, as_json: bool) -> None:
+    answer = _run(lambda: commands.hold_collection(_settings(data), action, name), as_json=as_json)
+    if as_json:
+        _print_json({"collection_id": answer["id"], "paused_at": answer["paused_at"]})
+        return
+    since = f"paused since {answer['paused_at']}" if answer["paused_at"] else "not paused"
+    out.print(f"{printable(answer['name'])}: {since}")
 
 
 @cli.command()

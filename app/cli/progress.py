@@ -58,24 +58,14 @@ class ProgressView:
     def show(self, event: dict[str, Any]) -> None:
         """Take one event."""
         data = event["data"]
-        match event["type"]:
-            case "operation_queued":
-                self._say("queued", data.get("why_waiting") or "")
-            case "operation_started":
-                self._say("started", f"attempt {data['attempt']}" if data.get("attempt", 1) > 1 else "")
-            case "operation_retrying":
-                self._say("waiting to try again", f"{data['error_code']}, at {data['retry_at']}")
-            case "scanning_documents":
-                self._say("scanning", f"{data.get('found', 0)} found", often=True)
-            case "scanning_completed":
-                note = (
-                    f"{data['new']} new, {data['changed']} changed, {data['unchanged']} unchanged, {data['gone']} gone"
-                )
-                self._say("scanned", note)
-            case "ingest_progress":
-                self._ingest(data)
-            case "document_failed":
-                self.errors.append(data)
+        if event["type"] == "ingest_progress":
+            self._ingest(data)
+        elif event["type"] == "document_failed":
+            self.errors.append(data)
+        elif event["type"] == "scanning_documents":
+            self._say("scanning", f"{data.get('found', 0)} found", often=True)
+        elif said := _say_of(event["type"], data):
+            self._say(*said)
 
     def _ingest(self, data: dict[str, Any]) -> None:
         documents = data["documents"]
@@ -105,3 +95,22 @@ class ProgressView:
         if len(self.errors) > MOST_ERRORS:
             more = len(self.errors) - MOST_ERRORS
             self._console.print(f"… and {more} more: vecloom ops show {operation_id}", highlight=False)
+
+
+def _say_of(event: str, data: dict[str, Any]) -> tuple[str, str] | None:
+    """What a person reads of an event that happens once: what happened, and a note."""
+    match event:
+        case "operation_queued":
+            return "queued", data.get("why_waiting") or ""
+        case "operation_started":
+            return "started", f"attempt {data['attempt']}" if data.get("attempt", 1) > 1 else ""
+        case "operation_waiting":
+            return ("waiting", data["why_waiting"]) if data["why_waiting"] else ("going on", "")
+        case "operation_paused":
+            return "paused", ""
+        case "operation_retrying":
+            return "waiting to try again", f"{data['error_code']}, at {data['retry_at']}"
+        case "scanning_completed":
+            counts = (f"{data[name]} {name}" for name in ("new", "changed", "unchanged", "gone"))
+            return "scanned", ", ".join(counts)
+    return None

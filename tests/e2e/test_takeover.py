@@ -80,7 +80,8 @@ async def _start_both(pair: Pair, api: Api, folder: Path) -> tuple[dict[str, Any
 
     async def both_alive() -> bool:
         workers = (await api.client.get("/api/v1/workers")).json()["workers"]
-        return sum(worker["alive"] and worker["death_is_noticed_at_once"] for worker in workers) == 2
+        watched = [worker for worker in workers if worker["alive"] and worker["death_is_noticed_at_once"]]
+        return len(watched) == 2
 
     await wait_until(both_alive)
     return operation, first

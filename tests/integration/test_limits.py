@@ -1,7 +1,8 @@
 """Soft, hard and whole time limits, retries, and what they count against."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ def _job(body: Callable[[JobContext, Operation], Awaitable[None]]) -> dict[Opera
         return {"documents_failed": 0}
 
     return {OperationKind.INDEX: job, OperationKind.APPEND: job}
+
+
+@asynccontextmanager
+async def _served(settings: Settings, body: Callable[[JobContext, Operation], Awaitable[None]]) -> AsyncIterator[Api]:
+    """The API and a worker with this job, on settings of the test's own."""
+    opening = open_parts(settings, configured_endpoints(settings))
+    async with opening as parts, open_client(parts) as api, running_worker(parts, jobs=_job(body)):
+        yield api
 
 
 async def _events(parts: Parts, operation: dict[str, Any]) -> list[str]:
@@ -65,9 +74,8 @@ async def test_at_the_hard_limit_a_slice_is_cancelled_and_counts(settings: Setti
     async def hang(context: JobContext, operation: Operation) -> None:
         await asyncio.sleep(3600)
 
-    async with open_parts(short, configured_endpoints(short)) as parts, open_client(parts) as api:
-        async with running_worker(parts, jobs=_job(hang)):
-            ended = await api.wait(await api.create("notes", folder))
+    async with _served(short, hang) as api:
+        ended = await api.wait(await api.create("notes", folder))
 
     assert (ended["state"], ended["error_code"]) == ("failed", "time_limit_exceeded")
     assert (ended["attempt"], ended["failures"]) == (3, 2)
@@ -79,13 +87,12 @@ async def test_max_runtime_caps_all_slices_together(settings: Settings, folder: 
     short = settings.model_copy(update={"operation_soft_time_limit": 0.2, "operation_hard_time_limit": 60})
 
     async def never_done(context: JobContext, operation: Operation) -> None:
-        while not context.should_yield():
+        while not context.should_yield():  # noqa: ASYNC110 — a job is asked to yield by a flag
             await asyncio.sleep(0.01)
         raise SliceEndedError("soft limit")
 
-    async with open_parts(short, configured_endpoints(short)) as parts, open_client(parts) as api:
-        async with running_worker(parts, jobs=_job(never_done)):
-            ended = await api.wait(await api.create("notes", folder, max_runtime_seconds=1))
+    async with _served(short, never_done) as api:
+        ended = await api.wait(await api.create("notes", folder, max_runtime_seconds=1))
 
     assert (ended["state"], ended["error_code"]) == ("failed", "max_runtime_exceeded")
     assert ended["attempt"] > 1
