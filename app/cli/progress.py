@@ -99,18 +99,15 @@ class ProgressView:
 
 def _say_of(event: str, data: dict[str, Any]) -> tuple[str, str] | None:
     """What a person reads of an event that happens once: what happened, and a note."""
-    match event:
-        case "operation_queued":
-            return "queued", data.get("why_waiting") or ""
-        case "operation_started":
-            return "started", f"attempt {data['attempt']}" if data.get("attempt", 1) > 1 else ""
-        case "operation_waiting":
-            return ("waiting", data["why_waiting"]) if data["why_waiting"] else ("going on", "")
-        case "operation_paused":
-            return "paused", ""
-        case "operation_retrying":
-            return "waiting to try again", f"{data['error_code']}, at {data['retry_at']}"
-        case "scanning_completed":
-            counts = (f"{data[name]} {name}" for name in ("new", "changed", "unchanged", "gone"))
-            return "scanned", ", ".join(counts)
-    return None
+    said: dict[str, tuple[str, str]] = {
+        "operation_queued": ("queued", data.get("why_waiting") or ""),
+        "operation_started": ("started", f"attempt {data['attempt']}" if data.get("attempt", 1) > 1 else ""),
+        "operation_waiting": ("waiting" if data.get("why_waiting") else "going on", data.get("why_waiting") or ""),
+        "operation_paused": ("paused", ""),
+        "operation_retrying": ("waiting to try again", f"{data.get('error_code')}, at {data.get('retry_at')}"),
+        "scanning_completed": (
+            "scanned",
+            ", ".join(f"{data.get(name)} {name}" for name in ("new", "changed", "unchanged", "gone")),
+        ),
+    }
+    return said.get(event)
