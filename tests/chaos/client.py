@@ -66,7 +66,8 @@ class Client:
                     return answer, tries
                 last = f"{answer.status_code} {answer.text[:300]}"
                 if answer.status_code == 500:
-                    self._journal.violate(f"{method} {path} was answered with {last}")
+                    code = answer.json().get("code") if "json" in answer.headers["content-type"] else None
+                    self._journal.violate(f"{method} {path} was answered with 500 {code}")
             await asyncio.sleep(PAUSE_SECONDS)
         raise GaveUpError(f"{method} {path}: no usable answer for {PATIENCE_SECONDS:.0f} s, last {last}")
 

@@ -204,7 +204,7 @@ def check_logs(system: System) -> None:
         for line in process.log.read_text(errors="replace").splitlines() if process.log.exists() else ():
             entry = _parse(line)
             if entry.get("event") in ("job_failed", "request_failed"):
-                system.journal.violate(f"{process.name} logged a bug: {line[:1500]}")
+                system.journal.violate(f"a bug is in the logs: {entry['event']} {_where(entry)}")
             elif entry.get("level") in ("error", "critical") and entry.get("event") not in EXPECTED_ERRORS:
                 others[f"{entry['event']} {_where(entry)}"] += 1
             elif not entry and line.strip():
@@ -214,9 +214,13 @@ def check_logs(system: System) -> None:
 
 
 def _where(entry: Mapping[str, Any]) -> str:
-    exception = entry.get("exception") or {}
-    frames = exception.get("frames", [])
-    return f"{exception.get('type', '')} {frames[-1] if frames else ''}"[:300]
+    """The innermost exceptions of an entry, each with our own frames and its last one."""
+    error, parts = entry.get("exception"), []
+    while error:
+        frames = [frame.rpartition("/app/")[2] for frame in error["frames"] if "/app/" in frame]
+        parts.append(f"{error['type']} at {' < '.join([*reversed(frames[-6:])])} in {error['frames'][-1:]}")
+        error = (error.get("errors") or [None])[0] or error.get("cause")
+    return " || ".join(parts)[:2000]
 
 
 def _parse(line: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import time
 
 
 class Journal:
-    """Timed lines for reading a failing run; violations are kept for the end."""
+    """Timed lines for reading a failing run; violations are kept for the end, each once."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -29,5 +29,6 @@ class Journal:
 
     def violate(self, what: str) -> None:
         """Something that must not be."""
-        self.violations.append(what)
-        self.tell(f"VIOLATION: {what}")
+        if what not in self.violations:
+            self.violations.append(what)
+            self.tell(f"VIOLATION: {what}")

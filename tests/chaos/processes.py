@@ -33,13 +33,21 @@ class Supervised:
     """One process, started again whenever it ends."""
 
     def __init__(
-        self, name: str, command: Sequence[str], *, environment: Mapping[str, str], log: Path, journal: Journal
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        log: Path,
+        journal: Journal,
+        good_ends: Sequence[int] = (0,),
     ) -> None:
         self.name = name
         self.log = log
         self._command = command
         self._environment = environment
         self._journal = journal
+        self._good_ends = good_ends
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._asked = False
@@ -84,7 +92,7 @@ class Supervised:
         process = self._process
         if process is not None:
             code = await process.wait()
-            if code not in (0, -signal.SIGKILL):
+            if code not in (*self._good_ends, -signal.SIGKILL):
                 self._journal.violate(f"{self.name} ended with status {code} when it was asked to end")
 
     def kill(self) -> None:

@@ -81,7 +81,9 @@ async def _run_in(folder: Path, plan: Sequence[Step], seed: int, journal: Journa
             load.stop_watching()
         await _stop(system)
     await _check_gone(folder, journal)
-    _tell_counts(journal, injected)
+    journal.tell("faults: " + ", ".join(f"{name} {count}" for name, count in sorted(injected.items())))
+    for violation in journal.violations:
+        journal.tell(f"violated: {violation[:500]}")
     return sum(injected.values()), len(load.operations)
 
 
@@ -138,9 +140,3 @@ async def _stop(system: System) -> None:
 async def _check_gone(folder: Path, journal: Journal) -> None:
     if left := [str(process) for process in list_processes_in(folder)]:
         journal.violate(f"servers of the stack are still there: {left}")
-
-
-def _tell_counts(journal: Journal, injected: Counter[str]) -> None:
-    journal.tell("faults: " + ", ".join(f"{name} {count}" for name, count in sorted(injected.items())))
-    for violation in journal.violations:
-        journal.tell(f"VIOLATION: {violation}")

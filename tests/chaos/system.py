@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -121,7 +122,9 @@ def _api(number: int, port: int, environment: dict[str, str], folder: Path, jour
     arguments = ("--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3")
     command = (sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", *arguments)
     log = folder / f"api-{number}.log"
-    return Supervised(f"api {number}", command, environment=environment, log=log, journal=journal)
+    # uvicorn shuts down in good order and then ends by the signal it was sent
+    ends = (0, -signal.SIGTERM)
+    return Supervised(f"api {number}", command, environment=environment, log=log, journal=journal, good_ends=ends)
 
 
 def _worker(number: int, environment: dict[str, str], folder: Path, journal: Journal) -> Supervised:
