@@ -9,7 +9,12 @@ from app.db.operations import OperationRepository
 from app.db.sources import SourceRepository
 from app.domain.collections import Collection
 from app.domain.documents import Chunking, SourceSpec
-from app.domain.errors import OperationFinishedError, OperationNotFoundError, OperationNotRetryableError
+from app.domain.errors import (
+    CollectionExistsError,
+    OperationFinishedError,
+    OperationNotFoundError,
+    OperationNotRetryableError,
+)
 from app.domain.operations import Operation, OperationKind, OperationState
 from app.domain.ports import OperationEvents, OperationQueue
 from app.operations.dispatch import Dispatcher
@@ -50,14 +55,43 @@ class OperationService:
         Raises:
             CollectionExistsError: unless the same idempotency key created it.
         """
+        known = await self._find_created(user_id, idempotency_key)
+        if known is not None:
+            return known
+        try:
+            collection, operation = await self._add_collection(
+                user_id, name=name, model=model, chunking=chunking, sources=sources, idempotency_key=idempotency_key
+            )
+        except CollectionExistsError:
+            # the same request may have come twice at once, and the other one was faster
+            known = await self._find_created(user_id, idempotency_key)
+            if known is None:
+                raise
+            return known
+        return collection, await self._launch(operation)
+
+    async def _find_created(self, user_id: UUID, idempotency_key: str | None) -> tuple[Collection, Operation] | None:
+        if idempotency_key is None:
+            return None
         async with self._database.begin() as connection:
-            collections = CollectionRepository(connection)
+            known = await OperationRepository(connection).find_by_key(user_id, idempotency_key)
+            if known is None:
+                return None
+            return await CollectionRepository(connection).get(user_id, known.collection_id), known
+
+    async def _add_collection(
+        self,
+        user_id: UUID,
+        *,
+        name: str,
+        model: str | None,
+        chunking: Chunking | None,
+        sources: Sequence[SourceSpec],
+        idempotency_key: str | None,
+    ) -> tuple[Collection, Operation]:
+        async with self._database.begin() as connection:
             operations = OperationRepository(connection)
-            if idempotency_key is not None:
-                known = await operations.find_by_key(user_id, idempotency_key)
-                if known is not None:
-                    return await collections.get(user_id, known.collection_id), known
-            collection = await collections.add(
+            collection = await CollectionRepository(connection).add(
                 user_id=user_id,
                 name=name,
                 model=model or self._default_model,
@@ -72,7 +106,7 @@ class OperationService:
                 config={},
                 idempotency_key=idempotency_key,
             )
-        return collection, await self._launch(operation)
+        return collection, operation
 
     async def create_append(
         self, user_id: UUID, collection_id: UUID, *, source_id: UUID, mode: str, idempotency_key: str | None
