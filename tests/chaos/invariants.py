@@ -206,7 +206,7 @@ def check_logs(system: System) -> None:
             if entry.get("event") in ("job_failed", "request_failed"):
                 system.journal.violate(f"a bug is in the logs: {entry['event']} {_where(entry)}")
             elif entry.get("level") in ("error", "critical") and entry.get("event") not in EXPECTED_ERRORS:
-                others[f"{entry['event']} {_where(entry)}"] += 1
+                others[f"{entry['event'].splitlines()[0]} {_where(entry)}"] += 1
             elif not entry and line.strip():
                 others[f"no log line: {line[:200]}"] += 1
     for what, count in others.most_common(20):

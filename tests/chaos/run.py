@@ -83,7 +83,7 @@ async def _run_in(folder: Path, plan: Sequence[Step], seed: int, journal: Journa
     await _check_gone(folder, journal)
     journal.tell("faults: " + ", ".join(f"{name} {count}" for name, count in sorted(injected.items())))
     for violation in journal.violations:
-        journal.tell(f"violated: {violation[:500]}")
+        journal.tell(f"violated: {violation[:600]}")
     return sum(injected.values()), len(load.operations)
 
 
@@ -117,7 +117,7 @@ async def _try(system: System, step: Step, name: str) -> bool:
         async with asyncio.timeout(HELD_SECONDS):
             what = await EFFECTS[name](system, step)
     except (NothingToBreakError, *OUT_OF_REACH) as error:
-        system.journal.tell(f"{name} not now: {type(error).__name__} {error}")
+        system.journal.tell(f"{name} not now: {type(error).__name__} {str(error).partition(chr(10))[0]}")
         return False
     system.journal.tell(f"{name} done: {what}")
     return True
