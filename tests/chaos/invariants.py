@@ -64,6 +64,10 @@ async def _check_operations(system: System) -> None:
         )
         for row in rows.mappings():
             system.journal.violate(f"an operation is not at rest: {dict(row)}")
+        counts = await connection.execute(
+            text("SELECT count(*) AS operations, sum(attempt) AS attempts, max(attempt) AS most FROM operations")
+        )
+        system.journal.tell(f"at rest: {dict(counts.mappings().one())}")
 
 
 # --- collections --------------------------------------------------------------------------------

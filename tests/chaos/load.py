@@ -90,8 +90,8 @@ class Load:
         """One action, to the end of its last request."""
         try:
             await self._actions[step.name](step)
-        except GaveUpError as error:
-            self._journal.violate(f"{step.name} ({step.number}): {error}")
+        except* GaveUpError as errors:
+            self._journal.violate(f"{step.name} ({step.number}): {errors.exceptions[0]}")
 
     # --- bookkeeping
 
