@@ -15,9 +15,11 @@ ONCE =
 ONLY =
 JSON =
 ARGS =
-export DIR Q ONLY
+N = 500
+SEED =
+export DIR Q ONLY N SEED
 
-.PHONY: help setup demo test check format bench lock
+.PHONY: help setup demo test chaos check format bench lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -29,6 +31,9 @@ demo: $(READY) ## Index DIR [docs], search it for Q; ONCE=1 exits after that
 
 test: $(READY) ## Run the whole test suite; ARGS are pytest's
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(READY) ## N random faults [500] among real processes, then every promise is checked; SEED=S repeats a plan
+	@$(BIN)/python -m tests.chaos --faults "$$N" $(if $(SEED),--seed "$$SEED")
 
 check: $(READY) ## Lint, formatting, types, layers, dependencies
 	$(BIN)/ruff check .

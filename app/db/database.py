@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.domain.errors import LeaseLostError
@@ -14,6 +16,8 @@ from app.domain.operations import Lease
 
 STATEMENT_TIMEOUT_SECONDS = 60
 CONNECT_TIMEOUT_SECONDS = 10
+OUTAGES = ("08", "53", "57")
+"""SQLSTATE classes: connection exception, insufficient resources, operator intervention."""
 
 _FENCE = text("SELECT 1 FROM operations WHERE id = :id AND lease_token = :token AND state = 'running' FOR SHARE")
 
@@ -22,11 +26,22 @@ def _dump_json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
+def _name_outage(context: ExceptionContext) -> None:
+    """Raise what Postgres says while it stops, starts or is full as an OperationalError; the driver gives no class."""
+    error = context.sqlalchemy_exception
+    if not isinstance(error, DBAPIError) or isinstance(error, OperationalError | InterfaceError) or error.orig is None:
+        return
+    if str(getattr(error.orig, "sqlstate", None) or "").startswith(OUTAGES):
+        raise OperationalError(
+            error.statement, error.params, error.orig, connection_invalidated=error.connection_invalidated
+        ) from context.original_exception
+
+
 def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
     """Engine for a ``postgresql+asyncpg://`` URL; plain ``postgresql://`` is accepted."""
     if url.startswith(("postgresql://", "postgres://")):
         url = "postgresql+asyncpg://" + url.partition("://")[2]
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=2,
@@ -40,6 +55,8 @@ def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
             "server_settings": {"application_name": "vecloom", "jit": "off"},
         },
     )
+    event.listen(engine.sync_engine, "handle_error", _name_outage)
+    return engine
 
 
 class Database:
@@ -51,8 +68,19 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: committed at the end of the block, rolled back if it raises."""
-        async with self.engine.begin() as connection:
-            yield connection
+        connection = await self._connect()
+        try:
+            async with connection.begin():
+                yield connection
+        finally:
+            await asyncio.shield(asyncio.create_task(connection.close()))
+
+    async def _connect(self) -> AsyncConnection:
+        try:
+            return await self.engine.connect()
+        except FileNotFoundError as error:
+            # a unix socket is missing while Postgres restarts: the same as a port that nobody listens on
+            raise ConnectionRefusedError("nothing listens on the socket of Postgres") from error
 
     @asynccontextmanager
     async def fenced(self, lease: Lease) -> AsyncIterator[AsyncConnection]:
@@ -61,7 +89,7 @@ class Database:
         Raises:
             LeaseLostError: if the attempt no longer owns its operation; nothing is written.
         """
-        async with self.engine.begin() as connection:
+        async with self.begin() as connection:
             row = await connection.execute(_FENCE, {"id": lease.operation_id, "token": lease.token})
             if row.first() is None:
                 raise LeaseLostError(f"the lease on operation {lease.operation_id} was lost")

@@ -1,7 +1,6 @@
 """Rows of ``operations`` as their owners see and change them."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from app.db.operation_rows import SELECT, Rows, to_operation
 from app.domain.errors import OperationNotFoundError
-from app.domain.operations import Operation, OperationKind, OperationState, Priority
+from app.domain.operations import Operation, OperationKind, OperationState, Submission
 
 POKE_CHANNEL = "vecloom_poke"
 """Postgres' channel on which workers hear that somebody wants something of an operation."""
@@ -26,11 +25,8 @@ class OperationRepository(Rows):
         collection_id: UUID,
         kind: OperationKind,
         config: dict[str, Any],
-        idempotency_key: str | None,
+        submission: Submission,
         writes: bool = True,
-        priority: Priority = Priority.NORMAL,
-        run_after: datetime | None = None,
-        trace_parent: str | None = None,
     ) -> Operation:
         """Insert a pending operation, or give the unfinished one with the same idempotency key."""
         statement = text(
@@ -51,11 +47,11 @@ class OperationRepository(Rows):
             "collection_id": collection_id,
             "kind": kind.value,
             "writes": writes,
-            "config": config,
-            "key": idempotency_key,
-            "priority": int(priority),
-            "run_after": run_after,
-            "trace_parent": trace_parent,
+            "config": config | submission.limits(),
+            "key": submission.idempotency_key,
+            "priority": int(submission.priority),
+            "run_after": submission.run_after,
+            "trace_parent": submission.trace_parent,
         }
         operation_id = (await self._connection.execute(statement, values)).scalar_one()
         return await self.get(operation_id)

@@ -271,11 +271,19 @@ class Service:
     Args:
         server: what to run.
         on_end: called with its name each time it ended without being asked to.
+        longest_restart_seconds: where the delay stops growing.
     """
 
-    def __init__(self, server: Server, *, on_end: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        *,
+        on_end: Callable[[str], None],
+        longest_restart_seconds: float = RESTART_MAX_SECONDS,
+    ) -> None:
         self._server = server
         self._on_end = on_end
+        self._longest_restart_seconds = longest_restart_seconds
         self._child: Child | None = None
         self._keeper: asyncio.Task[None] | None = None
         self.start_seconds = 0.0
@@ -341,7 +349,7 @@ class Service:
             running = False
             while not running:
                 await asyncio.sleep(delay)
-                delay = min(delay * 2, RESTART_MAX_SECONDS)
+                delay = min(delay * 2, self._longest_restart_seconds)
                 running = await self._try_restart()
 
     async def _try_restart(self) -> bool:

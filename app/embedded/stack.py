@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from app.embedded.children import Command, Service
+from app.embedded.children import RESTART_MAX_SECONDS, Command, Service
 from app.embedded.folder import DataFolder
 from app.embedded.postgres import Postgres
 from app.embedded.valkey import Valkey
@@ -95,9 +95,10 @@ class EmbeddedStack:
 
     Args:
         folder: the data folder; created if missing.
+        longest_restart_seconds: most that it waits before it starts a server again that ends over and over.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, longest_restart_seconds: float = RESTART_MAX_SECONDS) -> None:
         self.folder = DataFolder(folder)
         self._ended: asyncio.Queue[str] = asyncio.Queue()
         self._resources = AsyncExitStack()
@@ -105,7 +106,7 @@ class EmbeddedStack:
         self._valkey = Valkey(self.folder)
         self._vectors = Vectors(self.folder)
         self._services = {
-            server.name: Service(server, on_end=self._ended.put_nowait)
+            server.name: Service(server, on_end=self._ended.put_nowait, longest_restart_seconds=longest_restart_seconds)
             for server in (self._postgres, self._valkey, self._vectors)
         }
 

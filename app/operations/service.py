@@ -10,7 +10,12 @@ from app.db.sources import SourceRepository
 from app.db.workers import WorkerRepository
 from app.domain.collections import Collection
 from app.domain.documents import Chunking, SourceSpec
-from app.domain.errors import OperationFinishedError, OperationNotFoundError, OperationNotRetryableError
+from app.domain.errors import (
+    CollectionExistsError,
+    OperationFinishedError,
+    OperationNotFoundError,
+    OperationNotRetryableError,
+)
 from app.domain.operations import PLAIN, Operation, OperationKind, OperationState, Submission, Worker
 from app.domain.ports import OperationEvents, OperationQueue
 from app.operations.dispatch import Dispatcher
@@ -51,14 +56,43 @@ class OperationService:
         Raises:
             CollectionExistsError: unless the same idempotency key created it.
         """
+        known = await self._find_created(user_id, submission.idempotency_key)
+        if known is not None:
+            return known
+        try:
+            collection, operation = await self._add_collection(
+                user_id, name=name, model=model, chunking=chunking, sources=sources, submission=submission
+            )
+        except CollectionExistsError:
+            # the same request may have come twice at once, and the other one was faster
+            known = await self._find_created(user_id, submission.idempotency_key)
+            if known is None:
+                raise
+            return known
+        return collection, await self._launch(operation)
+
+    async def _find_created(self, user_id: UUID, idempotency_key: str | None) -> tuple[Collection, Operation] | None:
+        if idempotency_key is None:
+            return None
         async with self._database.begin() as connection:
-            collections = CollectionRepository(connection)
+            known = await OperationRepository(connection).find_by_key(user_id, idempotency_key)
+            if known is None:
+                return None
+            return await CollectionRepository(connection).get(user_id, known.collection_id), known
+
+    async def _add_collection(
+        self,
+        user_id: UUID,
+        *,
+        name: str,
+        model: str | None,
+        chunking: Chunking | None,
+        sources: Sequence[SourceSpec],
+        submission: Submission,
+    ) -> tuple[Collection, Operation]:
+        async with self._database.begin() as connection:
             operations = OperationRepository(connection)
-            if submission.idempotency_key is not None:
-                known = await operations.find_by_key(user_id, submission.idempotency_key)
-                if known is not None:
-                    return await collections.get(user_id, known.collection_id), known
-            collection = await collections.add(
+            collection = await CollectionRepository(connection).add(
                 user_id=user_id,
                 name=name,
                 model=model or self._default_model,
@@ -70,13 +104,10 @@ class OperationService:
                 user_id=user_id,
                 collection_id=collection.id,
                 kind=OperationKind.INDEX,
-                config=submission.limits(),
-                idempotency_key=submission.idempotency_key,
-                priority=submission.priority,
-                run_after=submission.run_after,
-                trace_parent=submission.trace_parent,
+                config={},
+                submission=submission,
             )
-        return collection, await self._launch(operation)
+        return collection, operation
 
     async def create_append(
         self,
@@ -100,11 +131,8 @@ class OperationService:
                 user_id=user_id,
                 collection_id=collection_id,
                 kind=OperationKind.APPEND,
-                config={"source_id": str(source.id), "mode": mode, "trigger": "manual", **submission.limits()},
-                idempotency_key=submission.idempotency_key,
-                priority=submission.priority,
-                run_after=submission.run_after,
-                trace_parent=submission.trace_parent,
+                config={"source_id": str(source.id), "mode": mode, "trigger": "manual"},
+                submission=submission,
             )
         return await self._launch(operation)
 

@@ -1,5 +1,6 @@
 """The life of operations, against real Postgres and Valkey."""
 
+import asyncio
 from pathlib import Path
 from uuid import UUID
 
@@ -171,6 +172,21 @@ async def test_the_same_idempotency_key_gives_the_same_operation(api: Api, folde
     second = await api.client.post("/api/v1/collections", json=body, headers=headers)
 
     assert first.json()["operation"]["operation_id"] == second.json()["operation"]["operation_id"]
+
+
+async def test_the_same_create_twice_at_once_gives_one_operation(api: Api, folder: Path) -> None:
+    """Of two equal requests that race, the slower one is given what the faster one made."""
+    body = {"name": "notes", "sources": [{"url": folder.as_uri()}]}
+    headers = {"Idempotency-Key": "once"}
+
+    async with asyncio.TaskGroup() as group:
+        calls = [
+            group.create_task(api.client.post("/api/v1/collections", json=body, headers=headers)) for _ in range(6)
+        ]
+    answers = [call.result() for call in calls]
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["operation"]["operation_id"] for answer in answers}) == 1
 
 
 async def test_an_unknown_model_fails_for_good(api: Api, folder: Path, worker: None) -> None:

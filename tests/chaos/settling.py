@@ -1,0 +1,117 @@
+"""The end of a run: nothing breaks any more, everything must come to rest."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import quote
+
+from tests.chaos.load import Load, Target, Watched
+from tests.chaos.system import System, wait_until_ready
+
+REST_SECONDS = 150.0
+LEARNED_SECONDS = 45.0
+POLL_SECONDS = 0.25
+FINAL = frozenset({"completed", "failed", "cancelled"})
+
+
+async def settle(system: System, load: Load) -> None:
+    """Resume everything, wait for the end of all operations, retry what failed, and append every source once more."""
+    await wait_until_ready(system)
+    await _resume_all(load)
+    await _wait_ended(system, load, list(load.operations.values()), "when the faults had stopped")
+    await _retry_all(system, load)
+    await _append_all(system, load)
+    await _wait_queue_empty(system)
+
+
+async def _resume_all(load: Load) -> None:
+    for target in load.targets:
+        await load.resume(f"/collections/{quote(target.name)}")
+    for watched in load.operations.values():
+        if watched.story.final is None:
+            await load.resume(f"/operations/{watched.id}")
+
+
+async def _wait_ended(system: System, load: Load, operations: Sequence[Watched], when: str) -> None:
+    """Each row becomes final, and soon after that its watcher knows and was told the same."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + REST_SECONDS
+    for watched in operations:
+        row = await system.client.get(f"/operations/{watched.id}")
+        while row["state"] not in FINAL and loop.time() < deadline:
+            await asyncio.sleep(POLL_SECONDS)
+            row = await system.client.get(f"/operations/{watched.id}")
+        if row["state"] not in FINAL:
+            system.journal.violate(f"{watched.name} did not end {when}: {row}; {await _describe(system, watched)}")
+            continue
+        try:
+            async with asyncio.timeout(LEARNED_SECONDS):
+                await watched.story.ended.wait()
+        except TimeoutError:
+            seen = watched.story.events[-3:]
+            system.journal.violate(f"{watched.name} is {row['state']}, but its watcher was not told; it saw {seen}")
+            continue
+        load.compare_end(watched, row)
+
+
+async def _describe(system: System, watched: Watched) -> str:
+    connection = await system.connect()
+    try:
+        row = await connection.fetchrow("SELECT now() AS now, o.* FROM operations o WHERE id = $1", watched.id)
+        left_out = ("config", "result", "progress", "error_message")
+        return str({name: str(value) for name, value in dict(row or {}).items() if name not in left_out})
+    finally:
+        await connection.close()
+
+
+async def _retry_all(system: System, load: Load) -> None:
+    """What was cancelled or failed goes on; nothing may fail now for a reason that trying again does not help."""
+    retried = []
+    for watched in load.operations.values():
+        final = watched.story.final
+        if final is None or final["type"] == "operation_completed":
+            continue
+        if final["type"] == "operation_failed" and not final["data"]["retryable"]:
+            system.journal.violate(f"{watched.name} failed for good: {final['data']}")
+            continue
+        await load.retry(watched)
+        retried.append(watched)
+    await _wait_ended(system, load, retried, "after its retry, without any fault")
+    _require_completed(system, retried)
+
+
+async def _append_all(system: System, load: Load) -> None:
+    async def append(target: Target) -> Watched | None:
+        return await load.submit(target, key=f"last-{target.name}")
+
+    appended = [watched for target in load.targets if (watched := await append(target)) is not None]
+    await _wait_ended(system, load, appended, "as the last of its collection, without any fault")
+    _require_completed(system, appended)
+
+
+def _require_completed(system: System, operations: Sequence[Watched]) -> None:
+    for watched in operations:
+        final = watched.story.final
+        if final is not None and final["type"] != "operation_completed":
+            system.journal.violate(f"{watched.name} did not complete without any fault: {final['data']}")
+
+
+async def _wait_queue_empty(system: System) -> None:
+    """Stale announcements are taken and dropped by the workers; only periodic jobs come and go."""
+    queue = f"{system.settings.redis_namespace}:queue"
+
+    async def waiting() -> list[str]:
+        names = [bytes(name).decode() for name in await system.parts.redis.zrange(queue, 0, -1)]
+        return [name for name in names if not name.startswith("cron:")]
+
+    left = await poll_until_empty(waiting, seconds=60.0)
+    if left:
+        system.journal.violate(f"the queue still holds {len(left)} announcements: {left[:5]}")
+
+
+async def poll_until_empty(ask: Callable[[], Awaitable[list[str]]], *, seconds: float) -> list[str]:
+    """The last answer: empty, or what was left at the deadline."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while (left := await ask()) and loop.time() < deadline:  # noqa: ASYNC110 — other processes set no event here
+        await asyncio.sleep(POLL_SECONDS)
+    return left
