@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 STREAM_LIMIT = 1024 * 1024
 REAP_SECONDS = 5.0
+GRACE_SECONDS = 1.0
 
 
 def describe_status(status: int) -> str:
@@ -129,11 +130,15 @@ class ChildProcess:
 
     async def wait_ended(self, timeout_seconds: float | None = None) -> None:
         """Wait until it is gone; one that does not go is logged."""
+        if not await self._is_ended_within(timeout_seconds):
+            log.error("child_not_reaped", pid=self.pid)
+
+    async def _is_ended_within(self, seconds: float | None) -> bool:
         try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._ended.wait()
+            async with asyncio.timeout(seconds):
+                return await self._ended.wait()
         except TimeoutError:
-            log.error("child_not_reaped", pid=self.pid)  # noqa: TRY400 — the stack says nothing
+            return False
 
     async def _read_answer(self, *, answer_max_bytes: int) -> list[bytes]:
         if self._streams is None:
@@ -145,8 +150,9 @@ class ChildProcess:
         return await read_parts(reader, size)
 
     async def _died(self, when: str) -> ProcessDiedError:
-        # it may have closed its end only; its status is that of its own end if it was ending
-        self.kill()
+        # it may have closed its end only; a status of its own says more than that of our signal
+        if not await self._is_ended_within(GRACE_SECONDS):
+            self.kill()
         await self.wait_ended(REAP_SECONDS)
         end = "did not end" if self.status is None else describe_status(self.status)
         return ProcessDiedError(f"a child process {end}, {when}")
