@@ -26,12 +26,13 @@ class _Sink:
         self._size = 0
         self._most = most
 
-    def write(self, part: bytes) -> int:
-        self._size += len(part)
+    def write(self, part: bytes | pickle.PickleBuffer) -> int:
+        size = memoryview(part).nbytes
+        self._size += size
         if self._most is not None and self._size > self._most:
             raise _TooLargeError
         self.parts.append(bytes(part))
-        return len(part)
+        return size
 
 
 class _Source:
