@@ -15,7 +15,6 @@ from app.domain.errors import ProcessUnavailableError
 from app.pipeline.isolate import prepare_isolated
 from app.processes.pool import ProcessPool
 from tests.harness import wait_until
-from tests.processes.observed import wait_until_gone
 
 GIB = 2**30
 CHUNKING = Chunking(size=100, overlap=0)
@@ -77,7 +76,11 @@ async def kill_reader(folder: Path, pool: ProcessPool, killed: list[int]) -> Non
         [child] = pool.pids
         killed.append(child)
         os.kill(child, signal.SIGKILL)
-        await wait_until_gone(child)
+
+        async def reaped() -> bool:
+            return child not in pool.pids
+
+        await wait_until(reaped)
     finally:
         os.close(descriptor)
 
