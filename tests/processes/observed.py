@@ -47,7 +47,16 @@ def find_children(parent: int) -> set[int]:
 
 def is_reaper(pid: int) -> bool:
     """Whether a process is the one that ends what others leave behind."""
+    return "processes/reaper.py" in _read_command(pid)
+
+
+def is_pool_child(pid: int) -> bool:
+    """Whether a process takes calls of a pool."""
+    return "app.processes.child" in _read_command(pid)
+
+
+def _read_command(pid: int) -> str:
     try:
-        return "reaper" in Path(f"/proc/{pid}/cmdline").read_text()
+        return Path(f"/proc/{pid}/cmdline").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return ""
