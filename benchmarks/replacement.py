@@ -13,11 +13,12 @@ import sys
 import time
 
 from app.bootstrap import PRELOAD
+from app.logs import log_to_stderr
 from app.processes.pool import ProcessPool
 from app.processes.process import describe_status
 
-ROUNDS = 10
-PAUSE_SECONDS = 1.0
+ROUNDS = 5
+PAUSE_SECONDS = 4.0
 MEMORY_BYTES = 4 * 2**30
 
 
@@ -46,11 +47,12 @@ async def main() -> None:
     """One line a case."""
     for name, slots, pause in (
         ("one slot, asked at once", 1, 0.0),
-        ("one slot, asked 1 s later", 1, PAUSE_SECONDS),
+        ("one slot, asked 4 s later", 1, PAUSE_SECONDS),
         ("two slots, asked at once", 2, 0.0),
     ):
         sys.stdout.write(f"{name}: {await measure_next_call(slots=slots, pause_seconds=pause):.1f} ms\n")
 
 
 if __name__ == "__main__":
+    log_to_stderr("WARNING")
     asyncio.run(main())

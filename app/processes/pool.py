@@ -243,7 +243,7 @@ class ProcessPool:
         return child.calls > 0
 
     def _on_failed_start(self, reason: str, *, last_chance: bool) -> None:
-        log.error("child_start_failed", reason=reason)
+        log.warning("child_start_failed", reason=reason)
         if last_chance and not self._children:
             self._refuse(reason)
 
