@@ -187,6 +187,21 @@ class ProcessTimeoutError(TransientError):
     code = "process_timeout"
 
 
+class ProcessUnavailableError(TransientError):
+    """No child process can be started, or the pool is closed; the call was not begun."""
+
+    code = "process_unavailable"
+
+
+class ProcessAnswerTooLargeError(PermanentError):
+    """A call in a child process answered with more bytes than this process will read; the child was killed."""
+
+    code = "process_answer_too_large"
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(f"a call in a child process answered with {size} bytes, at most {most} are read")
+
+
 # --- sources ------------------------------------------------------------------------------------
 
 

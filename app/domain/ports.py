@@ -176,6 +176,8 @@ class Processes(Protocol):
         Raises:
             ProcessTimeoutError: the call was still running after ``timeout_seconds``; the child was killed.
             ProcessDiedError: the child ended in the middle of the call.
+            ProcessAnswerTooLargeError: the answer is larger than what is read; the child was killed.
+            ProcessUnavailableError: no child can be started, or the pool is closed; the call was not begun.
             Exception: whatever the function raised, with its type, if it can be pickled.
         """
         ...

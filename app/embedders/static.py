@@ -9,12 +9,18 @@ import numpy as np
 import wordllama
 from tokenizers import Tokenizer
 
+from app.domain.errors import (
+    EmbedderUnavailableError,
+    ProcessDiedError,
+    ProcessTimeoutError,
+)
 from app.domain.points import Vectors
 from app.domain.ports import Processes
 
 MODEL = "wordllama"
 DIMENSION = 256
 CHILD_SECONDS = 120.0
+CHILD_TRIES = 3
 POOL_TOKENS = 8192
 
 
@@ -52,6 +58,25 @@ def embed_texts(texts: Sequence[str]) -> Vectors:
     return vectors
 
 
+async def _embed_in_child(processes: Processes, texts: list[str]) -> Vectors:
+    """Embed in a child process, in another one if it is killed: no text of people can crash a lookup in a table.
+
+    Raises:
+        EmbedderUnavailableError: if children end again and again, or one takes too long.
+    """
+    tries_left = CHILD_TRIES
+    while True:
+        tries_left -= 1
+        try:
+            return await processes.run(embed_texts, texts, timeout_seconds=CHILD_SECONDS)
+        except (ProcessDiedError, MemoryError) as error:
+            if tries_left == 0:
+                message = f"{CHILD_TRIES} child processes ended while they embedded: {str(error) or 'memory ran out'}"
+                raise EmbedderUnavailableError(message) from error
+        except ProcessTimeoutError as error:
+            raise EmbedderUnavailableError(f"embedding in a child process failed: {error.message}") from error
+
+
 class StaticEmbedder:
     """``Embedder`` over WordLlama; documents are embedded in child processes where there are some."""
 
@@ -68,7 +93,7 @@ class StaticEmbedder:
         """See the port."""
         if self._processes is None:
             return await asyncio.to_thread(embed_texts, texts)
-        return await self._processes.run(embed_texts, list(texts), timeout_seconds=CHILD_SECONDS)
+        return await _embed_in_child(self._processes, list(texts))
 
     async def embed_query(self, text: str) -> Vectors:
         """See the port; in a thread, for a query waits for nobody's documents."""

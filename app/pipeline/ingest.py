@@ -1,7 +1,6 @@
 """One lane of ingestion: claims documents and takes them through prepare, embed, store and commit at once."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from uuid import UUID
@@ -11,11 +10,11 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from app.db.documents import DocumentRepository
 from app.domain.documents import Document, PreparedDocument, PrepareRequest
-from app.domain.errors import ProcessDiedError, ProcessTimeoutError, SliceEndedError
+from app.domain.errors import SliceEndedError
 from app.domain.ports import DocumentSource
 from app.pipeline.budget import ByteBudget
 from app.pipeline.context import IngestContext
-from app.pipeline.prepare import prepare_documents
+from app.pipeline.isolate import prepare_isolated
 from app.pipeline.write import delete_leftovers, write_group
 
 CLAIM_DOCUMENTS = 200
@@ -134,21 +133,12 @@ async def _prepare(context: IngestContext, group: Group) -> list[PreparedDocumen
         )
         for document in group
     ]
-    started = time.monotonic()
-    try:
-        prepared = await context.processes.run(
-            prepare_documents,
-            requests,
-            context.generation.chunking,
-            timeout_seconds=context.limits.document_timeout_seconds,
-        )
-    except (ProcessDiedError, ProcessTimeoutError) as error:
-        if len(group) == 1:
-            code = "document_timeout" if isinstance(error, ProcessTimeoutError) else "document_crashed"
-            message = f"reading the document was given up after {time.monotonic() - started:.0f} s: {error.message}"
-            return [PreparedDocument(document_id=group[0].id, error_code=code, error_message=message)]
-        middle = len(group) // 2
-        return await _prepare(context, group[:middle]) + await _prepare(context, group[middle:])
+    prepared = await prepare_isolated(
+        context.processes,
+        requests,
+        context.generation.chunking,
+        timeout_seconds=context.limits.document_timeout_seconds,
+    )
     for document in prepared:
         for stage, seconds in document.seconds.items():
             context.account.add(stage, seconds, 1)

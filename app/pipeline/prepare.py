@@ -15,7 +15,11 @@ Value = TypeVar("Value")
 
 
 def prepare_documents(requests: Sequence[PrepareRequest], chunking: Chunking) -> list[PreparedDocument]:
-    """Prepare documents one after the other; a bad one does not touch the others."""
+    """Prepare documents one after the other; a bad one does not touch the others.
+
+    Raises:
+        MemoryError: if memory runs out, for it may not be the document that used it up.
+    """
     return [_prepare(request, chunking) for request in requests]
 
 
@@ -37,7 +41,7 @@ def _prepare(request: PrepareRequest, chunking: Chunking) -> PreparedDocument:
     except ExtractionError as error:
         code, message = error.code, error.message
     except MemoryError:
-        code, message = "document_too_large", "reading the document needs more memory than a child process may have"
+        raise
     except Exception as error:  # noqa: BLE001 — a bad document costs one document, whatever it breaks
         code, message = "extraction_failed", f"reading the document failed with {type(error).__name__}"
     return replace(outcome, error_code=code, error_message=message, seconds=seconds)

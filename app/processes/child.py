@@ -1,4 +1,9 @@
-"""What runs in a child: one call after the other, as frames over stdin and stdout."""
+"""What runs in a child: one call after the other, as frames over one socket.
+
+The parent sends a size (``SIZE``) and so many bytes: a pickled call. The child sends ``ANSWER``: a size, the bytes of
+memory it holds and whether memory ran out; then so many bytes: a pickled answer. An answer of no bytes comes first and
+says *ready for calls*.
+"""
 
 import ctypes
 import importlib
@@ -10,17 +15,27 @@ import struct
 import sys
 from typing import Any, BinaryIO
 
-HEADER = struct.Struct("<Q")
+SIZE = struct.Struct("<Q")
+ANSWER = struct.Struct("<QQ?")
 PR_SET_PDEATHSIG = 1
 OOM_SCORE = 500
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
-    """The next frame, or None at the end of the stream."""
-    header = stream.read(HEADER.size)
-    if len(header) < HEADER.size:
+    """The next call, or None at the end of the stream."""
+    header = stream.read(SIZE.size)
+    if len(header) < SIZE.size:
         return None
-    return stream.read(HEADER.unpack(header)[0])
+    return stream.read(SIZE.unpack(header)[0])
+
+
+def read_resident_bytes() -> int:
+    """Memory this process holds now; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 — not a file of ours
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def find_function(module: str, name: str) -> Any:  # noqa: ANN401 — any module-level function of ours
@@ -39,34 +54,64 @@ def _die_with_parent(parent: int) -> None:
             score.write(str(OOM_SCORE))
 
 
-def _call(frame: bytes) -> bytes:
+def _take_socket() -> tuple[BinaryIO, BinaryIO]:
+    """The socket for this module alone: what a library prints, or a process it starts, must not reach it."""
+    calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return calls, answers
+
+
+def _warm_up(preload: list[str]) -> None:
+    for entry in preload:
+        module, _, function = entry.partition(":")
+        if function:
+            find_function(module, function)()
+        else:
+            importlib.import_module(module)
+
+
+def _call(frame: bytes) -> tuple[bytes, bool]:
+    """A pickled answer, and whether memory ran out."""
     try:
         module, name, arguments = pickle.loads(frame)  # noqa: S301 — written by our own parent
         answer = (True, find_function(module, name)(*arguments))
-        return pickle.dumps(answer, protocol=5)
+        return pickle.dumps(answer, protocol=5), False
     except BaseException as error:  # noqa: BLE001 — whatever it is, the caller gets it
-        try:
-            blob = pickle.dumps((False, error), protocol=5)
-            pickle.loads(blob)  # noqa: S301 — some exceptions pickle but do not come back
-        except Exception:  # noqa: BLE001 — an exception that cannot travel is told by its text
-            blob = pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")), protocol=5)
-        return blob
+        return _pickle_error(error), isinstance(error, MemoryError)
+
+
+def _pickle_error(error: BaseException) -> bytes:
+    try:
+        blob = pickle.dumps((False, error), protocol=5)
+        pickle.loads(blob)  # noqa: S301 — some exceptions pickle but do not come back
+    except Exception:  # noqa: BLE001 — an exception that cannot travel is told by its text
+        blob = pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")), protocol=5)
+    return blob
+
+
+def _answer(answers: BinaryIO, content: bytes, *, memory_ran_out: bool = False) -> None:
+    answers.write(ANSWER.pack(len(content), read_resident_bytes(), memory_ran_out))
+    answers.write(content)
+    answers.flush()
 
 
 def main(parent: int, memory_bytes: int, preload: list[str]) -> None:
-    """Serve calls until the parent closes the pipe."""
+    """Serve calls until the parent closes the socket."""
     _die_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # the parent decides when a call ends, also when somebody signals the whole service
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    frames = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    for module in preload:
-        importlib.import_module(module)
-    while (frame := read_frame(sys.stdin.buffer)) is not None:
-        answer = _call(frame)
-        frames.write(HEADER.pack(len(answer)))
-        frames.write(answer)
-        frames.flush()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    calls, answers = _take_socket()
+    _warm_up(preload)
+    _answer(answers, b"")
+    while (frame := read_frame(calls)) is not None:
+        content, memory_ran_out = _call(frame)
+        _answer(answers, content, memory_ran_out=memory_ran_out)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 from app.domain.documents import Locator, ScannedDocument
 from app.domain.errors import (
     ProcessDiedError,
-    ProcessTimeoutError,
     SourceNotAllowedError,
     SourceNotFoundError,
     SourceVanishedError,
@@ -25,7 +24,7 @@ from app.domain.errors import (
 )
 from app.domain.ports import Processes
 from app.sources.globs import PathFilter
-from app.sources.walk import Found, Walk, suffix_of, unreadable
+from app.sources.walk import CHILD_ENDED, Found, Walk, suffix_of, unreadable
 
 BATCH = 1000
 SCAN_SECONDS = 300.0
@@ -201,7 +200,7 @@ class DirectorySource:
                 return
             async for records in self._stream_records(document):
                 yield records
-        except (OSError, MemoryError, ProcessDiedError, ProcessTimeoutError) as error:
+        except (OSError, MemoryError, *CHILD_ENDED) as error:
             self._unseen.append(f"{file.relative}#")
             yield [self._describe(unreadable(file.relative, error))]
 
@@ -213,7 +212,11 @@ class DirectorySource:
             yield [describe(record) for record in records]
 
     async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
-        return await self._processes.run(function, *arguments, timeout_seconds=SCAN_SECONDS)
+        """Call in a child process, once more if that is killed."""
+        try:
+            return await self._processes.run(function, *arguments, timeout_seconds=SCAN_SECONDS)
+        except (ProcessDiedError, MemoryError):
+            return await self._processes.run(function, *arguments, timeout_seconds=SCAN_SECONDS)
 
     def _describe(self, file: Found) -> ScannedDocument:
         status = file.status

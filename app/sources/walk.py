@@ -6,9 +6,10 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.domain.errors import ProcessDiedError, ProcessTimeoutError
+from app.domain.errors import ProcessAnswerTooLargeError, ProcessDiedError, ProcessTimeoutError
 from app.sources.globs import PathFilter
 
+CHILD_ENDED = (ProcessDiedError, ProcessTimeoutError, ProcessAnswerTooLargeError)
 JUNK_FOLDERS = frozenset({"node_modules", "__pycache__", "venv", "site-packages"})
 BINARY_SUFFIXES = frozenset(
     {
@@ -152,7 +153,7 @@ class Walk:
 
 def unreadable(relative: str, error: BaseException) -> Found:
     """What could not be read, and why."""
-    if isinstance(error, ProcessDiedError | ProcessTimeoutError):
+    if isinstance(error, CHILD_ENDED):
         return Found(relative=relative, error_code=error.code, error_message=error.message)
     message = (error.strerror if isinstance(error, OSError) else None) or "cannot be read"
     return Found(relative=relative, error_code="unreadable_file", error_message=message)

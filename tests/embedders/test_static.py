@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import wordllama
 
+from app.domain.errors import EmbedderUnavailableError
 from app.embedders.static import DIMENSION, POOL_TOKENS, StaticEmbedder, embed_texts
 from app.processes.pool import ProcessPool
+from tests.processes.calls import Kills, KillsOnce
 
 TEXTS = [
     "Whales are large mammals that live in the ocean.",
@@ -78,3 +80,21 @@ async def test_child_processes_give_the_same_vectors(pool: ProcessPool) -> None:
     assert np.allclose(documents, embed_texts(TEXTS), atol=1e-6)
     assert np.allclose(documents[0], query, atol=1e-6)
     assert len(pool.pids) == 1
+
+
+async def test_a_child_killed_in_the_middle_costs_nothing(pool: ProcessPool, tmp_path: Path) -> None:
+    """The same texts are embedded in the next child."""
+    vectors = await StaticEmbedder(pool).embed_documents([KillsOnce(str(tmp_path / "killed")), "ocean"])
+
+    assert (tmp_path / "killed").exists()
+    assert np.allclose(vectors, embed_texts(["whale", "ocean"]), atol=1e-6)
+
+
+async def test_children_that_are_killed_again_and_again_make_the_embedder_unavailable(pool: ProcessPool) -> None:
+    """It says how they ended, and the next call works."""
+    embedder = StaticEmbedder(pool)
+
+    with pytest.raises(EmbedderUnavailableError, match="SIGKILL"):
+        await embedder.embed_documents([Kills("whale")])
+
+    assert (await embedder.embed_documents(["whale"])).shape == (1, DIMENSION)

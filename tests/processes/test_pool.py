@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-import sys
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,25 +12,28 @@ from app.domain.errors import ProcessDiedError, ProcessTimeoutError
 from app.processes.pool import ProcessPool
 from tests.harness import wait_until
 from tests.processes import calls
+from tests.processes.observed import is_alive, read_pid, wait_until_gone
 
 GIB = 2**30
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[ProcessPool]:
+def ends() -> list[str]:
+    """Reasons for which children of ``pool`` were replaced."""
+    return []
+
+
+@pytest.fixture
+async def pool(ends: list[str]) -> AsyncIterator[ProcessPool]:
     """Two slots."""
-    opened = ProcessPool(2, memory_bytes=4 * GIB)
+    opened = ProcessPool(2, memory_bytes=4 * GIB, on_end=ends.append)
     yield opened
     await opened.aclose()
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123 — a file of the kernel
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+async def said(ends: list[str]) -> list[str]:
+    """The reasons so far."""
+    return ends
 
 
 async def test_a_call_gives_its_result(pool: ProcessPool) -> None:
@@ -44,7 +48,7 @@ async def test_an_exception_keeps_its_type(pool: ProcessPool) -> None:
         await pool.run(calls.fail, "bad thing", timeout_seconds=30)
 
 
-async def test_a_call_over_its_time_is_killed(pool: ProcessPool) -> None:
+async def test_a_call_over_its_time_is_killed(pool: ProcessPool, ends: list[str]) -> None:
     """The child of a hung call dies, and its slot works again."""
     await pool.start()
     before = set(pool.pids)
@@ -54,37 +58,87 @@ async def test_a_call_over_its_time_is_killed(pool: ProcessPool) -> None:
 
     assert sum(is_alive(pid) for pid in before) == 1
     assert await pool.run(calls.add, 1, 1, timeout_seconds=30) == 2
+    assert ends == ["timeout"]
 
 
-async def test_a_crash_costs_one_call(pool: ProcessPool) -> None:
-    """A child that dies in native code fails its own call only."""
-    with pytest.raises(ProcessDiedError):
-        await pool.run(calls.die, timeout_seconds=30)
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
+async def test_a_crash_costs_one_call(pool: ProcessPool, ends: list[str], number: signal.Signals) -> None:
+    """A child that dies in native code, or of the kernel's want of memory, fails its own call and says how."""
+    with pytest.raises(ProcessDiedError, match=number.name):
+        await pool.run(calls.kill_self, number, timeout_seconds=30)
+
+    assert await pool.run(calls.add, 1, 1, timeout_seconds=30) == 2
+    assert ends == ["crashed"]
+
+
+async def test_memory_that_runs_out_in_native_code_is_a_crash(pool: ProcessPool) -> None:
+    """Native code that does not ask whether it got memory dies by a signal, and the error names it."""
+    with pytest.raises(ProcessDiedError, match=r"SIGSEGV.*want of memory"):
+        await pool.run(calls.exhaust_memory_natively, 8 * GIB, timeout_seconds=30)
 
     assert await pool.run(calls.add, 1, 1, timeout_seconds=30) == 2
 
 
-async def test_cancelling_a_caller_kills_its_child(pool: ProcessPool) -> None:
-    """A cancelled call leaves no process working for nobody."""
-    task = asyncio.create_task(pool.run(calls.hang, timeout_seconds=60))
+@pytest.mark.parametrize(
+    "work", [calls.hang_after_telling, calls.block_in_native_code, calls.block_in_a_read, calls.stop_self]
+)
+async def test_cancelling_a_caller_kills_its_child(
+    pool: ProcessPool, ends: list[str], tmp_path: Path, work: Callable[[str], None]
+) -> None:
+    """A cancelled call leaves no process working for nobody, whatever the process does."""
+    task = asyncio.create_task(pool.run(work, str(tmp_path / "pid"), timeout_seconds=600))
+    child = await read_pid(tmp_path / "pid")
 
-    async def started() -> list[int]:
-        return pool.pids
-
-    child = (await wait_until(started))[0]
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
     assert not is_alive(child)
+    assert await wait_until(lambda: said(ends)) == ["cancelled"]
+
+
+async def test_cancelling_a_caller_kills_what_its_child_started(pool: ProcessPool, tmp_path: Path) -> None:
+    """A process of a library in the child ends with it."""
+    task = asyncio.create_task(pool.run(calls.hang_with_grandchild, str(tmp_path / "pid"), timeout_seconds=600))
+    grandchild = await read_pid(tmp_path / "pid")
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    await wait_until_gone(grandchild)
+
+
+async def test_a_caller_cancelled_while_it_waits_takes_no_child_with_it(pool: ProcessPool, tmp_path: Path) -> None:
+    """The child it would have got serves the next call."""
+    hanging = [
+        asyncio.create_task(pool.run(calls.hang_after_telling, str(tmp_path / name), timeout_seconds=600))
+        for name in ("a", "b")
+    ]
+    busy = [await read_pid(tmp_path / name) for name in ("a", "b")]
+    waiting = asyncio.create_task(pool.run(calls.pid, timeout_seconds=600))
+    await asyncio.sleep(0)
+
+    waiting.cancel()
+    hanging[0].cancel()
+    await asyncio.wait([waiting, hanging[0]])
+
+    assert await pool.run(calls.pid, timeout_seconds=60) not in busy
+    assert is_alive(busy[1])
+    hanging[1].cancel()
+    await asyncio.wait(hanging)
 
 
 async def test_memory_of_a_child_is_bounded() -> None:
-    """An allocation beyond the limit fails in the child, not on the machine."""
-    pool = ProcessPool(1, memory_bytes=GIB)
+    """An allocation beyond the limit fails in the child, not on the machine, and the next call has a fresh child."""
+    ends: list[str] = []
+    pool = ProcessPool(1, memory_bytes=GIB, on_end=ends.append)
     try:
         with pytest.raises(MemoryError):
             await pool.run(calls.eat_memory, 2 * GIB, timeout_seconds=30)
+
+        assert await pool.run(calls.add, 1, 1, timeout_seconds=30) == 2
+        assert ends == ["recycled_memory"]
     finally:
         await pool.aclose()
 
@@ -97,30 +151,3 @@ async def test_closing_leaves_no_child(pool: ProcessPool) -> None:
     await pool.aclose()
 
     assert not any(is_alive(pid) for pid in children)
-
-
-async def test_children_do_not_outlive_a_killed_parent() -> None:
-    """After kill -9 of the parent the kernel ends its children, even in the middle of a call."""
-    code = (
-        "import asyncio\n"
-        "from app.processes.pool import ProcessPool\n"
-        "from tests.processes import calls\n"
-        "async def main():\n"
-        "    pool = ProcessPool(1, memory_bytes=2**32)\n"
-        "    await pool.start()\n"
-        "    print(pool.pids[0], flush=True)\n"
-        "    await pool.run(calls.hang, timeout_seconds=600)\n"
-        "asyncio.run(main())\n"
-    )
-    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
-    assert parent.stdout is not None
-    child = int(await parent.stdout.readline())
-    assert is_alive(child)
-
-    parent.kill()
-    await parent.wait()
-
-    async def gone() -> bool:
-        return not is_alive(child)
-
-    assert await wait_until(gone)

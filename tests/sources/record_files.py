@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import os
+import signal
 from pathlib import Path
+
+from tests.processes.calls import die_once
 
 ScannedRecord = tuple[str | None, int, int, bytes, str | None, str | None]
 
@@ -44,3 +48,21 @@ def _describe(line: bytes, start: int) -> ScannedRecord:
         return json.loads(line).get("_id"), start, len(line), digest, None, None
     except ValueError:
         return None, start, len(line), digest, "invalid_record", "not JSON"
+
+
+def scan_records_never(path: str, offset: int, limit: int) -> tuple[list[ScannedRecord], int | None]:
+    """Be killed each time."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return scan_records(path, offset, limit)
+
+
+def is_record_file_at_second_sight(path: str) -> bool:
+    """Be killed the first time."""
+    die_once(f"{path}.seen", path)
+    return is_record_file(path)
+
+
+def scan_records_at_second_sight(path: str, offset: int, limit: int) -> tuple[list[ScannedRecord], int | None]:
+    """Be killed the first time, at any offset; parts have two records."""
+    die_once(f"{path}.{offset}", path)
+    return scan_records(path, offset, min(limit, 2))

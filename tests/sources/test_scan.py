@@ -16,7 +16,15 @@ from app.domain.documents import ScannedDocument
 from app.domain.errors import SourceNotFoundError, SourceVanishedError
 from app.processes.pool import ProcessPool
 from app.sources.directory import DirectorySource, RecordReader
-from tests.sources.record_files import is_never_a_record_file, is_record_file, scan_broken_records, scan_records
+from tests.sources.record_files import (
+    is_never_a_record_file,
+    is_record_file,
+    is_record_file_at_second_sight,
+    scan_broken_records,
+    scan_records,
+    scan_records_at_second_sight,
+    scan_records_never,
+)
 
 Result = TypeVar("Result")
 NOBODY = 65534
@@ -240,6 +248,33 @@ async def test_a_record_file_that_breaks_off_is_said(root: Path, pool: ProcessPo
     documents = await scan(source)
 
     assert codes(documents) == {"c.jsonl#1": None, "c.jsonl#2": None, "c.jsonl": "unreadable_file"}
+    assert source.unseen == [f"{(root / 'c.jsonl').as_uri()}#"]
+
+
+async def test_a_scan_survives_killed_children(root: Path, pool: ProcessPool) -> None:
+    """Each call of it is made once more, and its records are all there once."""
+    (root / "c.jsonl").write_text("".join(f'{{"_id": "{number}"}}\n' for number in range(5)))
+    records = RecordReader(is_record_file=is_record_file_at_second_sight, scan_records=scan_records_at_second_sight)
+    source = source_of(root / "c.jsonl", pool, records=records)
+
+    documents = await scan(source)
+
+    assert codes(documents) == {f"c.jsonl#{number}": None for number in range(5)}
+    assert source.unseen == []
+    # one death at the look into the file, three at its parts
+    assert len(await asyncio.to_thread(lambda: list(root.glob("c.jsonl.*")))) == 4
+
+
+async def test_a_record_file_that_kills_every_child_is_one_error(root: Path, pool: ProcessPool) -> None:
+    """The second death in a row is the file's own; its records are not called gone, and other files are scanned."""
+    (root / "c.jsonl").write_text('{"_id": "1"}\n')
+    write(root, "a.txt")
+    records = RecordReader(is_record_file=is_record_file, scan_records=scan_records_never)
+    source = source_of(root, pool, records=records)
+
+    documents = await scan(source)
+
+    assert codes(documents) == {"a.txt": None, "c.jsonl": "process_died"}
     assert source.unseen == [f"{(root / 'c.jsonl').as_uri()}#"]
 
 
