@@ -63,10 +63,7 @@ class Shard:
             return call(engine)
 
     def write(self, operation: edge.UpdateOperation, *, size: int = 0) -> None:
-        """Apply an update; it is in the write-ahead log and searchable when this returns.
-
-        Args:
-            size: bytes of the request.
+        """Apply an update of ``size`` bytes; it is in the write-ahead log and searchable when this returns.
 
         Raises:
             StorageFullError: there may not be room for it; nothing was written.

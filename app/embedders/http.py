@@ -186,7 +186,8 @@ def _raise_for_status(response: httpx.Response, model: str) -> None:
         return
     if status in PASSING or status >= 500:
         raise EmbedderUnavailableError(
-            f"the model server answers {status}", retry_after_seconds=parse_retry_after(response.headers.get("Retry-After"))
+            f"the model server answers {status}",
+            retry_after_seconds=parse_retry_after(response.headers.get("Retry-After")),
         )
     if status in TOO_LARGE:
         raise EmbedderBatchTooLargeError(f"the model server refuses the batch with {status}")

@@ -15,9 +15,10 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.errors import DomainError, LeaseLostError, SliceEndedError, TransientError
+from app.domain.failures import HardTimeLimitError, UnexpectedError
 from app.domain.operations import Lease, Operation, OperationKind
 from app.domain.ports import OperationEvents, OperationQueue, Reporter
-from app.jobs.classify import UnexpectedError, classify
+from app.jobs.classify import classify, find_decisive
 from app.jobs.context import Job, JobContext, Resources
 from app.jobs.stopping import stop_task
 from app.operations.attempts import Attempts
@@ -193,7 +194,7 @@ class Runner:
             log.error("job_does_not_stop", reason=attempt.reason)
             attempt.reason = Reason.LEASE_LOST
             return None
-        return None if task.cancelled() else task.exception()
+        return None if task.cancelled() else find_decisive(task.exception())
 
     async def _settle(self, attempt: Attempt, error: BaseException | None, reporter: Reporter) -> None:
         """Commit the outcome, then publish it; bounded, and not stopped by cancellation."""
@@ -226,7 +227,7 @@ class Runner:
         if isinstance(error, SliceEndedError):
             return await self._attempts.hand_back(lease, why="continues in the next slice", interrupted=False)
         if error is None:
-            error = TimeoutError()
+            error = HardTimeLimitError("the attempt was ended at the hard time limit; what it had done is kept")
         return await self._fail_or_retry(attempt, error)
 
     async def _fail_or_retry(self, attempt: Attempt, error: BaseException) -> Operation | None:
