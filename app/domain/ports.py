@@ -56,7 +56,8 @@ class Embedder(Protocol):
 class VectorStore(Protocol):
     """Physical collections of points with the named vectors ``dense`` and ``bm25``.
 
-    Every method raises ``VectorStoreUnavailableError`` when the store does not answer or is overloaded and
+    Every method raises ``VectorStoreUnavailableError`` when the store does not answer or is overloaded,
+    ``VectorStoreGarbageError`` when its answer is none, ``DiskFullError`` when it has no room, and
     ``VectorStoreRejectedError`` when it refuses for good; methods on a missing collection raise
     ``GenerationMissingError``. Writes return when they are durable and searchable.
     """

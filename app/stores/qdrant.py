@@ -15,22 +15,29 @@ import numpy as np
 import orjson
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from app.domain.errors import (
+    DiskFullError,
     DomainError,
     GenerationMismatchError,
     GenerationMissingError,
+    VectorStoreGarbageError,
     VectorStoreRejectedError,
     VectorStoreUnavailableError,
 )
 from app.domain.points import PointBatch, PointQuery, ScoredPoint, SearchFilter, SearchMode, StoredCollection, Vectors
+from app.domain.retry_after import parse_retry_after
 
 DENSE = "dense"
 SPARSE = "bm25"
 BM25_MODEL = "qdrant/bm25"
 INDEXED_FIELDS = ("document_id", "source_id", "file_type", "folders")
+CLIENT_ERRORS = (ApiException, QdrantException)
 PASSING = frozenset({408, 425, 429})
+INSUFFICIENT_STORAGE = 507
+STORED = frozenset({"completed", "acknowledged"})
+"""An acknowledged update is in the server's log; it comes only when a replica is behind."""
 SCROLL_POINTS = 1000
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 3.0
@@ -175,6 +182,7 @@ class QdrantStore:
                 raise _unavailable(type(error).__name__) from error
         if response.status_code >= 300:
             raise _error_of(response.status_code, name, response.text, response.headers.get("Retry-After"))
+        _require_stored(response)
 
     async def delete_points(self, name: str, ids: Sequence[UUID]) -> None:
         """See the port."""
@@ -325,33 +333,53 @@ def _read_filter(restrict: SearchFilter) -> models.Filter | None:
 
 
 def _unavailable(what: str, retry_after: str | None = None) -> VectorStoreUnavailableError:
-    seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
+    seconds = parse_retry_after(retry_after)
     return VectorStoreUnavailableError(f"the vector store does not answer ({what})", retry_after_seconds=seconds)
+
+
+def _garbage(what: str) -> VectorStoreGarbageError:
+    return VectorStoreGarbageError(f"the vector store's answer cannot be read ({what}); is it a Qdrant server?")
 
 
 def _error_of(status: int, name: str, text: str, retry_after: str | None = None) -> DomainError:
     if status == 404:
         return GenerationMissingError(name)
+    if status == INSUFFICIENT_STORAGE:
+        return DiskFullError("the vector store's disk")
     if status in PASSING or status >= 500:
         return _unavailable(str(status), retry_after)
     return VectorStoreRejectedError(f"the vector store refuses with {status}: {text[:300]}")
 
 
+def _require_stored(response: httpx.Response) -> None:
+    """A success that no Qdrant server said, such as the page of a proxy, is none."""
+    try:
+        done = orjson.loads(response.content)["result"]["status"] in STORED
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise _garbage("to an upsert") from error
+    if not done:
+        raise _unavailable("an upsert was not finished in time")
+
+
+def read_client_error(error: Exception, name: str) -> DomainError:
+    """What an exception of qdrant-client amounts to, by type and status; ``name`` is the collection that was asked."""
+    if isinstance(error, UnexpectedResponse):
+        text = error.content.decode("utf-8", "replace") if error.content else ""
+        return _error_of(error.status_code or 500, name, text, error.headers.get("Retry-After"))
+    if isinstance(error, ResourceExhaustedResponse):
+        return _unavailable("429", str(error.retry_after_s))
+    if isinstance(error, QdrantException):
+        return _unavailable("429")  # with a Retry-After the client cannot read
+    if isinstance(error, ResponseHandlingException) and isinstance(error.source, httpx.RequestError):
+        return _unavailable(type(error.source).__name__)
+    return _garbage(type(getattr(error, "source", error)).__name__)
+
+
 @contextmanager
 def _translated(name: str) -> Iterator[None]:
-    """Turn the client's errors into ours, by type and status."""
+    """Turn the client's errors into ours."""
     try:
         yield
-    except UnexpectedResponse as error:
-        text = error.content.decode("utf-8", "replace") if error.content else ""
-        raise _error_of(error.status_code or 500, name, text, error.headers.get("Retry-After")) from error
-    except ResourceExhaustedResponse as error:
-        raise _unavailable("429", str(error.retry_after_s)) from error
-    except QdrantException as error:
-        raise _unavailable("429") from error  # with a Retry-After the client cannot read
-    except ResponseHandlingException as error:
-        if isinstance(error.source, httpx.RequestError):
-            raise _unavailable(type(error.source).__name__) from error
-        raise VectorStoreRejectedError(
-            f"the vector store's answer cannot be read ({type(error.source).__name__}); is it a Qdrant server?"
-        ) from error
+    # the client asserts that an answer has a result
+    except (*CLIENT_ERRORS, AssertionError) as error:
+        raise read_client_error(error, name) from error
