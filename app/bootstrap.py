@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ from app.embedded.stack import EmbeddedStack
 from app.embedders.http import HttpEmbedder
 from app.embedders.static import StaticEmbedder
 from app.jobs.append import append_source
-from app.jobs.context import Resources
+from app.jobs.context import Job, Resources
 from app.jobs.index import index_collection
 from app.jobs.queue import ArqQueue, create_arq_redis
 from app.jobs.runner import Runner, RunnerLimits
@@ -50,7 +50,7 @@ from app.stores.qdrant import QdrantStore
 
 log = structlog.get_logger(__name__)
 
-JOBS = {OperationKind.INDEX: index_collection, OperationKind.APPEND: append_source}
+JOBS: Mapping[OperationKind, Job] = {OperationKind.INDEX: index_collection, OperationKind.APPEND: append_source}
 LOCAL_USER = "local"
 API_POOL = 8
 PRELOAD = ("app.pipeline.prepare",)
@@ -229,7 +229,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
 
 
 @asynccontextmanager
-async def open_worker(parts: Parts) -> AsyncIterator[dict[str, Any]]:
+async def open_worker(parts: Parts, jobs: Mapping[OperationKind, Job] = JOBS) -> AsyncIterator[dict[str, Any]]:
     """What arq jobs find in their ``ctx``: the runner, beating, with its processes warm."""
     settings = parts.settings
     name = f"{socket.gethostname()}:{os.getpid()}"
@@ -245,7 +245,7 @@ async def open_worker(parts: Parts) -> AsyncIterator[dict[str, Any]]:
             queue=parts.queue,
             events=parts.events,
             resources=_open_resources(parts, processes, embedders),
-            jobs=JOBS,
+            jobs=jobs,
             limits=_runner_limits(settings),
             worker=name,
         )
@@ -318,9 +318,9 @@ def arq_options(settings: Settings) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running_worker(parts: Parts) -> AsyncIterator[None]:
+async def running_worker(parts: Parts, jobs: Mapping[OperationKind, Job] = JOBS) -> AsyncIterator[None]:
     """The arq worker on this event loop while the block runs."""
-    async with open_worker(parts) as context:
+    async with open_worker(parts, jobs) as context:
         redis = create_arq_redis(parts.endpoints.redis_url, namespace=parts.settings.redis_namespace, retries=2)
         worker = SteadyWorker(**arq_options(parts.settings), redis_pool=redis, handle_signals=False, ctx=context)
         polling = asyncio.create_task(worker.async_run())

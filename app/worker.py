@@ -2,13 +2,15 @@
 
 import asyncio
 import signal
-from collections.abc import ItemsView
+from collections.abc import ItemsView, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import structlog
 
-from app.bootstrap import arq_options, find_endpoints, open_parts, open_worker, running_worker
+from app.bootstrap import JOBS, arq_options, find_endpoints, open_parts, open_worker, running_worker
+from app.domain.operations import OperationKind
+from app.jobs.context import Job
 from app.jobs.queue import create_arq_redis
 from app.logs import log_to_stderr
 from app.settings import Settings, read_settings
@@ -48,19 +50,19 @@ class _LazySettings(dict[str, Any]):
 WorkerSettings = _LazySettings()
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, jobs: Mapping[OperationKind, Job] = JOBS) -> None:
     """Work until SIGINT or SIGTERM, then hand back what is left."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with open_parts(settings, find_endpoints(settings)) as parts, running_worker(parts):
+    async with open_parts(settings, find_endpoints(settings)) as parts, running_worker(parts, jobs):
         log.info("worker_started", slots=settings.worker_slots)
         await stop.wait()
         log.info("worker_stopping")
 
 
-def run_worker(settings: Settings) -> None:
+def run_worker(settings: Settings, jobs: Mapping[OperationKind, Job] = JOBS) -> None:
     """Run a worker process to its end."""
     with suppress(KeyboardInterrupt):
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings, jobs))
