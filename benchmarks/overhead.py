@@ -24,7 +24,6 @@ Figures = dict[str, float | int | str]
 SYSTEMS = ("vecloom", "arq", "arq100", "saq", "celery")
 """Prefixes of the figures: one column of the table each."""
 
-SETTLE_SECONDS = 2.0
 START_SECONDS = 30.0
 WHOLE_SECONDS = 300.0
 UNTOUCHED_SECONDS = 0.02
@@ -74,7 +73,7 @@ async def measure(system: System, sizes: Sizes, redis: Redis) -> Figures:
     async with system.workers(NOOP, 1) as [worker]:
         await create_many(system, sizes.creators, creators=sizes.creators)
         await system.wait_until_finished(sizes.creators, seconds=WHOLE_SECONDS)
-        await asyncio.sleep(min(SETTLE_SECONDS, sizes.idle_seconds))
+        await asyncio.sleep(min(system.settle_seconds, 2 * sizes.idle_seconds))
         figures |= await measure_idle(system, redis, sizes.idle_seconds)
         figures |= await measure_starts(system, sizes.starts)
         figures |= await measure_rate(system, worker, sizes)

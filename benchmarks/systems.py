@@ -81,6 +81,9 @@ class System(ABC):
     pause_seconds = 0.1
     """Longest pause between two creations: longer than a poll, so that they fall anywhere between two."""
 
+    settle_seconds = 2.0
+    """How long after work the counters still move."""
+
     ready = READY
     committed_ns: int | None = None
     """When the last creation was durable, if creating does more than that."""

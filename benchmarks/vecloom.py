@@ -24,6 +24,7 @@ class Vecloom(System):
 
     name = "vecloom"
     configuration = "default settings; Postgres with fsync"
+    settle_seconds = 12.0  # an idle Postgres session tells its counters within ten
     ready = "worker_started"
 
     def __init__(self, bench: "Bench", folder: Path) -> None:

@@ -24,9 +24,7 @@ class ArqPlain(System):
     def __init__(self, folder: Path, *, socket: str, database: int, max_jobs: int = 10) -> None:
         super().__init__(folder)
         self.name = "arq" if max_jobs == 10 else f"arq{max_jobs}"
-        self.configuration = (
-            f"as it comes, max_jobs {max_jobs}; its job_timeout 300 s makes an in-progress key of 310 s"
-        )
+        self.configuration = f"as it comes, max_jobs {max_jobs}; job_timeout 300 s, so its in-progress key holds 310 s"
         self._socket, self._database, self._max_jobs = socket, database, max_jobs
         self._redis: ArqRedis
 
