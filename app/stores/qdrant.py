@@ -24,9 +24,19 @@ from app.domain.errors import (
     VectorStoreRejectedError,
     VectorStoreUnavailableError,
 )
-from app.domain.points import PointBatch, PointQuery, ScoredPoint, SearchFilter, SearchMode, StoredCollection, Vectors
+from app.domain.points import (
+    PointBatch,
+    PointId,
+    PointQuery,
+    ScoredPoint,
+    SearchFilter,
+    SearchMode,
+    StoredCollection,
+    StoredPoints,
+    Vectors,
+)
+from app.stores.records import DENSE, clean_text, read_page, read_points, to_json, write_id
 
-DENSE = "dense"
 SPARSE = "bm25"
 BM25_MODEL = "qdrant/bm25"
 INDEXED_FIELDS = ("document_id", "source_id", "file_type", "folders")
@@ -167,20 +177,26 @@ class QdrantStore:
                 points.ids[part], vectors, points.texts[part], points.payloads[part], strict=True
             )
         ]
-        path = f"/collections/{quote(name, safe='')}/points"
         async with self._slots:
-            try:
-                response = await self._raw.put(path, params={"wait": "true"}, content=_to_json({"points": rows}))
-            except httpx.RequestError as error:
-                raise _unavailable(type(error).__name__) from error
+            await self._ask_raw("PUT", name, "points?wait=true", {"points": rows})
+
+    async def _ask_raw(self, method: str, name: str, path: str, body: object) -> bytes:
+        """One request without the client's models, which cost more than the request where vectors are many."""
+        url = f"/collections/{quote(name, safe='')}/{path}"
+        try:
+            response = await self._raw.request(method, url, content=to_json(body))
+        except httpx.RequestError as error:
+            raise _unavailable(type(error).__name__) from error
         if response.status_code >= 300:
             raise _error_of(response.status_code, name, response.text, response.headers.get("Retry-After"))
+        return response.content
 
-    async def delete_points(self, name: str, ids: Sequence[UUID]) -> None:
+    async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:
         """See the port."""
         if ids:
+            points: list[models.ExtendedPointId] = [write_id(point) for point in ids]
             with _translated(name):
-                await self._client.delete(name, models.PointIdsList(points=[str(i) for i in ids]), wait=True)
+                await self._client.delete(name, models.PointIdsList(points=points), wait=True)
 
     async def delete_documents(self, name: str, document_ids: Sequence[UUID], *, keep: Sequence[UUID] = ()) -> None:
         """See the port."""
@@ -209,6 +225,26 @@ class QdrantStore:
                 yield [(UUID(str(r.id)), UUID((r.payload or {})["document_id"])) for r in records]
             if offset is None:
                 return
+
+    async def stream_points(self, name: str, *, dimension: int, page: int) -> AsyncIterator[StoredPoints]:
+        """See the port; Qdrant scrolls in the order of ids."""
+        body: dict[str, Any] = {"limit": page, "with_payload": True, "with_vector": [DENSE]}
+        while True:
+            content = await self._ask_raw("POST", name, "points/scroll", body)
+            with _readable():
+                points, offset = await asyncio.to_thread(read_page, content, dimension)
+            if len(points):
+                yield points
+            if offset is None:
+                return
+            body["offset"] = offset
+
+    async def retrieve_points(self, name: str, ids: Sequence[PointId], *, dimension: int) -> StoredPoints:
+        """See the port."""
+        body = {"ids": [write_id(point) for point in ids], "with_payload": True, "with_vector": [DENSE]}
+        content = await self._ask_raw("POST", name, "points", body)
+        with _readable():
+            return await asyncio.to_thread(read_points, content, dimension)
 
     async def retrieve_vectors(self, name: str, ids: Sequence[UUID]) -> dict[UUID, Vectors]:
         """See the port."""
@@ -260,29 +296,6 @@ def _with_port(url: str) -> str:
     return url if parts.port else parts._replace(netloc=f"{parts.netloc}:{DEFAULT_PORT}").geturl()
 
 
-def _to_json(value: object) -> bytes:
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-    except orjson.JSONEncodeError:
-        # names of files that are not UTF-8 hold surrogates, which JSON cannot
-        return orjson.dumps(_clean(value), option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _clean(value: object) -> object:
-    if isinstance(value, str):
-        return _clean_text(value)
-    if isinstance(value, dict):
-        return {key: _clean(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(inner) for inner in value]
-    return value
-
-
-def _clean_text(text: str) -> str:
-    """Without surrogates; in questions as in points, so that filters find what was stored."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _ask(query: PointQuery) -> dict[str, Any]:
     """A query as arguments of ``query_points``, the limit aside."""
     restrict = _read_filter(query.filter)
@@ -301,7 +314,7 @@ def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQu
     if mode is SearchMode.BM25:
         if query.text is None:
             raise ValueError("a bm25 query needs a text")
-        return SPARSE, models.NearestQuery(nearest=models.Document(text=_clean_text(query.text), model=BM25_MODEL))
+        return SPARSE, models.NearestQuery(nearest=models.Document(text=clean_text(query.text), model=BM25_MODEL))
     if query.vector is None:
         raise ValueError("a dense query needs a vector")
     if not np.isfinite(query.vector).all():
@@ -310,7 +323,7 @@ def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQu
 
 
 def _any_of(field: str, values: Iterable[str]) -> models.FieldCondition:
-    return models.FieldCondition(key=field, match=models.MatchAny(any=[_clean_text(value) for value in values]))
+    return models.FieldCondition(key=field, match=models.MatchAny(any=[clean_text(value) for value in values]))
 
 
 def _read_filter(restrict: SearchFilter) -> models.Filter | None:
@@ -329,12 +342,26 @@ def _unavailable(what: str, retry_after: str | None = None) -> VectorStoreUnavai
     return VectorStoreUnavailableError(f"the vector store does not answer ({what})", retry_after_seconds=seconds)
 
 
+def _unreadable(error: BaseException) -> VectorStoreRejectedError:
+    return VectorStoreRejectedError(
+        f"the vector store's answer cannot be read ({type(error).__name__}); is it a Qdrant server?"
+    )
+
+
 def _error_of(status: int, name: str, text: str, retry_after: str | None = None) -> DomainError:
     if status == 404:
         return GenerationMissingError(name)
     if status in PASSING or status >= 500:
         return _unavailable(str(status), retry_after)
     return VectorStoreRejectedError(f"the vector store refuses with {status}: {text[:300]}")
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable(error) from error
 
 
 @contextmanager
@@ -352,6 +379,4 @@ def _translated(name: str) -> Iterator[None]:
     except ResponseHandlingException as error:
         if isinstance(error.source, httpx.RequestError):
             raise _unavailable(type(error.source).__name__) from error
-        raise VectorStoreRejectedError(
-            f"the vector store's answer cannot be read ({type(error.source).__name__}); is it a Qdrant server?"
-        ) from error
+        raise _unreadable(error.source) from error
