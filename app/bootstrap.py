@@ -33,6 +33,7 @@ from app.jobs.index import index_collection
 from app.jobs.queue import ArqQueue, create_arq_redis
 from app.jobs.runner import Runner, RunnerLimits
 from app.jobs.stopping import stop_task
+from app.jobs.verify import verify_collection
 from app.jobs.worker import SteadyWorker, listening_for_cancels, worker_options
 from app.operations.attempts import Attempts
 from app.operations.collections import CollectionService, IdentityService
@@ -50,7 +51,11 @@ from app.stores.qdrant import QdrantStore
 
 log = structlog.get_logger(__name__)
 
-JOBS = {OperationKind.INDEX: index_collection, OperationKind.APPEND: append_source}
+JOBS = {
+    OperationKind.INDEX: index_collection,
+    OperationKind.APPEND: append_source,
+    OperationKind.VERIFY: verify_collection,
+}
 LOCAL_USER = "local"
 API_POOL = 8
 PRELOAD = ("app.pipeline.prepare",)

@@ -12,6 +12,7 @@ class OperationKind(StrEnum):
 
     INDEX = "INDEX"
     APPEND = "APPEND"
+    VERIFY = "VERIFY"
 
 
 class OperationState(StrEnum):

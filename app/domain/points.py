@@ -61,6 +61,10 @@ class StoredPoints:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def part(self, part: slice) -> "StoredPoints":
+        """Some of the points."""
+        return StoredPoints(ids=self.ids[part], vectors=self.vectors[part], payloads=self.payloads[part])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchFilter:

@@ -95,6 +95,27 @@ class OperationService:
             )
         return await self._launch(operation)
 
+    async def create_verify(
+        self, user_id: UUID, collection_id: UUID, *, repair: bool, deep: bool, idempotency_key: str | None
+    ) -> Operation:
+        """Add a VERIFY; only one that repairs waits for its turn among the writers."""
+        async with self._database.begin() as connection:
+            await CollectionRepository(connection).get(user_id, collection_id)
+            operations = OperationRepository(connection)
+            if idempotency_key is not None:
+                known = await operations.find_by_key(user_id, idempotency_key)
+                if known is not None:
+                    return known
+            operation = await operations.add(
+                user_id=user_id,
+                collection_id=collection_id,
+                kind=OperationKind.VERIFY,
+                config={"repair": repair, "deep": deep},
+                idempotency_key=idempotency_key,
+                writes=repair,
+            )
+        return await self._launch(operation)
+
     async def get(self, user_id: UUID, operation_id: UUID) -> Operation:
         """Raises OperationNotFoundError, also for somebody else's operation."""
         async with self._database.begin() as connection:
