@@ -72,10 +72,14 @@ class ProgressView:
                     f"{data['new']} new, {data['changed']} changed, {data['unchanged']} unchanged, {data['gone']} gone"
                 )
                 self._say("scanned", note)
-            case "ingest_progress":
-                self._ingest(data)
+            case "ingest_progress" | "verify_progress" as kind:
+                self._verify(data) if kind == "verify_progress" else self._ingest(data)
             case "document_failed":
                 self.errors.append(data)
+
+    def _verify(self, data: dict[str, Any]) -> None:
+        self._bar.update(self._task, total=data["total"], completed=data["compared"])
+        self._say(data["stage"], "" if self._live else f"{data['compared']}/{data['total']} points", often=True)
 
     def _ingest(self, data: dict[str, Any]) -> None:
         documents = data["documents"]

@@ -48,9 +48,15 @@ class DocumentMark:
     chunk_count: int
     rows: int
 
-    def is_written(self, *, by_others: bool) -> bool:
-        """Whether its points may be on their way; leftovers of a dirty one are only while ``by_others`` may write."""
-        return self.state in WRITTEN or (self.dirty and by_others)
+    @property
+    def most_chunks(self) -> int:
+        """How many chunks it may have, whichever of the two numbers is wrong."""
+        return max(self.chunk_count, self.rows)
+
+    @property
+    def is_in_flux(self) -> bool:
+        """Whether its points may be on their way, or on their way out."""
+        return self.state in WRITTEN or self.dirty
 
 
 def _to_row(row: RowMapping) -> ManifestRow:
@@ -136,14 +142,14 @@ class ManifestRepository:
         await self._rows(f"DELETE FROM chunks c WHERE {_MINE} AND c.document_id = ANY(:ids)", ids=ids)
         await self._rows("UPDATE documents SET chunk_count = 0, updated_at = now() WHERE id = ANY(:ids)", ids=ids)
 
-    async def read_again(self, document_ids: Sequence[UUID]) -> int:
-        """Make documents pending as if nobody knew their content; the next APPEND reads them. How many there were."""
+    async def read_again(self, document_ids: Sequence[UUID]) -> set[UUID]:
+        """Make documents pending as if nobody knew their content, so that the next APPEND reads them; gives them."""
         rows = await self._rows(
             """UPDATE documents SET state = 'pending', content_hash = NULL, attempts = 0, points_dirty = true,
                       updated_at = now() WHERE id = ANY(:ids) AND state <> 'removed' RETURNING id""",
             ids=list(document_ids),
         )
-        return len(rows)
+        return {row["id"] for row in rows}
 
 
 def _marks(where: str) -> str:

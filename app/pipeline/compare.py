@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -44,10 +45,19 @@ class Suspect:
     by_model: bool = False
 
 
-def owns_text(row: ManifestRow, *, occurrences: int = USUAL_OCCURRENCES) -> bool:
+def owns_text(point: UUID, document: UUID, text_hash: bytes, *, occurrences: int = USUAL_OCCURRENCES) -> bool:
     """Whether a chunk's id is that of its text, as it is stored now, at one of the first ``occurrences`` places."""
-    name = row.text_hash.hex()
-    return any(uuid5(row.document_id, f"{name}:{number}") == row.id for number in range(occurrences))
+    name = text_hash.hex()
+    usual = range(min(occurrences, USUAL_OCCURRENCES))
+    if any(uuid5(document, f"{name}:{number}") == point for number in usual):
+        return True
+    return occurrences > USUAL_OCCURRENCES and point in _ids_of(document, name, occurrences)
+
+
+@lru_cache(maxsize=2)
+def _ids_of(document: UUID, name: str, occurrences: int) -> frozenset[UUID]:
+    """Ids of a text that comes as often in its document: made once, for its chunks are looked at together."""
+    return frozenset(uuid5(document, f"{name}:{number}") for number in range(occurrences))
 
 
 def compare(
@@ -69,7 +79,7 @@ def compare(
         if row is None:
             owner = _read_uuid(points.payloads[number].get("document_id"))
             suspects.append(Suspect(id=point, document_id=owner, fault=Fault.EXTRA))
-        elif not owns_text(row, occurrences=counts.get(row.document_id, USUAL_OCCURRENCES)):
+        elif not _owns_text(row, counts):
             suspects.append(Suspect(id=row.id, document_id=row.document_id, fault=Fault.TEXT))
         elif not _belongs(points.payloads[number], row):
             suspects.append(Suspect(id=row.id, document_id=row.document_id, fault=Fault.PAYLOAD))
@@ -81,6 +91,11 @@ def compare(
         suspects.append(Suspect(id=row.id, document_id=row.document_id, fault=Fault.VECTOR))
     missing = [Suspect(id=row.id, document_id=row.document_id, fault=Fault.MISSING) for row in expected.values()]
     return suspects + missing
+
+
+def _owns_text(row: ManifestRow, counts: Mapping[UUID, int]) -> bool:
+    most = counts.get(row.document_id, USUAL_OCCURRENCES)
+    return owns_text(row.id, row.document_id, row.text_hash, occurrences=most)
 
 
 def _uuid(point: PointId) -> UUID:

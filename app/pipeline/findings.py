@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from app.db.verification import DocumentMark
 from app.pipeline.compare import Fault, Suspect
@@ -35,7 +36,7 @@ class Findings:
     sample_error: str | None = None
     documents: int = 0
     repaired: int = 0
-    to_read: int = 0
+    to_read: set[UUID] = field(default_factory=set)
     faults: Counter[Fault] = field(default_factory=Counter)
     listed: dict[str, list[str]] = field(default_factory=lambda: {"missing": [], "extra": [], "wrong": []})
     wrong_documents: list[dict[str, Any]] = field(default_factory=list)
@@ -83,7 +84,7 @@ class Findings:
             "reembedded": self.reembedded,
             "sample_error": self.sample_error,
             "repaired": self.repaired,
-            "documents_to_read": self.to_read,
+            "documents_to_read": len(self.to_read),
             "seconds": round(time.monotonic() - self.started, 3),
         }
 

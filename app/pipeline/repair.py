@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.db.documents import ChunkRow
 from app.db.verification import DocumentMark, ManifestRepository
 from app.domain.documents import DocumentState
-from app.domain.identity import chunk_ids
-from app.pipeline.compare import Fault, Suspect
+from app.domain.identity import text_hash
+from app.pipeline.compare import Fault, Suspect, owns_text
 from app.pipeline.context import IngestContext
 from app.pipeline.embed import embed_batches
 from app.pipeline.findings import Findings
@@ -33,7 +33,7 @@ async def repair_points(context: IngestContext, findings: Findings, suspects: Se
     async with context.database.fenced(context.lease) as connection:
         manifest = manifest_of(context, connection)
         chunks = await manifest.load_chunks(damaged)
-        findings.to_read += await manifest.read_again([chunk.document_id for chunk, _, _ in chunks])
+        findings.to_read |= await manifest.read_again([chunk.document_id for chunk, _, _ in chunks])
         await manifest.forget_chunks([*damaged, *(point for point in extra if isinstance(point, UUID))])
     findings.repaired += len(extra) + len(damaged)
 
@@ -44,8 +44,8 @@ async def _rewrite(context: IngestContext, findings: Findings, ids: Sequence[UUI
         manifest = manifest_of(context, connection)
         found = await manifest.load_chunks(ids)
         marks = await manifest.find_marks([chunk.document_id for chunk, _, _ in found])
-    damaged = [chunk.id for chunk, _, _ in found if not _is_whole(chunk, occurrences=marks[chunk.document_id].rows)]
-    whole = [item for item in found if item[0].id not in set(damaged)]
+    damaged = {chunk.id for chunk, _, _ in found if not _is_whole(chunk, marks[chunk.document_id])}
+    whole = [item for item in found if item[0].id not in damaged]
     chunks = [chunk for chunk, _, _ in whole]
     vectors, refused = await embed_batches(
         context, [chunk.text for chunk in chunks], [chunk.tokens for chunk in chunks]
@@ -57,11 +57,11 @@ async def _rewrite(context: IngestContext, findings: Findings, ids: Sequence[UUI
         points = make_points([chunks[number] for number in keep], vectors[keep], payloads)
         await context.store.upsert(context.generation.name, points)
     findings.repaired += len(keep)
-    return damaged
+    return list(damaged)
 
 
-def _is_whole(chunk: ChunkRow, *, occurrences: int) -> bool:
-    return chunk.id in chunk_ids(chunk.document_id, [chunk.text] * occurrences)
+def _is_whole(chunk: ChunkRow, mark: DocumentMark) -> bool:
+    return owns_text(chunk.id, chunk.document_id, text_hash(chunk.text), occurrences=mark.most_chunks)
 
 
 async def repair_documents(context: IngestContext, findings: Findings, marks: Sequence[DocumentMark]) -> None:
@@ -71,5 +71,5 @@ async def repair_documents(context: IngestContext, findings: Findings, marks: Se
     async with context.database.fenced(context.lease) as connection:
         manifest = manifest_of(context, connection)
         await manifest.forget_removed(removed)
-        findings.to_read += await manifest.read_again(others)
+        findings.to_read |= await manifest.read_again(others)
     findings.repaired += len(marks)

@@ -169,7 +169,7 @@ class QdrantStore:
         vectors = np.ascontiguousarray(points.vectors[part], dtype=np.float32)
         rows = [
             {
-                "id": point_id,
+                "id": str(point_id),  # the database driver has a UUID class of its own
                 "vector": {DENSE: vector, SPARSE: {"text": text, "model": BM25_MODEL}},
                 "payload": payload,
             }

@@ -173,6 +173,22 @@ async def test_an_append_is_created(edge: Edge, client: httpx.AsyncClient) -> No
     assert edge.operations.asked == {"source_id": source_id, "mode": "full", "idempotency_key": None}
 
 
+@pytest.mark.parametrize(("config", "expected"), [({}, (False, False)), ({"repair": True, "deep": True}, (True, True))])
+async def test_a_verification_is_created(
+    edge: Edge, client: httpx.AsyncClient, config: dict[str, bool], expected: tuple[bool, bool]
+) -> None:
+    """It repairs nothing unless asked to; the config reaches the service."""
+    response = await client.post("/api/v1/collections/handbook/operations", json={"kind": "VERIFY", "config": config})
+    wrong = await client.post(
+        "/api/v1/collections/handbook/operations", json={"kind": "VERIFY", "config": {"repair": "maybe"}}
+    )
+
+    assert response.status_code == 202
+    assert response.json()["kind"] == "VERIFY"
+    assert (edge.operations.asked["repair"], edge.operations.asked["deep"]) == expected
+    assert_problem(wrong, 422, "invalid_request")
+
+
 async def test_other_operations_are_refused(client: httpx.AsyncClient) -> None:
     """Kinds that cannot be created and configs that do not fit are told apart."""
     path = "/api/v1/collections/handbook/operations"
