@@ -38,6 +38,7 @@ from app.pipeline.prepare import prepare_documents
 from app.search.service import SearchService
 from app.settings import Settings
 from benchmarks.corpus import write_corpus
+from benchmarks.verify import bench_verify
 
 DOCUMENTS = 2000
 SEARCHES = 200
@@ -242,6 +243,7 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "queue": bench_queue,
     "search": bench_search,
     "ingest": bench_ingest,
+    "verify": bench_verify,
     "memory": bench_memory,
 }
 
