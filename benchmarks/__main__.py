@@ -42,6 +42,7 @@ from benchmarks.corpus import write_corpus
 from benchmarks.lag import bench_lag
 from benchmarks.overhead import bench_overhead
 from benchmarks.recovery import bench_recovery
+from benchmarks.verify import bench_verify
 
 DOCUMENTS = 2000
 SEARCHES = 200
@@ -244,6 +245,7 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "queue": bench_queue,
     "search": bench_search,
     "ingest": bench_ingest,
+    "verify": bench_verify,
     "memory": bench_memory,
     "overhead": bench_overhead,
     "recovery": bench_recovery,

@@ -26,10 +26,20 @@ from app.domain.errors import (
     VectorStoreRejectedError,
     VectorStoreUnavailableError,
 )
-from app.domain.points import PointBatch, PointQuery, ScoredPoint, SearchFilter, SearchMode, StoredCollection, Vectors
+from app.domain.points import (
+    PointBatch,
+    PointId,
+    PointQuery,
+    ScoredPoint,
+    SearchFilter,
+    SearchMode,
+    StoredCollection,
+    StoredPoints,
+    Vectors,
+)
 from app.domain.retry_after import parse_retry_after
+from app.stores.records import DENSE, clean_text, read_page, read_points, to_json, write_id
 
-DENSE = "dense"
 SPARSE = "bm25"
 BM25_MODEL = "qdrant/bm25"
 INDEXED_FIELDS = ("document_id", "source_id", "file_type", "folders")
@@ -166,7 +176,7 @@ class QdrantStore:
         vectors = np.ascontiguousarray(points.vectors[part], dtype=np.float32)
         rows = [
             {
-                "id": point_id,
+                "id": str(point_id),  # the database driver has a UUID class of its own
                 "vector": {DENSE: vector, SPARSE: {"text": text, "model": BM25_MODEL}},
                 "payload": payload,
             }
@@ -174,21 +184,27 @@ class QdrantStore:
                 points.ids[part], vectors, points.texts[part], points.payloads[part], strict=True
             )
         ]
-        path = f"/collections/{quote(name, safe='')}/points"
         async with self._slots:
-            try:
-                response = await self._raw.put(path, params={"wait": "true"}, content=_to_json({"points": rows}))
-            except httpx.RequestError as error:
-                raise _unavailable(type(error).__name__) from error
-        if response.status_code >= 300:
-            raise _error_of(response.status_code, name, response.text, response.headers.get("Retry-After"))
+            response = await self._ask_raw("PUT", name, "points?wait=true", {"points": rows})
         _require_stored(response)
 
-    async def delete_points(self, name: str, ids: Sequence[UUID]) -> None:
+    async def _ask_raw(self, method: str, name: str, path: str, body: object) -> httpx.Response:
+        """One request without the client's models, which cost more than the request where vectors are many."""
+        url = f"/collections/{quote(name, safe='')}/{path}"
+        try:
+            response = await self._raw.request(method, url, content=to_json(body))
+        except httpx.RequestError as error:
+            raise _unavailable(type(error).__name__) from error
+        if response.status_code >= 300:
+            raise _error_of(response.status_code, name, response.text, response.headers.get("Retry-After"))
+        return response
+
+    async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:
         """See the port."""
         if ids:
+            points: list[models.ExtendedPointId] = [write_id(point) for point in ids]
             with _translated(name):
-                await self._client.delete(name, models.PointIdsList(points=[str(i) for i in ids]), wait=True)
+                await self._client.delete(name, models.PointIdsList(points=points), wait=True)
 
     async def delete_documents(self, name: str, document_ids: Sequence[UUID], *, keep: Sequence[UUID] = ()) -> None:
         """See the port."""
@@ -217,6 +233,26 @@ class QdrantStore:
                 yield [(UUID(str(r.id)), UUID((r.payload or {})["document_id"])) for r in records]
             if offset is None:
                 return
+
+    async def stream_points(self, name: str, *, dimension: int, page: int) -> AsyncIterator[StoredPoints]:
+        """See the port; Qdrant scrolls in the order of ids."""
+        body: dict[str, Any] = {"limit": page, "with_payload": True, "with_vector": [DENSE]}
+        while True:
+            content = (await self._ask_raw("POST", name, "points/scroll", body)).content
+            with _readable():
+                points, offset = await asyncio.to_thread(read_page, content, dimension)
+            if len(points):
+                yield points
+            if offset is None:
+                return
+            body["offset"] = offset
+
+    async def retrieve_points(self, name: str, ids: Sequence[PointId], *, dimension: int) -> StoredPoints:
+        """See the port."""
+        body = {"ids": [write_id(point) for point in ids], "with_payload": True, "with_vector": [DENSE]}
+        content = (await self._ask_raw("POST", name, "points", body)).content
+        with _readable():
+            return await asyncio.to_thread(read_points, content, dimension)
 
     async def retrieve_vectors(self, name: str, ids: Sequence[UUID]) -> dict[UUID, Vectors]:
         """See the port."""
@@ -268,29 +304,6 @@ def _with_port(url: str) -> str:
     return url if parts.port else parts._replace(netloc=f"{parts.netloc}:{DEFAULT_PORT}").geturl()
 
 
-def _to_json(value: object) -> bytes:
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-    except orjson.JSONEncodeError:
-        # names of files that are not UTF-8 hold surrogates, which JSON cannot
-        return orjson.dumps(_clean(value), option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _clean(value: object) -> object:
-    if isinstance(value, str):
-        return _clean_text(value)
-    if isinstance(value, dict):
-        return {key: _clean(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(inner) for inner in value]
-    return value
-
-
-def _clean_text(text: str) -> str:
-    """Without surrogates; in questions as in points, so that filters find what was stored."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _ask(query: PointQuery) -> dict[str, Any]:
     """A query as arguments of ``query_points``, the limit aside."""
     restrict = _read_filter(query.filter)
@@ -309,7 +322,7 @@ def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQu
     if mode is SearchMode.BM25:
         if query.text is None:
             raise ValueError("a bm25 query needs a text")
-        return SPARSE, models.NearestQuery(nearest=models.Document(text=_clean_text(query.text), model=BM25_MODEL))
+        return SPARSE, models.NearestQuery(nearest=models.Document(text=clean_text(query.text), model=BM25_MODEL))
     if query.vector is None:
         raise ValueError("a dense query needs a vector")
     if not np.isfinite(query.vector).all():
@@ -318,7 +331,7 @@ def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQu
 
 
 def _any_of(field: str, values: Iterable[str]) -> models.FieldCondition:
-    return models.FieldCondition(key=field, match=models.MatchAny(any=[_clean_text(value) for value in values]))
+    return models.FieldCondition(key=field, match=models.MatchAny(any=[clean_text(value) for value in values]))
 
 
 def _read_filter(restrict: SearchFilter) -> models.Filter | None:
@@ -373,6 +386,14 @@ def read_client_error(error: Exception, name: str) -> DomainError:
     if isinstance(error, ResponseHandlingException) and isinstance(error.source, httpx.RequestError):
         return _unavailable(type(error.source).__name__)
     return _garbage(type(getattr(error, "source", error)).__name__)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise _garbage(type(error).__name__) from error
 
 
 @contextmanager
