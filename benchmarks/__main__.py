@@ -42,12 +42,14 @@ from benchmarks.corpus import write_corpus
 from benchmarks.lag import bench_lag
 from benchmarks.overhead import bench_overhead
 from benchmarks.recovery import bench_recovery
+from benchmarks.systems import Figures
 from benchmarks.verify import bench_verify
 
 DOCUMENTS = 2000
 SEARCHES = 200
 OPERATIONS = 200
-Figures = dict[str, float | int | str]
+CONFIGURATION = "configuration"
+"""The figure that says in words how a system was set up; it stands below its table."""
 
 
 class Bench:
@@ -270,7 +272,12 @@ def show(results: dict[str, Figures]) -> None:
     console = Console()
     for name, figures in results.items():
         systems = BESIDE.get(name)
-        console.print(_table_beside(name, figures, systems) if systems else _table(name, figures))
+        if systems is None:
+            console.print(_table(name, figures))
+            continue
+        console.print(_table_beside(name, figures, systems))
+        for system in systems:
+            console.print(f"{system}: {figures[f'{system}_{CONFIGURATION}']}", highlight=False)
 
 
 def _table(name: str, figures: Figures) -> Table:
@@ -284,6 +291,7 @@ def _table_beside(name: str, figures: Figures, systems: Sequence[str]) -> Table:
     """A column for each system, a row for each of the figures that they have in common or alone."""
     table = Table("figure", *systems, title=name, title_justify="left")
     rows = dict.fromkeys(key.partition("_")[2] for key in figures)
+    rows.pop(CONFIGURATION)
     for row in rows:
         table.add_row(row.replace("_", " "), *(str(figures.get(f"{system}_{row}", "")) for system in systems))
     return table

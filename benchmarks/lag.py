@@ -12,12 +12,12 @@ from app.domain.documents import SourceSpec
 from app.domain.operations import Operation
 from app.jobs.context import JobContext
 from benchmarks.corpus import write_corpus
+from benchmarks.systems import Figures
 from benchmarks.vecloom import Vecloom
 
 if TYPE_CHECKING:
     from benchmarks.__main__ import Bench
 
-Figures = dict[str, float | int | str]
 BUSY = "busy"
 """The body of a job that keeps processes computing and watches the event loop it runs on."""
 
@@ -25,7 +25,7 @@ CPU_BOUND_CALLS = 2
 CALL_SECONDS = 2.0
 SAMPLE_SECONDS = 0.01
 POLL_SECONDS = 0.02
-DOCUMENTS = 6000
+DOCUMENTS = 4000
 PROCESS_SLOTS = 4
 """Two for the calls and two for the documents, on however few cores."""
 

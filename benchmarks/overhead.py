@@ -14,13 +14,12 @@ from benchmarks.rivals.arq_plain import ArqPlain
 from benchmarks.rivals.celery_plain import CeleryPlain
 from benchmarks.rivals.saq_plain import SaqPlain
 from benchmarks.starts import NOOP
-from benchmarks.systems import System, Worker, socket_of
+from benchmarks.systems import Figures, System, Worker, socket_of
 from benchmarks.vecloom import Vecloom
 
 if TYPE_CHECKING:
     from benchmarks.__main__ import Bench
 
-Figures = dict[str, float | int | str]
 SYSTEMS = ("vecloom", "arq", "arq100", "saq", "celery")
 """Prefixes of the figures: one column of the table each."""
 

@@ -12,13 +12,12 @@ from benchmarks.rivals.arq_plain import ArqPlain
 from benchmarks.rivals.celery_plain import CeleryPlain
 from benchmarks.rivals.saq_plain import SaqPlain
 from benchmarks.starts import WAIT, Start
-from benchmarks.systems import System, Worker, socket_of, wait_for
+from benchmarks.systems import Figures, System, Worker, socket_of, wait_for
 from benchmarks.vecloom import Vecloom
 
 if TYPE_CHECKING:
     from benchmarks.__main__ import Bench
 
-Figures = dict[str, float | int | str]
 SYSTEMS = ("vecloom", "arq", "saq", "celery")
 SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, "freeze": signal.SIGSTOP}
 REPETITIONS = 10

@@ -16,6 +16,9 @@ from redis.asyncio import Redis
 
 from benchmarks.starts import StartLog
 
+Figures = dict[str, float | int | str]
+"""Figures by name; a value that is no number is shown as it is."""
+
 READY = "ready"
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.01

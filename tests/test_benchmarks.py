@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 from app.bootstrap import Parts
 from app.operations.collections import IdentityService
 from benchmarks.__main__ import Bench
-from benchmarks.overhead import SYSTEMS, Figures, Sizes, all_systems, measure
-from benchmarks.systems import System
+from benchmarks.overhead import SYSTEMS, Sizes, all_systems, measure
+from benchmarks.systems import Figures, System
 
 FIGURES = (
     "start_p50_ms",

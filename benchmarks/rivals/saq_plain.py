@@ -77,7 +77,6 @@ async def work(socket: str, database: int, log: StartLog) -> None:
     async def announce(_: Context) -> None:
         print(READY, flush=True)
 
-    # its functions are named, so that the caller needs no import of them
     await Worker[Context](open_queue(socket, database), [(JOB, run_body)], startup=announce).start()
 
 
