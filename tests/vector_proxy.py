@@ -13,7 +13,7 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -50,6 +50,7 @@ class Plan:
 
     spoil: Spoil
     status: int = 500
+    reason: str = "as told"
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
 
@@ -117,7 +118,7 @@ class VectorProxy:
         if plan is None:
             return await self._hand_on(request, body)
         if plan.spoil is Spoil.REFUSED:
-            return Response('{"status": {"error": "as told"}}', plan.status, headers=dict(plan.headers))
+            return JSONResponse({"status": {"error": plan.reason}}, plan.status, headers=dict(plan.headers))
         if plan.spoil is Spoil.PAGE:
             return Response("<html>welcome to the network</html>", media_type="text/html")
         if plan.spoil is Spoil.HOLLOW:
