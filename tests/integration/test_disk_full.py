@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.bootstrap import Parts, configured_endpoints, open_parts, running_worker
+from app.bootstrap import configured_endpoints, open_parts, running_worker
 from app.embedded.folder import DataFolder
 from app.embedded.stack import EmbeddedStack
 from tests.harness import Api, make_template, open_client, settings_for, wait_until
@@ -30,7 +30,6 @@ class Site:
     """A running system whose disks can be filled one by one."""
 
     api: Api
-    parts: Parts
     disks: dict[str, Disk]
     stack: EmbeddedStack
 
@@ -72,9 +71,12 @@ async def site(disks: dict[str, Disk], server: FakeModelServer, tmp_path: Path) 
             embedding_batch_size=10,
             default_retry_delay=1,
         )
-        opening = open_parts(settings, configured_endpoints(settings))
-        async with opening as parts, running_worker(parts), open_client(parts) as api:
-            yield Site(api=api, parts=parts, disks=disks, stack=stack)
+        async with (
+            open_parts(settings, configured_endpoints(settings)) as parts,
+            running_worker(parts),
+            open_client(parts) as api,
+        ):
+            yield Site(api=api, disks=disks, stack=stack)
 
 
 @pytest.fixture
