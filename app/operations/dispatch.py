@@ -30,7 +30,7 @@ class DispatchRules:
 
     max_interruptions: int
     aging_seconds: float = 600.0
-    lookahead: int = 2
+    lookahead: int = 0
     without_workers: int = 10
 
 
