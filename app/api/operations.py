@@ -138,7 +138,6 @@ class OperationCreate(BaseModel):
                     "kind": "APPEND",
                     "config": {"source_id": "2f0c4b0e-6a86-4f5e-9d8a-3a3f6f1f0c11", "mode": "full"},
                 },
-                {"kind": "VERIFY", "config": {"repair": False}},
             ]
         },
     )
