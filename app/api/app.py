@@ -9,7 +9,7 @@ from app.api import collections, documents, events, health, metrics, operations,
 from app.api.bodies import LimitBodies
 from app.api.errors import add_error_handlers
 from app.api.metrics import MeasureRequests
-from app.api.requests import FollowRequests
+from app.api.requests import NO_TELEMETRY, FollowRequests
 from app.api.services import ApiServices
 from app.api.slots import WatcherSlots
 
@@ -54,6 +54,7 @@ def create_api(services: ApiServices) -> FastAPI:
         docs_url="/docs",
         redoc_url=None,
         static_url="/docs/static",
+        **NO_TELEMETRY,
     )
     application.state.services = services
     application.state.slots = WatcherSlots(

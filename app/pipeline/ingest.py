@@ -17,6 +17,7 @@ from app.pipeline.budget import ByteBudget
 from app.pipeline.context import IngestContext
 from app.pipeline.prepare import prepare_documents
 from app.pipeline.write import delete_leftovers, write_group
+from app.traces import stage_span
 
 CLAIM_DOCUMENTS = 200
 GROUP_DOCUMENTS = 100
@@ -106,7 +107,8 @@ async def _carry_groups(
     async with groups:
         async for group in groups:
             async with budget.hold(sum(document.size for document in group)):
-                prepared = await _prepare(context, group)
+                with stage_span("prepare", documents=len(group)):
+                    prepared = await _prepare(context, group)
                 if any(document.error_code in UNREADABLE for document in prepared):
                     await adapter.require_present()
                 await write_group(context, group, prepared)
