@@ -16,6 +16,9 @@ log = structlog.get_logger(__name__)
 
 SERVICE = "vecloom"
 HEADER = "traceparent"
+EXPORT_SECONDS = 3.0
+"""How long a batch is tried: a collector that is away may hold up the end of a process for so long, and no more."""
+
 Value = str | int | float | bool
 
 _W3C = TraceContextTextMapPropagator()
@@ -41,7 +44,8 @@ def start_tracing(endpoint: str | None) -> None:
         return
     ours = Resource({"service.name": SERVICE, "service.version": version("vecloom")})
     provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")))
+    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
 
 

@@ -215,7 +215,7 @@ async def test_a_line_from_deep_inside_a_stage_says_whose_it_is(
     document = (await api.documents("notes"))["empty.txt"]
 
     [line] = [line for line in parse((tmp_path / "log").read_bytes()) if line["event"] == "documents_failed"]
-    assert line["documents"] == {document["document_id"]: "empty_document"}
+    assert line["documents"] == {document["id"]: "empty_document"}
     assert {name: line[name] for name in ("operation_id", "collection_id", "kind", "attempt", "worker")} == {
         "operation_id": ended["operation_id"],
         "collection_id": ended["collection_id"],

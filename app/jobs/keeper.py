@@ -45,12 +45,12 @@ class Keeper:
         self._heartbeat_seconds = heartbeat_seconds
         self._poked = asyncio.Event()
         self._look_seconds = LOOK_SECONDS
-        self._beaten = now()
+        self._beaten = float("-inf")
         guard.on_poke = self.poke
 
     @property
     def silent_seconds(self) -> float:
-        """How long ago Postgres last took a heartbeat of this worker."""
+        """How long ago Postgres last took a heartbeat of this worker; infinite before the first one."""
         return now() - self._beaten
 
     def poke(self, subject: UUID | None) -> None:
