@@ -31,7 +31,7 @@ from app.embedders.static import StaticEmbedder
 from app.jobs.append import append_source
 from app.jobs.attempt import Attempt
 from app.jobs.context import Job, Resources
-from app.jobs.figures import FiguresReader
+from app.jobs.figures import reading_figures
 from app.jobs.health import create_worker_endpoint, heartbeat_probe
 from app.jobs.index import index_collection
 from app.jobs.keeper import Keeper
@@ -221,6 +221,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         stack.push_async_callback(health.aclose)
         diagnosis = diagnosis_of(parts, embedders)
         stack.push_async_callback(diagnosis.aclose)
+        await stack.enter_async_context(reading_figures(parts.database, every_seconds=settings.reconcile))
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=OperationService(
@@ -272,12 +273,10 @@ async def open_worker(
         keeper = Keeper(guard, parts.dispatcher, runner.list_held, heartbeat_seconds=settings.heartbeat)
         watchdog = Watchdog(limit_seconds=settings.lease * 0.75, on_limit=_give_up if replaceable else None)
         woken = asyncio.Event()
-        figures = FiguresReader(parts.database, every_seconds=settings.reconcile)
         await stack.enter_async_context(watchdog.watching())
         if replaceable and settings.metrics_port:
             await stack.enter_async_context(_serving_worker_endpoint(parts, keeper))
         await stack.enter_async_context(keeper.keeping())
-        await stack.enter_async_context(figures.reading())
         await stack.enter_async_context(
             listening(parts.redis, namespace=settings.redis_namespace, on_wake=woken.set, on_poke=keeper.poke)
         )
@@ -301,7 +300,10 @@ async def _serving_worker_endpoint(parts: Parts, keeper: Keeper) -> AsyncIterato
     application = create_worker_endpoint(health)
     host, port = settings.metrics_host, settings.metrics_port
     try:
-        async with serving(application, host=host, port=port, choice="VECLOOM_METRICS_PORT"):
+        async with (
+            reading_figures(parts.database, every_seconds=settings.reconcile),
+            serving(application, host=host, port=port, choice="VECLOOM_METRICS_PORT"),
+        ):
             yield
     finally:
         await health.aclose()

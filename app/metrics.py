@@ -1,4 +1,4 @@
-"""What a process counts about its work, for ``GET /metrics`` of the API and of the worker."""
+"""What a process counts about its work, for ``GET /metrics`` of API and worker; see ``docs/observability.md``."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

@@ -18,35 +18,36 @@ log = structlog.get_logger(__name__)
 READ_SECONDS = 10.0
 
 
-class FiguresReader:
-    """Reads them in every worker, for a scrape of any of them shall be true.
+@asynccontextmanager
+async def reading_figures(database: Database, *, every_seconds: float) -> AsyncIterator[None]:
+    """Keep the gauges of this process up to date while the block runs.
 
-    Cron would not do: one of all workers runs a tick, and the gauges of the others would stand still.
+    Every process that serves metrics does, for a scrape of any of them shall be true, above all while no worker lives.
     """
+    task = asyncio.create_task(_read_forever(FiguresReader(database), every_seconds))
+    try:
+        yield
+    finally:
+        await stop_task(task)
 
-    def __init__(self, database: Database, *, every_seconds: float) -> None:
-        self._database = database
-        self._every_seconds = every_seconds
-        self._known: set[tuple[str, str]] = set()
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[None]:
-        """Keep the gauges up to date while the block runs."""
-        task = asyncio.create_task(self._read_forever())
+async def _read_forever(reader: "FiguresReader", every_seconds: float) -> None:
+    while True:
         try:
-            yield
-        finally:
-            await stop_task(task)
+            async with asyncio.timeout(READ_SECONDS):
+                await reader.read()
+        except UNAVAILABLE as error:
+            # the gauges keep what they had, and their own time says how old that is
+            log.debug("figures_not_read", error=type(error).__name__)
+        await asyncio.sleep(every_seconds)
 
-    async def _read_forever(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(READ_SECONDS):
-                    await self.read()
-            except UNAVAILABLE as error:
-                # the gauges keep what they had, and their own time says how old that is
-                log.debug("figures_not_read", error=type(error).__name__)
-            await asyncio.sleep(self._every_seconds)
+
+class FiguresReader:
+    """Sets the gauges to what Postgres says."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: set[tuple[str, str]] = set()
 
     async def read(self) -> None:
         """Read them once; a kind and state that no operation has any more is 0, not what it was."""

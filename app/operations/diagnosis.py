@@ -132,7 +132,8 @@ async def look_at_redis(redis: Redis, namespace: str) -> list[Check]:
         await redis.set(key, b"1", ex=REDIS_KEY_SECONDS)
         refusal = ""
     except RedisError as error:
-        refusal = str(error).partition(" ")[0]
+        code = str(error).partition(" ")[0]
+        refusal = code if code.isupper() else type(error).__name__
     return [
         Check(name="redis", ok=True, detail=f"version {info.get('valkey_version') or info.get('redis_version')}"),
         Check(
@@ -151,7 +152,7 @@ async def look_at_redis(redis: Redis, namespace: str) -> list[Check]:
             name="redis writes",
             ok=not refusal,
             detail=f"refused ({refusal})" if refusal else "taken",
-            fix="MISCONF: make room on the disk; OOM: raise maxmemory; READONLY: name the primary in VECLOOM_REDIS_URL",
+            fix="on MISCONF make room on its disk, on OutOfMemory raise maxmemory, on ReadOnly use the primary's address",
         ),
     ]
 

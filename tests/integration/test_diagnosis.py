@@ -119,7 +119,7 @@ async def test_a_healthy_server_is_well_in_every_way(api: Api, worker: None) -> 
     assert {name: check["detail"] for name, check in checks.items() if not check["ok"]} == {}
     assert {check["fix"] for check in checks.values()} == {""}
     assert set(checks) | ON_THIS_MACHINE == documented
-    assert await api.parts.store.list_collections() == []
+    assert not [name for name in await api.parts.store.list_collections() if name.startswith("vecloom_diagnosis_")]
 
 
 async def test_no_worker_is_named(api: Api) -> None:
@@ -182,6 +182,26 @@ async def test_stuck_operations_are_named(api: Api, worker: None, folder: Path) 
 
     assert bad(checks) == {"operation retries", "operation interruptions"}
     assert checks["operation retries"]["detail"] == "1 have no retry left"
+
+
+async def test_a_redis_that_forgets_or_refuses_is_named(api: Api, worker: None) -> None:
+    """One that may evict, and one that takes no writes; the settings of the real server are put back."""
+    redis = api.parts.redis
+    await redis.config_set("maxmemory", 1 << 30)
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        evicting = await diagnose(api)
+        await redis.config_set("maxmemory", 0)
+        await redis.config_set("min-replicas-to-write", 1)
+        refusing = await diagnose(api)
+    finally:
+        await redis.config_set("maxmemory", 0)
+        await redis.config_set("maxmemory-policy", "noeviction")
+        await redis.config_set("min-replicas-to-write", 0)
+
+    assert bad(evicting) == {"redis memory policy"}
+    assert bad(refusing) == {"redis writes"}
+    assert refusing["redis writes"]["detail"] == "refused (NOREPLICAS)"
 
 
 async def test_servers_that_hang_are_named_in_time() -> None:

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -56,12 +55,14 @@ def value(name: str, **labels: str) -> float | None:
 
 async def test_gauges_follow_the_rows(api: Api, parts: Parts, folder: Path) -> None:
     """They count by kind and state, what waits in the queue and for how long; what is gone counts as none."""
-    reader = FiguresReader(parts.database, every_seconds=60)
+    reader = FiguresReader(parts.database)
     operation = await api.create("notes", folder)
     async with parts.database.begin() as connection:
         await connection.execute(
-            text("UPDATE operations SET run_after = run_after - :age, created_at = created_at - :age"),
-            {"age": timedelta(hours=1)},
+            text(
+                """UPDATE operations SET run_after = run_after - interval '1 hour',
+                       created_at = created_at - interval '1 hour'"""
+            )
         )
 
     await reader.read()
@@ -82,7 +83,7 @@ async def test_gauges_follow_the_rows(api: Api, parts: Parts, folder: Path) -> N
 
 async def test_an_operation_of_last_week_counts_no_more(api: Api, parts: Parts, folder: Path) -> None:
     """Finished operations count for a day."""
-    reader = FiguresReader(parts.database, every_seconds=60)
+    reader = FiguresReader(parts.database)
     operation = await api.create("notes", folder)
     await api.client.post(f"/api/v1/operations/{operation['operation_id']}/cancel")
     await reader.read()
@@ -94,6 +95,18 @@ async def test_an_operation_of_last_week_counts_no_more(api: Api, parts: Parts, 
 
     assert before == 1
     assert value("vecloom_operations", kind="INDEX", state="cancelled") == 0
+
+
+async def test_the_api_tells_that_no_worker_lives(api: Api, folder: Path) -> None:
+    """Its own metrics say so, and that an operation waits: with all workers dead nobody else could."""
+    await api.create("notes", folder)
+
+    async def is_told() -> bool:
+        metrics = (await api.client.get("/metrics")).text
+        waits = 'vecloom_operations{kind="INDEX",state="pending"} 1.0' in metrics
+        return waits and "vecloom_workers_alive 0.0" in metrics
+
+    await wait_until(is_told)
 
 
 async def test_stages_and_tokens_are_counted(api: Api, worker: None, folder: Path) -> None:
