@@ -3,24 +3,23 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import structlog
-import uvicorn
 from arq.connections import ArqRedis
 from fastapi import FastAPI
-from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.app import create_api
 from app.api.services import ApiServices
+from app.api.serving import serving
 from app.db.database import Database
 from app.db.guard import WorkerGuard
 from app.db.migrate import migrate as migrate_database
+from app.domain.checks import Check
 from app.domain.documents import Chunking, Source
 from app.domain.errors import InvalidInputError, UnknownModelError
 from app.domain.operations import OperationKind, WorkerProfile
@@ -32,6 +31,8 @@ from app.embedders.static import StaticEmbedder
 from app.jobs.append import append_source
 from app.jobs.attempt import Attempt
 from app.jobs.context import Job, Resources
+from app.jobs.figures import reading_figures
+from app.jobs.health import create_worker_endpoint, heartbeat_probe
 from app.jobs.index import index_collection
 from app.jobs.keeper import Keeper
 from app.jobs.outcome import RetryPolicy, Settler
@@ -42,8 +43,11 @@ from app.jobs.verify import verify_collection
 from app.jobs.watchdog import Watchdog
 from app.jobs.worker import SteadyWorker, listening, worker_options
 from app.operations.attempts import Attempts
+from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
+from app.operations.diagnosis import diagnosis_probes
 from app.operations.dispatch import Dispatcher, DispatchRules
+from app.operations.health import health_probes
 from app.operations.service import OperationService
 from app.pipeline.context import Limits
 from app.pipeline.records import is_record_file, scan_records
@@ -55,6 +59,7 @@ from app.search.service import SearchService
 from app.settings import Settings
 from app.sources.directory import DirectorySource, RecordReader, resolve_source_path
 from app.stores.qdrant import QdrantStore
+from app.traces import start_tracing
 
 log = structlog.get_logger(__name__)
 
@@ -65,8 +70,11 @@ JOBS: dict[OperationKind, Job] = {
 }
 LOCAL_USER = "local"
 API_POOL = 8
-PRELOAD = ("app.pipeline.prepare",)
-READY_SECONDS = 5.0
+PRELOAD = ("app.pipeline.prepare", "app.pipeline.chunk:load_tokenizer", "app.embedders.static:load_model")
+READY_SECONDS = 2.0
+"""How long `/health/ready` takes at most; probes of containers wait for about three seconds."""
+
+DIAGNOSIS_SECONDS = 8.0
 GIVEN_UP = 70
 """Exit status of a worker that ended itself because its event loop stood still (EX_SOFTWARE)."""
 
@@ -85,12 +93,6 @@ class MissingSettingError(InvalidInputError):
     """A setting that this entry point cannot do without is not set."""
 
     code = "missing_setting"
-
-
-class AddressUnavailableError(InvalidInputError):
-    """The API cannot listen where it was told to."""
-
-    code = "address_unavailable"
 
 
 def configured_endpoints(settings: Settings) -> Endpoints:
@@ -164,6 +166,7 @@ class Parts:
 @asynccontextmanager
 async def open_parts(settings: Settings, endpoints: Endpoints) -> AsyncIterator[Parts]:
     """Open everything that API and worker both need."""
+    start_tracing(settings.otel_exporter_otlp_endpoint)
     async with AsyncExitStack() as stack:
         database = Database(endpoints.database_url, pool_size=API_POOL + settings.worker_slots)
         stack.push_async_callback(database.aclose)
@@ -194,26 +197,20 @@ def _dispatch_rules(settings: Settings) -> DispatchRules:
     return DispatchRules(max_interruptions=settings.max_interruptions, aging_seconds=settings.priority_aging)
 
 
-class HealthService:
-    """Whether the outside systems answer."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    async def ready(self) -> dict[str, bool]:
-        """Each part by name."""
-        checks: dict[str, Callable[[], Any]] = {"postgres": self._parts.database.ping, "redis": self._parts.redis.ping}
-        answers = {name: await _answers(check) for name, check in checks.items()}
-        return {**answers, "vector_store": await self._parts.store.is_ready()}
+def diagnosis_of(parts: Parts, embedders: EmbedderRegistry) -> Checkup:
+    """Looks closely at everything; for `vecloom doctor`."""
+    probes = diagnosis_probes(parts.database, parts.redis, parts.store, embedders.find, parts.settings)
+    return Checkup(probes, timeout_seconds=DIAGNOSIS_SECONDS)
 
 
-async def _answers(check: Callable[[], Any]) -> bool:
-    try:
-        async with asyncio.timeout(READY_SECONDS):
-            await check()
-    except (SQLAlchemyError, RedisError, OSError, TimeoutError):
-        return False
-    return True
+async def diagnose(settings: Settings) -> list[Check]:
+    """The same without a server, on the configured services."""
+    async with open_parts(settings, configured_endpoints(settings)) as parts, AsyncExitStack() as stack:
+        embedders = EmbedderRegistry(settings, None)
+        stack.push_async_callback(embedders.aclose)
+        checkup = diagnosis_of(parts, embedders)
+        stack.push_async_callback(checkup.aclose)
+        return await checkup.run()
 
 
 @asynccontextmanager
@@ -225,6 +222,11 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         stack.push_async_callback(embedders.aclose)
         hub = ProgressHub(parts.redis, namespace=settings.redis_namespace)
         await stack.enter_async_context(hub)
+        health = Checkup(health_probes(parts.database, parts.redis, parts.store), timeout_seconds=READY_SECONDS)
+        stack.push_async_callback(health.aclose)
+        diagnosis = diagnosis_of(parts, embedders)
+        stack.push_async_callback(diagnosis.aclose)
+        await stack.enter_async_context(reading_figures(parts.database, every_seconds=settings.reconcile))
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=OperationService(
@@ -237,7 +239,8 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             ),
             collections=CollectionService(parts.database),
             search=SearchService(parts.database, parts.store, embedders.find),
-            health=HealthService(parts),
+            health=health,
+            diagnosis=diagnosis,
             hub=hub,
             watchers_per_user=settings.websockets_per_user,
             watchers_per_process=settings.websockets_per_process,
@@ -252,7 +255,8 @@ async def open_worker(
 ) -> AsyncIterator[dict[str, Any]]:
     """What arq jobs find in their ``ctx``: the runner, its leases kept, its processes warm.
 
-    ``replaceable`` says that somebody starts the process again if it ends itself because its event loop stands still.
+    ``replaceable`` says that it is a process of its own, which somebody starts again if it ends itself because its
+    event loop stands still, and which serves its metrics itself.
     """
     settings = parts.settings
     name = f"{socket.gethostname()}:{os.getpid()}"
@@ -275,6 +279,8 @@ async def open_worker(
         watchdog = Watchdog(limit_seconds=settings.lease * 0.75, on_limit=_give_up if replaceable else None)
         woken = asyncio.Event()
         await stack.enter_async_context(watchdog.watching())
+        if replaceable and settings.metrics_port:
+            await stack.enter_async_context(_serving_worker_endpoint(parts, keeper))
         await stack.enter_async_context(keeper.keeping())
         await stack.enter_async_context(
             listening(parts.redis, namespace=settings.redis_namespace, on_wake=woken.set, on_poke=keeper.poke)
@@ -288,6 +294,24 @@ async def open_worker(
             "reconcile_seconds": settings.reconcile,
             "woken": woken,
         }
+
+
+@asynccontextmanager
+async def _serving_worker_endpoint(parts: Parts, keeper: Keeper) -> AsyncIterator[None]:
+    settings = parts.settings
+    heartbeat = heartbeat_probe(keeper, lease_seconds=settings.lease)
+    probes = [*health_probes(parts.database, parts.redis, parts.store), heartbeat]
+    health = Checkup(probes, timeout_seconds=READY_SECONDS)
+    application = create_worker_endpoint(health)
+    host, port = settings.metrics_host, settings.metrics_port
+    try:
+        async with (
+            reading_figures(parts.database, every_seconds=settings.reconcile),
+            serving(application, host=host, port=port, choice="VECLOOM_METRICS_PORT"),
+        ):
+            yield
+    finally:
+        await health.aclose()
 
 
 def _give_up() -> None:
@@ -408,45 +432,6 @@ class Served:
 
     url: str
     api_key: str
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to the process that embeds it."""
-
-    def install_signal_handlers(self) -> None:
-        """Do nothing: the entry point decides."""
-
-    @asynccontextmanager
-    async def running(self, listener: socket.socket) -> AsyncIterator[None]:
-        """Serve while the block runs."""
-        serving = asyncio.create_task(self._serve([listener]))
-        try:
-            while not self.started and not serving.done():  # noqa: ASYNC110 — uvicorn offers a flag, no event
-                await asyncio.sleep(0.01)
-            yield
-        finally:
-            self.should_exit = True
-            with suppress(TimeoutError):
-                async with asyncio.timeout(READY_SECONDS):
-                    await serving
-            serving.cancel()
-
-
-@asynccontextmanager
-async def serving(application: FastAPI, *, host: str, port: int) -> AsyncIterator[str]:
-    """Serve an application on this event loop; yields its URL.
-
-    Raises:
-        AddressUnavailableError: if another program listens there, or the address is not this machine's.
-    """
-    try:
-        listener = socket.create_server((host, port))
-    except OSError as error:
-        reason = f"cannot listen on {host}, port {port} ({error.strerror}); choose another with --port or --host"
-        raise AddressUnavailableError(reason) from error
-    config = uvicorn.Config(application, log_config=None, access_log=False, timeout_graceful_shutdown=2, lifespan="off")
-    async with _Server(config).running(listener):
-        yield f"http://{host}:{listener.getsockname()[1]}"
 
 
 @asynccontextmanager

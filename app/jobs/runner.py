@@ -21,6 +21,7 @@ from app.jobs.stopping import stop_task
 from app.metrics import QUEUE_LATENCY
 from app.operations.attempts import Attempts
 from app.operations.dispatch import Dispatcher
+from app.traces import attempt_span
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +95,14 @@ class Runner:
             return
         lease = Lease(operation_id=operation.id, token=operation.lease_token)
         attempt = Attempt(operation, lease, fence_seconds=self._limits.lease_seconds * FENCE_SHARE)
-        with structlog.contextvars.bound_contextvars(operation_id=str(operation.id), attempt=operation.attempt):
+        who: dict[str, Any] = {
+            "kind": operation.kind.value,
+            "operation_id": str(operation.id),
+            "collection_id": str(operation.collection_id),
+            "attempt": operation.attempt,
+            "worker": self._worker,
+        }
+        with structlog.contextvars.bound_contextvars(**who), attempt_span(operation.trace_parent, **who):
             await self._carry_out(attempt)
 
     async def _carry_out(self, attempt: Attempt) -> None:
