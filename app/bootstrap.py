@@ -38,6 +38,7 @@ from app.jobs.outcome import RetryPolicy, Settler
 from app.jobs.queue import ArqQueue, create_arq_redis
 from app.jobs.runner import Runner, RunnerLimits
 from app.jobs.stopping import stop_task
+from app.jobs.verify import verify_collection
 from app.jobs.watchdog import Watchdog
 from app.jobs.worker import SteadyWorker, listening, worker_options
 from app.operations.attempts import Attempts
@@ -57,7 +58,11 @@ from app.stores.qdrant import QdrantStore
 
 log = structlog.get_logger(__name__)
 
-JOBS: dict[OperationKind, Job] = {OperationKind.INDEX: index_collection, OperationKind.APPEND: append_source}
+JOBS: dict[OperationKind, Job] = {
+    OperationKind.INDEX: index_collection,
+    OperationKind.APPEND: append_source,
+    OperationKind.VERIFY: verify_collection,
+}
 LOCAL_USER = "local"
 API_POOL = 8
 PRELOAD = ("app.pipeline.prepare",)

@@ -6,7 +6,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,19 @@ from app.operations.service import OperationService
 from app.pipeline.prepare import prepare_documents
 from app.search.service import SearchService
 from app.settings import Settings
+from benchmarks import overhead, recovery
 from benchmarks.corpus import write_corpus
+from benchmarks.lag import bench_lag
+from benchmarks.overhead import bench_overhead
+from benchmarks.recovery import bench_recovery
+from benchmarks.systems import Figures
+from benchmarks.verify import bench_verify
 
 DOCUMENTS = 2000
 SEARCHES = 200
 OPERATIONS = 200
-Figures = dict[str, float | int | str]
+CONFIGURATION = "configuration"
+"""The figure that says in words how a system was set up; it stands below its table."""
 
 
 class Bench:
@@ -240,8 +247,14 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "queue": bench_queue,
     "search": bench_search,
     "ingest": bench_ingest,
+    "verify": bench_verify,
     "memory": bench_memory,
+    "overhead": bench_overhead,
+    "recovery": bench_recovery,
+    "lag": bench_lag,
 }
+BESIDE = {"overhead": overhead.SYSTEMS, "recovery": recovery.SYSTEMS}
+"""Benchmarks of several systems, and the prefixes of their figures: a column of the table each."""
 
 
 async def run(names: list[str]) -> dict[str, Figures]:
@@ -258,10 +271,30 @@ def show(results: dict[str, Figures]) -> None:
     """A table a README reader understands."""
     console = Console()
     for name, figures in results.items():
-        table = Table("figure", "value", title=name, title_justify="left")
-        for figure, value in figures.items():
-            table.add_row(figure.replace("_", " "), str(value))
-        console.print(table)
+        systems = BESIDE.get(name)
+        if systems is None:
+            console.print(_table(name, figures))
+            continue
+        console.print(_table_beside(name, figures, systems))
+        for system in systems:
+            console.print(f"{system}: {figures[f'{system}_{CONFIGURATION}']}", highlight=False)
+
+
+def _table(name: str, figures: Figures) -> Table:
+    table = Table("figure", "value", title=name, title_justify="left")
+    for figure, value in figures.items():
+        table.add_row(figure.replace("_", " "), str(value))
+    return table
+
+
+def _table_beside(name: str, figures: Figures, systems: Sequence[str]) -> Table:
+    """A column for each system, a row for each of the figures that they have in common or alone."""
+    table = Table("figure", *systems, title=name, title_justify="left")
+    rows = dict.fromkeys(key.partition("_")[2] for key in figures)
+    rows.pop(CONFIGURATION)
+    for row in rows:
+        table.add_row(row.replace("_", " "), *(str(figures.get(f"{system}_{row}", "")) for system in systems))
+    return table
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import time
 from app.bootstrap import PRELOAD
 from app.logs import log_to_stderr
 from app.processes.pool import ProcessPool
-from app.processes.process import describe_status
+from app.processes.reaper import follow
 
 ROUNDS = 5
 PAUSE_SECONDS = 4.0
@@ -28,7 +28,7 @@ async def measure_next_call(*, slots: int, pause_seconds: float) -> float:
     times = []
     try:
         for _ in range(ROUNDS):
-            await pool.run(describe_status, 0, timeout_seconds=60)
+            await pool.run(follow, (), timeout_seconds=60)
             await asyncio.sleep(PAUSE_SECONDS)
             killed = pool.pids[0]
             os.kill(killed, signal.SIGKILL)
@@ -36,7 +36,7 @@ async def measure_next_call(*, slots: int, pause_seconds: float) -> float:
                 await asyncio.sleep(0.001)
             await asyncio.sleep(pause_seconds)
             begun = time.perf_counter()
-            await pool.run(describe_status, 0, timeout_seconds=60)
+            await pool.run(follow, (), timeout_seconds=60)
             times.append((time.perf_counter() - begun) * 1000)
     finally:
         await pool.aclose()

@@ -136,7 +136,8 @@ class Api:
 
         async def reached() -> dict[str, Any] | None:
             now = await self.get(operation)
-            return now if now["state"] in states else None
+            # while Postgres is away the API says so
+            return now if now.get("state") in states else None
 
         reached_operation: dict[str, Any] = await wait_until(reached, seconds=seconds)
         return reached_operation

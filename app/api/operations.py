@@ -137,7 +137,8 @@ class OperationCreate(BaseModel):
                 {
                     "kind": "APPEND",
                     "config": {"source_id": "2f0c4b0e-6a86-4f5e-9d8a-3a3f6f1f0c11", "mode": "full"},
-                }
+                },
+                {"kind": "VERIFY", "config": {"repair": False}},
             ]
         },
     )
@@ -158,19 +159,36 @@ class AppendConfig(BaseModel):
     max_runtime_seconds: MaxRuntime = None
 
 
-def parse_append(body: OperationCreate) -> AppendConfig:
-    """The config of an APPEND.
+class VerifyConfig(BaseModel):
+    """Whether a VERIFY also repairs, and whether it embeds every text again instead of a sample."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    repair: bool = False
+    deep: bool = False
+    max_runtime_seconds: MaxRuntime = None
+
+
+CONFIGS: dict[str, type[AppendConfig | VerifyConfig]] = {
+    OperationKind.APPEND: AppendConfig,
+    OperationKind.VERIFY: VerifyConfig,
+}
+
+
+def parse_config(body: OperationCreate) -> AppendConfig | VerifyConfig:
+    """The config of an operation that can be asked for.
 
     Raises:
         UnsupportedOperationError: if another kind is asked for.
-        RequestValidationError: if the config is not an APPEND's.
+        RequestValidationError: if the config is not that of its kind.
     """
-    if body.kind != OperationKind.APPEND:
+    config = CONFIGS.get(body.kind)
+    if config is None:
         raise UnsupportedOperationError(
-            f"an operation of kind {body.kind!r} cannot be created here; use {OperationKind.APPEND.value}"
+            f"an operation of kind {body.kind!r} cannot be created here; use one of {', '.join(CONFIGS)}"
         )
     try:
-        return AppendConfig.model_validate(body.config)
+        return config.model_validate(body.config)
     except ValidationError as error:
         located = [{**item, "loc": ("body", "config", *item["loc"])} for item in error.errors()]
         raise RequestValidationError(located) from error
@@ -185,20 +203,22 @@ async def create_operation(
     idempotency_key: IdempotencyKey = None,
 ) -> OperationBody:
     """Start an operation on a collection."""
-    config = parse_append(body)
+    config = parse_config(body)
     found = await services.collections.get(caller.user_id, collection)
-    operation = await services.operations.create_append(
-        caller.user_id,
-        found.id,
-        source_id=config.source_id,
-        mode=config.mode,
-        submission=Submission(
-            idempotency_key=idempotency_key,
-            priority=Priority[body.priority.name],
-            run_after=body.run_after,
-            max_runtime_seconds=config.max_runtime_seconds,
-        ),
+    submission = Submission(
+        idempotency_key=idempotency_key,
+        priority=Priority[body.priority.name],
+        run_after=body.run_after,
+        max_runtime_seconds=config.max_runtime_seconds,
     )
+    if isinstance(config, VerifyConfig):
+        operation = await services.operations.create_verify(
+            caller.user_id, found.id, repair=config.repair, deep=config.deep, submission=submission
+        )
+    else:
+        operation = await services.operations.create_append(
+            caller.user_id, found.id, source_id=config.source_id, mode=config.mode, submission=submission
+        )
     return OperationBody.of(operation)
 
 

@@ -46,6 +46,12 @@ class Operations(Protocol):
         """Add an APPEND operation."""
         ...
 
+    async def create_verify(
+        self, user_id: UUID, collection_id: UUID, *, repair: bool, deep: bool, submission: Submission
+    ) -> Operation:
+        """Add a VERIFY operation."""
+        ...
+
     async def get(self, user_id: UUID, operation_id: UUID) -> Operation:
         """Raises OperationNotFoundError."""
         ...

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from app.cli import commands
+from app.cli import verify as verification
 from app.cli.client import CliError
 from app.cli.doctor import diagnose
 from app.cli.progress import printable
@@ -185,6 +186,24 @@ def _hold_collection(action: str, name: str, data: Path | None, *, as_json: bool
         return
     since = f"paused since {answer['paused_at']}" if answer["paused_at"] else "not paused"
     out.print(f"{printable(answer['name'])}: {since}")
+
+
+@cli.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="Name of the collection.")],
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is found.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Embed every text again, not just 500.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Compare what Postgres knows of a collection with the vector store; exit code 1 if they disagree."""
+    config = {"repair": repair, "deep": deep}
+    ended = _run(lambda: verification.verify(_settings(data), name, config, err), as_json=as_json)
+    if as_json:
+        _print_json(verification.verify_json(ended))
+    else:
+        verification.show_verification(ended, name, out)
+    raise typer.Exit(verification.exit_code_of(ended))
 
 
 @cli.command()

@@ -60,12 +60,18 @@ class ProgressView:
         data = event["data"]
         if event["type"] == "ingest_progress":
             self._ingest(data)
+        elif event["type"] == "verify_progress":
+            self._verify(data)
         elif event["type"] == "document_failed":
             self.errors.append(data)
         elif event["type"] == "scanning_documents":
             self._say("scanning", f"{data.get('found', 0)} found", often=True)
         elif said := _say_of(event["type"], data):
             self._say(*said)
+
+    def _verify(self, data: dict[str, Any]) -> None:
+        self._bar.update(self._task, total=data["total"], completed=data["compared"])
+        self._say(data["stage"], "" if self._live else f"{data['compared']}/{data['total']} points", often=True)
 
     def _ingest(self, data: dict[str, Any]) -> None:
         documents = data["documents"]

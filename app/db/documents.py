@@ -332,9 +332,9 @@ class DocumentRepository:
         return int(rows[0]["n"])
 
     async def list_gone(self, source_id: UUID, *, scan: UUID, limit: int) -> list[UUID]:
-        """Some documents of the source that this scan has not seen."""
+        """Some documents of the source that this scan has not seen, or whose removal was not finished."""
         rows = await self._execute(
-            """SELECT id FROM documents WHERE source_id = :source AND state <> 'removed'
+            """SELECT id FROM documents WHERE source_id = :source AND (state <> 'removed' OR points_dirty)
                AND seen_by IS DISTINCT FROM :scan LIMIT :limit""",
             source=source_id,
             scan=scan,
@@ -343,13 +343,13 @@ class DocumentRepository:
         return [row["id"] for row in rows]
 
     async def remove(self, ids: Sequence[UUID]) -> None:
-        """Drop the chunks of documents that are gone and mark them removed."""
+        """Drop the chunks of documents that are gone and mark them removed; dirty, for their points are still there."""
         await self._execute(
             "DELETE FROM chunks WHERE collection_id = :collection AND document_id = ANY(:ids)", ids=list(ids)
         )
         await self._execute(
             """UPDATE documents SET state = 'removed', chunk_count = 0, tokens = 0, content_hash = NULL,
-                    points_dirty = false, error_code = NULL, error_message = NULL, updated_at = now()
+                    points_dirty = true, error_code = NULL, error_message = NULL, updated_at = now()
                WHERE id = ANY(:ids)""",
             ids=list(ids),
         )

@@ -56,6 +56,31 @@ class OperationRepository(Rows):
         operation_id = (await self._connection.execute(statement, values)).scalar_one()
         return await self.get(operation_id)
 
+    async def add_once(
+        self,
+        *,
+        user_id: UUID,
+        collection_id: UUID,
+        kind: OperationKind,
+        config: dict[str, Any],
+        submission: Submission,
+        writes: bool = True,
+    ) -> tuple[Operation, bool]:
+        """The operation that was submitted with this idempotency key before, finished or not, or a new one."""
+        if submission.idempotency_key is not None:
+            known = await self.find_by_key(user_id, submission.idempotency_key)
+            if known is not None:
+                return known, False
+        operation = await self.add(
+            user_id=user_id,
+            collection_id=collection_id,
+            kind=kind,
+            config=config,
+            submission=submission,
+            writes=writes,
+        )
+        return operation, True
+
     async def get(self, operation_id: UUID) -> Operation:
         """Raises OperationNotFoundError."""
         rows = await self._rows(f"{SELECT} WHERE o.id = :id", {"id": operation_id})

@@ -79,6 +79,15 @@ class TransientError(DomainError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class DiskFullError(TransientError):
+    """No space is left where the data lies. People make room, so it is tried again."""
+
+    code = "disk_full"
+
+    def __init__(self, whose: str) -> None:
+        super().__init__(f"{whose} is full; make room there, the operation goes on by itself or with a retry")
+
+
 # --- stores -------------------------------------------------------------------------------------
 
 
@@ -86,6 +95,12 @@ class VectorStoreUnavailableError(TransientError):
     """The vector store does not answer, or answers 408, 425, 429 or 5xx."""
 
     code = "vector_store_unavailable"
+
+
+class VectorStoreGarbageError(TransientError):
+    """The answer is no answer of a Qdrant server: not JSON, or without what was asked for."""
+
+    code = "vector_store_garbage"
 
 
 class VectorStoreRejectedError(PermanentError):

@@ -15,6 +15,7 @@ class OperationKind(StrEnum):
 
     INDEX = "INDEX"
     APPEND = "APPEND"
+    VERIFY = "VERIFY"
 
     @classmethod
     def _missing_(cls, value: object) -> "OperationKind | None":

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
+PointId = UUID | int
+"""Ours are UUIDs; somebody else's points may have numbers."""
 
 
 class SearchMode(StrEnum):
@@ -39,6 +41,29 @@ class PointBatch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPoints:
+    """Points as the store gives them back, column by column.
+
+    Attributes:
+        ids: point ids.
+        vectors: float32, shape ``(n, dimension)``: the named vector ``dense``. A point without one, or with one that
+            has another length or holds no numbers, has a row of NaN.
+        payloads: whatever is stored; an empty object where there is nothing.
+    """
+
+    ids: Sequence[PointId]
+    vectors: Vectors
+    payloads: Sequence[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def part(self, part: slice) -> "StoredPoints":
+        """Some of the points."""
+        return StoredPoints(ids=self.ids[part], vectors=self.vectors[part], payloads=self.payloads[part])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

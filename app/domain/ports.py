@@ -7,7 +7,16 @@ from uuid import UUID
 
 from app.domain.documents import ScannedDocument, TextChunk
 from app.domain.operations import Operation
-from app.domain.points import PointBatch, PointQuery, ScoredPoint, SearchFilter, StoredCollection, Vectors
+from app.domain.points import (
+    PointBatch,
+    PointId,
+    PointQuery,
+    ScoredPoint,
+    SearchFilter,
+    StoredCollection,
+    StoredPoints,
+    Vectors,
+)
 
 Result = TypeVar("Result")
 
@@ -56,7 +65,8 @@ class Embedder(Protocol):
 class VectorStore(Protocol):
     """Physical collections of points with the named vectors ``dense`` and ``bm25``.
 
-    Every method raises ``VectorStoreUnavailableError`` when the store does not answer or is overloaded and
+    Every method raises ``VectorStoreUnavailableError`` when the store does not answer or is overloaded,
+    ``VectorStoreGarbageError`` when its answer is none, ``DiskFullError`` when it has no room, and
     ``VectorStoreRejectedError`` when it refuses for good; methods on a missing collection raise
     ``GenerationMissingError``. Writes return when they are durable and searchable.
     """
@@ -89,7 +99,7 @@ class VectorStore(Protocol):
         """Write points; a point with an existing id is replaced."""
         ...
 
-    async def delete_points(self, name: str, ids: Sequence[UUID]) -> None:
+    async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:
         """Delete points by id; unknown ids are ignored."""
         ...
 
@@ -103,6 +113,14 @@ class VectorStore(Protocol):
 
     def stream_ids(self, name: str) -> AsyncIterator[list[tuple[UUID, UUID]]]:
         """All points as batches of ``(point id, document id)``, each point once."""
+        ...
+
+    def stream_points(self, name: str, *, dimension: int, page: int) -> AsyncIterator[StoredPoints]:
+        """All points with payload and dense vector, in the order of their ids (numbers first), ``page`` at a time."""
+        ...
+
+    async def retrieve_points(self, name: str, ids: Sequence[PointId], *, dimension: int) -> StoredPoints:
+        """The points of these ids that exist, with payload and dense vector, in any order."""
         ...
 
     async def retrieve_vectors(self, name: str, ids: Sequence[UUID]) -> dict[UUID, Vectors]:

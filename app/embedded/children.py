@@ -320,7 +320,8 @@ class Service:
         try:
             await self._server.prepare(lock)
             self._child = spawn(self._server.build_command(), lock=lock)
-        except OSError as error:
+        # the second is what signing the lock file on a full disk comes to
+        except (OSError, subprocess.SubprocessError) as error:
             raise EmbeddedStartError(self._server.name, str(error)) from error
         finally:
             os.close(lock)

@@ -1,6 +1,9 @@
 """What the embedded vector server answers instead of a result."""
 
+import errno
 from typing import ClassVar
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class AnswerError(Exception):
@@ -70,3 +73,26 @@ class EngineError(AnswerError):
 
     def __init__(self, error: Exception) -> None:
         super().__init__(f"Service internal error: {type(error).__name__}: {error}")
+
+
+class StorageFullError(AnswerError):
+    """The disk has too little room left to write safely."""
+
+    status = 507
+
+    def __init__(self) -> None:
+        super().__init__("Insufficient storage: make room on the disk of the vector server's data folder")
+
+
+class StorageError(AnswerError):
+    """The operating system refused to read or write a file."""
+
+    status = 500
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"Service internal error: {error.strerror or type(error).__name__}")
+
+
+def read_os_error(error: OSError) -> AnswerError:
+    """What the operating system's refusal amounts to."""
+    return StorageFullError() if error.errno in NO_ROOM else StorageError(error)

@@ -15,7 +15,13 @@ import orjson
 import qdrant_edge as edge
 
 from app.domain.errors import DataFolderBusyError
-from app.embedded.vector_errors import EngineError, ExistingCollectionError, MissingCollectionError
+from app.embedded.vector_errors import (
+    AnswerError,
+    EngineError,
+    ExistingCollectionError,
+    MissingCollectionError,
+    StorageFullError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +29,12 @@ Result = TypeVar("Result")
 
 WAL_OPTIONS = {"segment_capacity": 4 * 1024 * 1024, "segment_queue_len": 0, "retain_closed": 1}
 """Of the write-ahead log; the engine's own segments of 32 MiB are more than most collections hold."""
+
+RESERVE_BYTES = 32 * 1024 * 1024
+"""What must stay free after a write: the engine writes into mapped files, and where the disk has no page left for
+one of them the kernel kills the process. It is more than everything one update allocates besides its points."""
+GROWTH = 4
+"""How many bytes a write takes at most for each byte of its request: log, vectors, texts, payload and their indexes."""
 
 
 class Shard:
@@ -50,9 +62,14 @@ class Shard:
         with self._in_use() as engine:
             return call(engine)
 
-    def write(self, operation: edge.UpdateOperation) -> None:
-        """Apply an update; it is in the write-ahead log and searchable when this returns."""
+    def write(self, operation: edge.UpdateOperation, *, size: int = 0) -> None:
+        """Apply an update of ``size`` bytes; it is in the write-ahead log and searchable when this returns.
+
+        Raises:
+            StorageFullError: there may not be room for it; nothing was written.
+        """
         with self._in_use() as engine, self._writing:
+            require_room(self.folder, GROWTH * size)
             self._dirty = True
             engine.update(operation)
 
@@ -87,6 +104,8 @@ class Shard:
             self._users += 1
         try:
             yield self._open()
+        except AnswerError:
+            raise
         except Exception as error:  # the engine raises nothing more exact
             raise EngineError(error) from error
         finally:
@@ -158,10 +177,12 @@ class Shards:
 
         Raises:
             ExistingCollectionError: the name is taken.
+            StorageFullError: there may not be room for it.
         """
         with self._changing:
             if name in self._shards or name in self._aliases:
                 raise ExistingCollectionError(name)
+            require_room(self._collections, 0)
             folder = self._collections / quote(name, safe="").replace(".", "%2E")
             building = self._hidden_folder()
             try:
@@ -230,6 +251,17 @@ class Shards:
         if aliases != self._aliases:
             write_whole(self._aliases_file, aliases)
             self._aliases = aliases
+
+
+def require_room(folder: Path, size: int) -> None:
+    """Refuse to write ``size`` bytes where they may not fit.
+
+    Raises:
+        StorageFullError: less than the reserve would stay free.
+    """
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize < RESERVE_BYTES + size:
+        raise StorageFullError
 
 
 def create_shard(path: Path, config: edge.EdgeConfig) -> None:

@@ -35,6 +35,7 @@ from app.embedded.vector_errors import (
     EngineError,
     MissingPointError,
     WrongKeyError,
+    read_os_error,
 )
 from app.embedded.vector_requests import (
     read_alias_change,
@@ -145,7 +146,7 @@ def list_aliases(shards: Shards, _: Request, __: Any) -> Any:
 def upsert_points(shards: Shards, request: Request, body: Any) -> Any:
     """``PUT /collections/{name}/points``."""
     shard, layout = _find(shards, request)
-    shard.write(read_points(body, layout))
+    shard.write(read_points(body, layout), size=int(request.headers.get("content-length", MAX_BODY_BYTES)))
     return UPDATED
 
 
@@ -252,6 +253,10 @@ def _endpoint(shards: Shards, api_key: bytes, work: Work) -> Callable[[Request],
             result = await asyncio.to_thread(_do, work, shards, request, raw)
         except ClientDisconnect:
             return _answer(400, started, status={"error": "the client went away"})
+        except OSError as failure:
+            log.exception("vector_storage_failed")
+            error = read_os_error(failure)
+            return _answer(error.status, started, status={"error": str(error)})
         except AnswerError as error:
             if isinstance(error, EngineError):
                 log.exception("vector_engine_failed")

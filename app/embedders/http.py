@@ -2,10 +2,7 @@
 
 import asyncio
 import base64
-import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -23,6 +20,7 @@ from app.domain.errors import (
     UnknownModelError,
 )
 from app.domain.points import Vectors
+from app.domain.retry_after import parse_retry_after
 
 PASSING = frozenset({408, 424, 425, 429})
 TOO_LARGE = frozenset({413, 422})
@@ -188,7 +186,8 @@ def _raise_for_status(response: httpx.Response, model: str) -> None:
         return
     if status in PASSING or status >= 500:
         raise EmbedderUnavailableError(
-            f"the model server answers {status}", retry_after_seconds=read_retry_after(response)
+            f"the model server answers {status}",
+            retry_after_seconds=parse_retry_after(response.headers.get("Retry-After")),
         )
     if status in TOO_LARGE:
         raise EmbedderBatchTooLargeError(f"the model server refuses the batch with {status}")
@@ -208,28 +207,6 @@ def _explains_itself(response: httpx.Response) -> bool:
     except orjson.JSONDecodeError:
         return False
     return isinstance(body, dict) and (bool(body.get("error")) or body.get("object") == "error")
-
-
-def read_retry_after(response: httpx.Response) -> float | None:
-    """Seconds of a ``Retry-After`` header, which may be a number or a date; None if it is neither."""
-    value = response.headers.get("Retry-After")
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = _seconds_until(value)
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _seconds_until(date: str) -> float:
-    try:
-        moment = parsedate_to_datetime(date)
-    except ValueError:
-        return math.nan
-    # a date without a zone is in UTC, as HTTP's dates are
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return (moment - datetime.now(UTC)).total_seconds()
 
 
 def decode_answer(content: bytes, count: int) -> Vectors:

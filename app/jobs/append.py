@@ -37,19 +37,14 @@ async def append_source(context: JobContext, operation: Operation) -> dict[str, 
     return result
 
 
-async def bring_up_to_date(
-    context: JobContext, collection: Collection, generation: Generation, sources: Sequence[Source]
-) -> dict[str, Any]:
-    """Ingest sources one after the other into a generation and sum up what happened."""
+def open_ingest(context: JobContext, collection: Collection, generation: Generation) -> IngestContext:
+    """What the stages of one operation share, with its accounts at zero."""
     resources = context.resources
-    embedder = context.find_embedder(generation.model)
-    await check_canaries(embedder, generation.canaries, dimension=generation.dimension)
     slots, requests = resources.processes.size, resources.limits.embedding_concurrency
-    account = Account(lanes={"read": slots, "extract": slots, "chunk": slots, "embed": requests, "store": 4})
-    ingest = IngestContext(
+    return IngestContext(
         database=resources.database,
         store=resources.store,
-        embedder=embedder,
+        embedder=context.find_embedder(generation.model),
         processes=resources.processes,
         lease=context.lease,
         since=context.since,
@@ -60,9 +55,19 @@ async def bring_up_to_date(
         embed_slots=resources.embed_slots,
         should_yield=context.should_yield,
         require_lease=context.require_lease,
-        account=account,
+        account=Account(lanes={"read": slots, "extract": slots, "chunk": slots, "embed": requests, "store": 4}),
         shared=SharedVectors(max_bytes=SHARED_BYTES),
     )
+
+
+async def bring_up_to_date(
+    context: JobContext, collection: Collection, generation: Generation, sources: Sequence[Source]
+) -> dict[str, Any]:
+    """Ingest sources one after the other into a generation and sum up what happened."""
+    resources = context.resources
+    ingest = open_ingest(context, collection, generation)
+    account = ingest.account
+    await check_canaries(ingest.embedder, generation.canaries, dimension=generation.dimension)
     totals: Counter[str] = Counter()
     for source in sources:
         totals.update(await _bring_source_up_to_date(ingest, source, resources.open_source(source)))

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.domain.errors import DomainError, LeaseLostError, PermanentError, SliceEndedError, TransientError
+from app.domain.errors import DomainError, LeaseLostError, SliceEndedError, TransientError
+from app.domain.failures import DatabaseUnavailableError, HardTimeLimitError, MaxRuntimeError, UnexpectedError
 from app.domain.operations import Operation
 from app.domain.ports import Reporter
 from app.jobs.attempt import Attempt, Reason
-from app.jobs.classify import DatabaseUnavailableError, UnexpectedError, classify
+from app.jobs.classify import classify
 from app.metrics import ATTEMPTS, LEASES_LOST
 from app.operations.attempts import Attempts
 from app.operations.dispatch import LONGEST_DELAY_SECONDS, Dispatcher, final_event
@@ -28,18 +29,6 @@ LONGEST_OUTAGE_BACKOFF_SECONDS = 60.0
 
 Release = Callable[[Attempt], Awaitable[None]]
 """Brings back what an attempt that did not complete had in its hands; bounded in time by its caller."""
-
-
-class TimeLimitError(TransientError):
-    """A slice had not stopped at the hard limit."""
-
-    code = "time_limit_exceeded"
-
-
-class MaxRuntimeError(PermanentError):
-    """The operation has run as long as its ``max_runtime_seconds`` allows."""
-
-    code = "max_runtime_exceeded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +98,7 @@ class Settler:
         if isinstance(error, SliceEndedError):
             return await self._attempts.hand_back(lease, why="continues in the next slice", interrupted=False)
         if attempt.reason is Reason.HARD_LIMIT:
-            error = TimeLimitError("it did not reach a checkpoint within the hard time limit")
+            error = HardTimeLimitError("the attempt was ended at the hard time limit; what it had done is kept")
         elif attempt.reason is Reason.MAX_RUNTIME:
             error = MaxRuntimeError("it has run as long as its max_runtime_seconds allows; what is done is kept")
         return await self._fail_or_retry(attempt, error or asyncio.CancelledError())

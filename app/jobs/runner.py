@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.domain.operations import Lease, Operation, OperationKind
 from app.domain.ports import OperationEvents, OperationQueue, Reporter
 from app.jobs.attempt import Attempt, Reason, now
+from app.jobs.classify import find_decisive
 from app.jobs.context import Job, JobContext, Resources
 from app.jobs.outcome import Settler
 from app.jobs.snapshot import SnapshotReporter
@@ -140,7 +141,7 @@ class Runner:
             attempt.stop(Reason.LEASE_LOST)
             self.broken.set()
             return None
-        return None if task.cancelled() else task.exception()
+        return None if task.cancelled() else find_decisive(task.exception())
 
     async def _watch(self, attempt: Attempt, task: "asyncio.Task[dict[str, Any]]", reporter: Reporter) -> None:
         """Return when the job has ended or has to be stopped."""

@@ -122,19 +122,31 @@ class OperationService:
         async with self._database.begin() as connection:
             await CollectionRepository(connection).get(user_id, collection_id)
             source = await SourceRepository(connection).get(collection_id, source_id)
-            operations = OperationRepository(connection)
-            if submission.idempotency_key is not None:
-                known = await operations.find_by_key(user_id, submission.idempotency_key)
-                if known is not None:
-                    return known
-            operation = await operations.add(
+            config = {"source_id": str(source.id), "mode": mode, "trigger": "manual"}
+            operation, is_new = await OperationRepository(connection).add_once(
                 user_id=user_id,
                 collection_id=collection_id,
                 kind=OperationKind.APPEND,
-                config={"source_id": str(source.id), "mode": mode, "trigger": "manual"},
+                config=config,
                 submission=submission,
             )
-        return await self._launch(operation)
+        return await self._launch(operation) if is_new else operation
+
+    async def create_verify(
+        self, user_id: UUID, collection_id: UUID, *, repair: bool, deep: bool, submission: Submission = PLAIN
+    ) -> Operation:
+        """Add a VERIFY; only one that repairs waits for its turn among the writers."""
+        async with self._database.begin() as connection:
+            await CollectionRepository(connection).get(user_id, collection_id)
+            operation, is_new = await OperationRepository(connection).add_once(
+                user_id=user_id,
+                collection_id=collection_id,
+                kind=OperationKind.VERIFY,
+                config={"repair": repair, "deep": deep},
+                submission=submission,
+                writes=repair,
+            )
+        return await self._launch(operation) if is_new else operation
 
     async def get(self, user_id: UUID, operation_id: UUID) -> Operation:
         """Raises OperationNotFoundError, also for somebody else's operation."""

@@ -54,7 +54,7 @@ async def scan_source(context: IngestContext, source: Source, adapter: DocumentS
 
 
 async def remove_gone(context: IngestContext, source: Source, *, scan: UUID, counts: Counter[str]) -> int:
-    """Remove documents that a finished scan has not seen; points first, then chunks.
+    """Remove documents that a finished scan has not seen: chunks first, and dirty until their points are gone too.
 
     Raises:
         MassDeletionGuardError: if most of a source of some size is gone; nothing is removed.
@@ -70,8 +70,10 @@ async def remove_gone(context: IngestContext, source: Source, *, scan: UUID, cou
             )
         if not gone:
             return removed
+        async with context.database.fenced(context.lease) as connection:
+            await DocumentRepository(connection, context.collection.id).remove(gone)
         context.require_lease()
         await context.store.delete_documents(context.generation.name, gone)
         async with context.database.fenced(context.lease) as connection:
-            await DocumentRepository(connection, context.collection.id).remove(gone)
+            await DocumentRepository(connection, context.collection.id).mark_clean(gone)
         removed += len(gone)

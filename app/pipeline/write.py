@@ -12,10 +12,11 @@ from app.db.documents import ChunkRow, DocumentRepository
 from app.domain.documents import Document, PreparedDocument
 from app.domain.errors import DomainError
 from app.domain.identity import chunk_ids
-from app.domain.points import PointBatch
+from app.domain.points import PointBatch, Vectors
 from app.pipeline.context import IngestContext
 from app.pipeline.copies import load_copies
 from app.pipeline.embed import embed_texts
+from app.pipeline.vector_check import CHECK, take_checks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,17 +52,29 @@ def diff_chunks(prepared: Sequence[PreparedDocument], present: dict[UUID, set[UU
     return Changes(added=added, moved=moved, gone=gone)
 
 
-def payload_of(document: Document) -> dict[str, Any]:
+def payload_of(document_id: UUID, source_id: UUID, path: str) -> dict[str, Any]:
     """What filters see of a document: every folder above it, and its own path."""
-    parts = document.path.partition("#")[0].split("/")
+    parts = path.partition("#")[0].split("/")
     folders = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
     suffix = PurePosixPath(parts[-1]).suffix.lower().lstrip(".")
     return {
-        "document_id": str(document.id),
-        "source_id": str(document.source_id),
+        "document_id": str(document_id),
+        "source_id": str(source_id),
         "file_type": suffix,
         "folders": folders,
     }
+
+
+def make_points(chunks: Sequence[ChunkRow], vectors: Vectors, payloads: Sequence[dict[str, Any]]) -> PointBatch:
+    """Points of chunks, each with the check that ``vecloom verify`` compares its vector by."""
+    ids = [chunk.id for chunk in chunks]
+    checks = take_checks(ids, vectors)
+    return PointBatch(
+        ids=ids,
+        vectors=vectors,
+        texts=[chunk.text for chunk in chunks],
+        payloads=[{**payload, CHECK: check} for payload, check in zip(payloads, checks, strict=True)],
+    )
 
 
 async def write_group(
@@ -95,12 +108,9 @@ async def write_group(
         )
         vectors = vectors[np.array(keep, dtype=np.intp)]
     if changes.added:
-        points = PointBatch(
-            ids=[chunk.id for chunk in changes.added],
-            vectors=vectors,
-            texts=[chunk.text for chunk in changes.added],
-            payloads=[payload_of(by_id[chunk.document_id]) for chunk in changes.added],
-        )
+        owners = [by_id[chunk.document_id] for chunk in changes.added]
+        payloads = [payload_of(owner.id, owner.source_id, owner.path) for owner in owners]
+        points = make_points(changes.added, vectors, payloads)
         context.require_lease()
         with account.timed("store", len(points)):
             await context.store.upsert(context.generation.name, points)

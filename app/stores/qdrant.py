@@ -15,22 +15,39 @@ import numpy as np
 import orjson
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from app.domain.errors import (
+    DiskFullError,
     DomainError,
     GenerationMismatchError,
     GenerationMissingError,
+    VectorStoreGarbageError,
     VectorStoreRejectedError,
     VectorStoreUnavailableError,
 )
-from app.domain.points import PointBatch, PointQuery, ScoredPoint, SearchFilter, SearchMode, StoredCollection, Vectors
+from app.domain.points import (
+    PointBatch,
+    PointId,
+    PointQuery,
+    ScoredPoint,
+    SearchFilter,
+    SearchMode,
+    StoredCollection,
+    StoredPoints,
+    Vectors,
+)
+from app.domain.retry_after import parse_retry_after
+from app.stores.records import DENSE, clean_text, read_page, read_points, to_json, write_id
 
-DENSE = "dense"
 SPARSE = "bm25"
 BM25_MODEL = "qdrant/bm25"
 INDEXED_FIELDS = ("document_id", "source_id", "file_type", "folders")
+CLIENT_ERRORS = (ApiException, QdrantException)
 PASSING = frozenset({408, 425, 429})
+INSUFFICIENT_STORAGE = 507
+STORED = frozenset({"completed", "acknowledged"})
+"""An acknowledged update is in the server's log; it comes only when a replica is behind."""
 SCROLL_POINTS = 1000
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 3.0
@@ -159,7 +176,7 @@ class QdrantStore:
         vectors = np.ascontiguousarray(points.vectors[part], dtype=np.float32)
         rows = [
             {
-                "id": point_id,
+                "id": str(point_id),  # the database driver has a UUID class of its own
                 "vector": {DENSE: vector, SPARSE: {"text": text, "model": BM25_MODEL}},
                 "payload": payload,
             }
@@ -167,20 +184,27 @@ class QdrantStore:
                 points.ids[part], vectors, points.texts[part], points.payloads[part], strict=True
             )
         ]
-        path = f"/collections/{quote(name, safe='')}/points"
         async with self._slots:
-            try:
-                response = await self._raw.put(path, params={"wait": "true"}, content=_to_json({"points": rows}))
-            except httpx.RequestError as error:
-                raise _unavailable(type(error).__name__) from error
+            response = await self._ask_raw("PUT", name, "points?wait=true", {"points": rows})
+        _require_stored(response)
+
+    async def _ask_raw(self, method: str, name: str, path: str, body: object) -> httpx.Response:
+        """One request without the client's models, which cost more than the request where vectors are many."""
+        url = f"/collections/{quote(name, safe='')}/{path}"
+        try:
+            response = await self._raw.request(method, url, content=to_json(body))
+        except httpx.RequestError as error:
+            raise _unavailable(type(error).__name__) from error
         if response.status_code >= 300:
             raise _error_of(response.status_code, name, response.text, response.headers.get("Retry-After"))
+        return response
 
-    async def delete_points(self, name: str, ids: Sequence[UUID]) -> None:
+    async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:
         """See the port."""
         if ids:
+            points: list[models.ExtendedPointId] = [write_id(point) for point in ids]
             with _translated(name):
-                await self._client.delete(name, models.PointIdsList(points=[str(i) for i in ids]), wait=True)
+                await self._client.delete(name, models.PointIdsList(points=points), wait=True)
 
     async def delete_documents(self, name: str, document_ids: Sequence[UUID], *, keep: Sequence[UUID] = ()) -> None:
         """See the port."""
@@ -209,6 +233,26 @@ class QdrantStore:
                 yield [(UUID(str(r.id)), UUID((r.payload or {})["document_id"])) for r in records]
             if offset is None:
                 return
+
+    async def stream_points(self, name: str, *, dimension: int, page: int) -> AsyncIterator[StoredPoints]:
+        """See the port; Qdrant scrolls in the order of ids."""
+        body: dict[str, Any] = {"limit": page, "with_payload": True, "with_vector": [DENSE]}
+        while True:
+            content = (await self._ask_raw("POST", name, "points/scroll", body)).content
+            with _readable():
+                points, offset = await asyncio.to_thread(read_page, content, dimension)
+            if len(points):
+                yield points
+            if offset is None:
+                return
+            body["offset"] = offset
+
+    async def retrieve_points(self, name: str, ids: Sequence[PointId], *, dimension: int) -> StoredPoints:
+        """See the port."""
+        body = {"ids": [write_id(point) for point in ids], "with_payload": True, "with_vector": [DENSE]}
+        content = (await self._ask_raw("POST", name, "points", body)).content
+        with _readable():
+            return await asyncio.to_thread(read_points, content, dimension)
 
     async def retrieve_vectors(self, name: str, ids: Sequence[UUID]) -> dict[UUID, Vectors]:
         """See the port."""
@@ -260,29 +304,6 @@ def _with_port(url: str) -> str:
     return url if parts.port else parts._replace(netloc=f"{parts.netloc}:{DEFAULT_PORT}").geturl()
 
 
-def _to_json(value: object) -> bytes:
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-    except orjson.JSONEncodeError:
-        # names of files that are not UTF-8 hold surrogates, which JSON cannot
-        return orjson.dumps(_clean(value), option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _clean(value: object) -> object:
-    if isinstance(value, str):
-        return _clean_text(value)
-    if isinstance(value, dict):
-        return {key: _clean(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(inner) for inner in value]
-    return value
-
-
-def _clean_text(text: str) -> str:
-    """Without surrogates; in questions as in points, so that filters find what was stored."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _ask(query: PointQuery) -> dict[str, Any]:
     """A query as arguments of ``query_points``, the limit aside."""
     restrict = _read_filter(query.filter)
@@ -301,7 +322,7 @@ def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQu
     if mode is SearchMode.BM25:
         if query.text is None:
             raise ValueError("a bm25 query needs a text")
-        return SPARSE, models.NearestQuery(nearest=models.Document(text=_clean_text(query.text), model=BM25_MODEL))
+        return SPARSE, models.NearestQuery(nearest=models.Document(text=clean_text(query.text), model=BM25_MODEL))
     if query.vector is None:
         raise ValueError("a dense query needs a vector")
     if not np.isfinite(query.vector).all():
@@ -310,7 +331,7 @@ def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQu
 
 
 def _any_of(field: str, values: Iterable[str]) -> models.FieldCondition:
-    return models.FieldCondition(key=field, match=models.MatchAny(any=[_clean_text(value) for value in values]))
+    return models.FieldCondition(key=field, match=models.MatchAny(any=[clean_text(value) for value in values]))
 
 
 def _read_filter(restrict: SearchFilter) -> models.Filter | None:
@@ -325,33 +346,61 @@ def _read_filter(restrict: SearchFilter) -> models.Filter | None:
 
 
 def _unavailable(what: str, retry_after: str | None = None) -> VectorStoreUnavailableError:
-    seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
+    seconds = parse_retry_after(retry_after)
     return VectorStoreUnavailableError(f"the vector store does not answer ({what})", retry_after_seconds=seconds)
+
+
+def _garbage(what: str) -> VectorStoreGarbageError:
+    return VectorStoreGarbageError(f"the vector store's answer cannot be read ({what}); is it a Qdrant server?")
 
 
 def _error_of(status: int, name: str, text: str, retry_after: str | None = None) -> DomainError:
     if status == 404:
         return GenerationMissingError(name)
+    if status == INSUFFICIENT_STORAGE:
+        return DiskFullError("the vector store's disk")
     if status in PASSING or status >= 500:
         return _unavailable(str(status), retry_after)
     return VectorStoreRejectedError(f"the vector store refuses with {status}: {text[:300]}")
 
 
+def _require_stored(response: httpx.Response) -> None:
+    """A success that no Qdrant server said, such as the page of a proxy, is none."""
+    try:
+        done = orjson.loads(response.content)["result"]["status"] in STORED
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise _garbage("to an upsert") from error
+    if not done:
+        raise _unavailable("an upsert was not finished in time")
+
+
+def read_client_error(error: Exception, name: str) -> DomainError:
+    """What an exception of qdrant-client amounts to, by type and status; ``name`` is the collection that was asked."""
+    if isinstance(error, UnexpectedResponse):
+        text = error.content.decode("utf-8", "replace") if error.content else ""
+        return _error_of(error.status_code or 500, name, text, error.headers.get("Retry-After"))
+    if isinstance(error, ResourceExhaustedResponse):
+        return _unavailable("429", str(error.retry_after_s))
+    if isinstance(error, QdrantException):
+        return _unavailable("429")  # with a Retry-After the client cannot read
+    if isinstance(error, ResponseHandlingException) and isinstance(error.source, httpx.RequestError):
+        return _unavailable(type(error.source).__name__)
+    return _garbage(type(getattr(error, "source", error)).__name__)
+
+
 @contextmanager
-def _translated(name: str) -> Iterator[None]:
-    """Turn the client's errors into ours, by type and status."""
+def _readable() -> Iterator[None]:
     try:
         yield
-    except UnexpectedResponse as error:
-        text = error.content.decode("utf-8", "replace") if error.content else ""
-        raise _error_of(error.status_code or 500, name, text, error.headers.get("Retry-After")) from error
-    except ResourceExhaustedResponse as error:
-        raise _unavailable("429", str(error.retry_after_s)) from error
-    except QdrantException as error:
-        raise _unavailable("429") from error  # with a Retry-After the client cannot read
-    except ResponseHandlingException as error:
-        if isinstance(error.source, httpx.RequestError):
-            raise _unavailable(type(error.source).__name__) from error
-        raise VectorStoreRejectedError(
-            f"the vector store's answer cannot be read ({type(error.source).__name__}); is it a Qdrant server?"
-        ) from error
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise _garbage(type(error).__name__) from error
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    """Turn the client's errors into ours."""
+    try:
+        yield
+    # the client asserts that an answer has a result
+    except (*CLIENT_ERRORS, AssertionError) as error:
+        raise read_client_error(error, name) from error

@@ -95,6 +95,14 @@ class FakeOperations:
         collection = replace(make_collection(user_id, "handbook"), id=collection_id)
         return self.add(user_id, collection, OperationState.PENDING, OperationKind.APPEND)
 
+    async def create_verify(
+        self, user_id: UUID, collection_id: UUID, *, repair: bool, deep: bool, submission: Submission
+    ) -> Operation:
+        """A pending VERIFY."""
+        self.asked = {"repair": repair, "deep": deep, "submission": submission}
+        collection = replace(make_collection(user_id, "handbook"), id=collection_id)
+        return self.add(user_id, collection, OperationState.PENDING, OperationKind.VERIFY)
+
     async def get(self, user_id: UUID, operation_id: UUID) -> Operation:
         """Raises OperationNotFoundError, also for somebody else's."""
         if self.error is not None:

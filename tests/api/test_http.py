@@ -173,6 +173,22 @@ async def test_an_append_is_created(edge: Edge, client: httpx.AsyncClient) -> No
     assert edge.operations.asked == {"source_id": source_id, "mode": "full", "submission": Submission()}
 
 
+@pytest.mark.parametrize(("config", "expected"), [({}, (False, False)), ({"repair": True, "deep": True}, (True, True))])
+async def test_a_verification_is_created(
+    edge: Edge, client: httpx.AsyncClient, config: dict[str, bool], expected: tuple[bool, bool]
+) -> None:
+    """It repairs nothing unless asked to; the config reaches the service."""
+    response = await client.post("/api/v1/collections/handbook/operations", json={"kind": "VERIFY", "config": config})
+    wrong = await client.post(
+        "/api/v1/collections/handbook/operations", json={"kind": "VERIFY", "config": {"repair": "maybe"}}
+    )
+
+    assert response.status_code == 202
+    assert response.json()["kind"] == "VERIFY"
+    assert (edge.operations.asked["repair"], edge.operations.asked["deep"]) == expected
+    assert_problem(wrong, 422, "invalid_request")
+
+
 async def test_other_operations_are_refused(client: httpx.AsyncClient) -> None:
     """Kinds that cannot be created and configs that do not fit are told apart."""
     path = "/api/v1/collections/handbook/operations"
@@ -327,13 +343,15 @@ MODELS = [
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: str(model.__name__))
 def test_every_example_is_what_it_is_an_example_of(model: type[BaseModel]) -> None:
     """Examples have exactly the model's fields, with values it takes."""
-    (example,) = model.model_json_schema()["examples"]
+    examples = model.model_json_schema()["examples"]
 
-    read = model.model_validate(example)
+    read = [model.model_validate(example) for example in examples]
 
-    assert set(example) <= set(model.model_fields)
-    if model.model_config.get("extra") != "forbid":
-        assert set(example) == set(read.model_dump())
+    assert examples
+    for example, value in zip(examples, read, strict=True):
+        assert set(example) <= set(model.model_fields)
+        if model.model_config.get("extra") != "forbid":
+            assert set(example) == set(value.model_dump())
 
 
 async def test_the_page_about_the_api_needs_no_internet(client: httpx.AsyncClient) -> None:

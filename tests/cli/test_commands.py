@@ -17,6 +17,7 @@ import orjson
 import pytest
 
 from app.embedded.folder import DataFolder
+from app.stores.qdrant import QdrantStore
 from benchmarks.corpus import write_corpus
 from tests.harness import VECLOOM, run_cli, wait_until
 
@@ -305,3 +306,62 @@ async def test_doctor_speaks_json(data: Path) -> None:
     assert code == 0
     assert set(report) == {"ok", "checks"}
     assert all(set(check) == {"name", "ok", "detail", "fix"} for check in report["checks"])
+
+
+async def test_verify_says_whether_both_stores_agree(tmp_path: Path, data: Path) -> None:
+    """Exit code and JSON follow the contract: well, damaged, repaired, and a collection that is not there."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number}.md").write_text(f"# Number {number}\n\nWhales of pod {number} sing in the sea.\n")
+    await run_cli("index", str(folder), "-c", "notes", data=data)
+
+    async with started("up", "--port", "0", data=data) as server:
+
+        async def served() -> dict[str, Any] | None:
+            return DataFolder(data).read_server_file()
+
+        address = await wait_until(served)
+        well = await run_cli("verify", "notes", "--json", data=data)
+        lost = await lose_points(address, 3)
+        damaged = await run_cli("verify", "notes", "--json", data=data)
+        told = await run_cli("verify", "notes", data=data)
+        repaired = await run_cli("verify", "notes", "--repair", "--json", data=data)
+        again = await run_cli("verify", "notes", data=data)
+        missing = await run_cli("verify", "nowhere", "--json", data=data)
+        server.interrupt()
+        await server.end()
+
+    report = orjson.loads(well[1])
+    assert well[0] == 0, well
+    assert {name: report[name] for name in ("ok", "compared", "missing", "extra", "wrong")} == {
+        "ok": True,
+        "compared": 12,
+        "missing": [],
+        "extra": [],
+        "wrong": [],
+    }
+    assert report["seconds"] > 0
+    assert damaged[0] == 1
+    assert sorted(orjson.loads(damaged[1])["missing"]) == sorted(lost)
+    assert told[0] == 1
+    assert "vecloom verify notes --repair" in told[1]
+    assert all(point in told[1] for point in lost)
+    assert repaired[0] == 0
+    assert orjson.loads(repaired[1])["repaired"] == 3
+    assert again[0] == 0
+    assert "compared 12 points" in again[1]
+    assert missing[0] == 1
+    assert orjson.loads(missing[1])["error"]["code"] == "collection_not_found"
+
+
+async def lose_points(address: dict[str, Any], count: int) -> list[str]:
+    """Delete some points of the only collection in the vector store behind everybody's back; their ids."""
+    store = QdrantStore(address["qdrant_url"], api_key=address["qdrant_api_key"])
+    try:
+        (name,) = await store.list_collections()
+        ids = [point async for batch in store.stream_ids(name) for point, _ in batch][:count]
+        await store.delete_points(name, ids)
+    finally:
+        await store.aclose()
+    return [str(point) for point in ids]

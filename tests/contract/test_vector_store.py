@@ -13,8 +13,9 @@ from app.domain.errors import (
     VectorStoreRejectedError,
     VectorStoreUnavailableError,
 )
-from app.domain.points import PointQuery, ScoredPoint, SearchFilter, SearchMode
+from app.domain.points import PointQuery, ScoredPoint, SearchFilter, SearchMode, StoredPoints
 from app.stores.qdrant import QdrantStore
+from tests.contract.conftest import Address
 from tests.contract.vector_server import DIMENSION, axis, make_points
 
 WHALES = ("Whales sing songs under water", "Rockets leave the atmosphere", "Bread needs an hour in the oven")
@@ -23,6 +24,11 @@ WHALES = ("Whales sing songs under water", "Rockets leave the atmosphere", "Brea
 async def read_ids(store: QdrantStore, name: str) -> list[tuple[UUID, UUID]]:
     """Everything ``stream_ids`` gives, in its order."""
     return [pair async for batch in store.stream_ids(name) for pair in batch]
+
+
+async def read_pages(store: QdrantStore, name: str) -> list[StoredPoints]:
+    """Everything ``stream_points`` gives, in pages of 100."""
+    return [page async for page in store.stream_points(name, dimension=DIMENSION, page=100)]
 
 
 def ask(mode: SearchMode, *, limit: int = 10, only: SearchFilter | None = None, exact: bool = False) -> PointQuery:
@@ -78,6 +84,8 @@ MISSING: dict[str, Callable[[QdrantStore], Awaitable[object]]] = {
     "delete_documents": lambda store: store.delete_documents("contract-missing", [uuid4()]),
     "count": lambda store: store.count("contract-missing"),
     "stream_ids": lambda store: read_ids(store, "contract-missing"),
+    "stream_points": lambda store: read_pages(store, "contract-missing"),
+    "retrieve_points": lambda store: store.retrieve_points("contract-missing", [uuid4()], dimension=DIMENSION),
     "retrieve_vectors": lambda store: store.retrieve_vectors("contract-missing", [uuid4()]),
     "search": lambda store: store.search("contract-missing", ask(SearchMode.HYBRID)),
     "set_alias": lambda store: store.set_alias("contract-alias", to="contract-missing"),
@@ -144,6 +152,65 @@ async def test_stream_gives_each_of_many_points_once(store: QdrantStore, name: s
 
     assert len(pairs) == len(points)
     assert set(pairs) == {(point, document) for point in points.ids}
+
+
+async def test_points_come_whole_and_in_the_order_of_their_ids(store: QdrantStore, name: str) -> None:
+    """Page after page, numbers before UUIDs; each point with its payload and its vector."""
+    points = make_points(["a text"] * 345, document=uuid4())
+    await store.upsert(name, points)
+    by_id = dict(zip(points.ids, points.vectors, strict=True))
+
+    pages = await read_pages(store, name)
+
+    ids = [point for page in pages for point in page.ids]
+    assert [len(page) for page in pages] == [100, 100, 100, 45]
+    assert ids == sorted(points.ids)
+    assert all(payload == points.payloads[0] for page in pages for payload in page.payloads)
+    assert all(
+        np.array_equal(vector, by_id[point])
+        for page in pages
+        for point, vector in zip(page.ids, page.vectors, strict=True)
+        if isinstance(point, UUID)
+    )
+
+
+async def test_points_are_retrieved_by_their_ids(store: QdrantStore, name: str) -> None:
+    """Those that exist come with payload and vector; the others are left out."""
+    points = make_points(WHALES)
+    await store.upsert(name, points)
+
+    found = await store.retrieve_points(name, [points.ids[1], uuid4()], dimension=DIMENSION)
+
+    assert list(found.ids) == [points.ids[1]]
+    assert found.payloads == [points.payloads[1]]
+    assert np.array_equal(found.vectors[0], points.vectors[1])
+
+
+async def test_points_of_somebody_else_are_seen_and_can_go(store: QdrantStore, address: Address, name: str) -> None:
+    """A numbered point without payload or dense vector comes first, as NaN, and is deleted by its number."""
+    await store.upsert(name, make_points(WHALES))
+    async with address.open_raw() as raw:
+        body = {"points": [{"id": 7, "vector": {}}]}
+        answer = await raw.put(f"/collections/{name}/points", params={"wait": "true"}, json=body)
+
+    (page,) = await read_pages(store, name)
+    await store.delete_points(name, [7])
+
+    assert answer.status_code == 200
+    assert page.ids[0] == 7
+    assert page.payloads[0] == {}
+    assert np.isnan(page.vectors[0]).all()
+    assert not np.isnan(page.vectors[1:]).any()
+    assert await store.count(name) == len(WHALES)
+
+
+async def test_nothing_to_stream_or_retrieve_is_no_error(store: QdrantStore, name: str) -> None:
+    """An empty collection gives no page, and no ids give no points."""
+    pages = await read_pages(store, name)
+    found = await store.retrieve_points(name, [], dimension=DIMENSION)
+
+    assert pages == []
+    assert len(found) == 0
 
 
 async def test_delete_points_ignores_unknown_ids(store: QdrantStore, name: str) -> None:

@@ -8,7 +8,8 @@ from sqlalchemy.exc import OperationalError
 
 from app.bootstrap import Parts
 from app.db.database import Database
-from app.jobs.classify import DatabaseUnavailableError, classify
+from app.domain.failures import DatabaseUnavailableError
+from app.jobs.classify import classify
 
 
 async def test_a_session_that_postgres_ends_is_an_outage(parts: Parts) -> None:

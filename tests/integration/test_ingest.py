@@ -6,7 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from app.bootstrap import Parts
+from app.db.documents import DocumentRepository
 from tests.harness import Api
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -148,6 +151,22 @@ async def test_a_mostly_emptied_folder_removes_nothing(api: Api, tmp_path: Path)
 
     assert ended["error_code"] == "mass_deletion_guard"
     assert await api.assert_consistent("many") == 30
+
+
+async def test_an_unfinished_removal_is_finished_by_the_next_run(api: Api, parts: Parts, folder: Path) -> None:
+    """A worker that died after it had dropped a document's rows leaves no points behind for good."""
+    await api.wait(await api.create("notes", folder))
+    (folder / "bread.html").unlink()
+    async with parts.database.begin() as connection:
+        query = text("SELECT id, collection_id FROM documents WHERE path = 'bread.html'")
+        document = (await connection.execute(query)).one()
+        await DocumentRepository(connection, document.collection_id).remove([document.id])
+
+    before = await api.search("notes", "dough oven")
+    await api.wait(await api.append("notes"))
+
+    assert "bread.html" not in {hit["path"] for hit in before}
+    assert await api.assert_consistent("notes") == 2
 
 
 async def test_a_folder_that_disappears_loses_nothing(api: Api, folder: Path) -> None:

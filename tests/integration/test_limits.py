@@ -77,7 +77,7 @@ async def test_at_the_hard_limit_a_slice_is_cancelled_and_counts(settings: Setti
     async with _served(short, hang) as api:
         ended = await api.wait(await api.create("notes", folder))
 
-    assert (ended["state"], ended["error_code"]) == ("failed", "time_limit_exceeded")
+    assert (ended["state"], ended["error_code"]) == ("failed", "hard_time_limit")
     assert (ended["attempt"], ended["failures"]) == (3, 2)
     assert ended["retryable"] is True
 

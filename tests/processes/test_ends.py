@@ -86,7 +86,7 @@ async def test_a_process_that_closes_in_order_leaves_nothing(tmp_path: Path) -> 
         status = await process.wait()
 
         assert status == 0
-        assert not any(is_alive(pid) for pid in below)
+        await wait_until_gone(*below)
 
 
 @pytest.mark.parametrize("way", ["loop_ends", "loop_is_closed"])
@@ -114,8 +114,8 @@ async def test_closing_in_the_middle_of_calls_ends_them(tmp_path: Path) -> None:
     outcomes = await asyncio.gather(working, waiting, return_exceptions=True)
 
     assert all(isinstance(outcome, DomainError) for outcome in outcomes)
-    assert not is_alive(grandchild)
     assert find_children(os.getpid()) <= before
+    await wait_until_gone(grandchild)
 
 
 async def test_closing_in_the_middle_of_starts_leaves_nothing() -> None:

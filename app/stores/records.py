@@ -1,0 +1,73 @@
+"""Bodies of Qdrant's REST API, straight from numpy and straight to it."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import orjson
+
+from app.domain.points import PointId, StoredPoints, Vectors
+
+DENSE = "dense"
+
+
+def to_json(value: object) -> bytes:
+    """A body; numpy arrays become lists."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    except orjson.JSONEncodeError:
+        # names of files that are not UTF-8 hold surrogates, which JSON cannot
+        return orjson.dumps(_clean(value), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict):
+        return {key: _clean(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(inner) for inner in value]
+    return value
+
+
+def clean_text(text: str) -> str:
+    """Without surrogates; in questions as in points, so that filters find what was stored."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def write_id(point: PointId) -> str | int:
+    """A point id as JSON."""
+    return point if isinstance(point, int) else str(point)
+
+
+def read_page(content: bytes, dimension: int) -> tuple[StoredPoints, str | int | None]:
+    """The answer of a scroll: its points, and where the next page begins."""
+    result = orjson.loads(content)["result"]
+    return _read_records(result["points"], dimension), result["next_page_offset"]
+
+
+def read_points(content: bytes, dimension: int) -> StoredPoints:
+    """The answer of a retrieval."""
+    return _read_records(orjson.loads(content)["result"], dimension)
+
+
+def _read_records(records: Sequence[dict[str, Any]], dimension: int) -> StoredPoints:
+    dense = [(record.get("vector") or {}).get(DENSE) for record in records]
+    try:
+        vectors = np.array(dense, dtype=np.float32).reshape(len(records), dimension)
+    except (TypeError, ValueError):  # not all of them are what they should be
+        vectors = np.stack([_read_vector(vector, dimension) for vector in dense])
+    return StoredPoints(
+        ids=[record["id"] if isinstance(record["id"], int) else UUID(record["id"]) for record in records],
+        vectors=vectors,
+        payloads=[record.get("payload") or {} for record in records],
+    )
+
+
+def _read_vector(value: object, dimension: int) -> Vectors:
+    try:
+        vector = np.array(value, dtype=np.float32)
+    except (TypeError, ValueError):
+        vector = np.empty(0, dtype=np.float32)
+    return vector if vector.shape == (dimension,) else np.full(dimension, np.nan, dtype=np.float32)
