@@ -97,6 +97,9 @@ async def render_events(events: Events) -> AsyncIterator[bytes]:
     except WatcherTooSlowError:
         # the client connects again with its last event id
         log.info("watcher_too_slow")
+    except UNAVAILABLE as error:
+        # the answer has begun, so nothing else can be said
+        log.warning("dependency_unavailable", error=type(error).__name__)
 
 
 @router.get(

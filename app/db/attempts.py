@@ -163,18 +163,24 @@ class AttemptRepository(Rows):
     async def heal_clock(self, *, longest_delay_seconds: float) -> int:
         """Bring times of the future back to now, after Postgres' clock was moved back; how many operations had one.
 
-        ``longest_delay_seconds`` is the longest wait that is given to an operation after an error.
+        Whatever was last written down of an operation cannot lie ahead, so that says by how much the clock went back.
+        A wait after an error keeps its length, which is at most ``longest_delay_seconds``. A time that a caller has
+        named for an operation that was not tried yet stays.
         """
         healed = await self._connection.execute(
             text(
-                """UPDATE operations SET heartbeat_at = least(heartbeat_at, now()),
+                """UPDATE operations o SET heartbeat_at = least(heartbeat_at, now()),
+                       created_at = least(created_at, now()),
                        lease_until = least(lease_until, now() + (lease_until - heartbeat_at)),
                        attempt_started_at = least(attempt_started_at, now()),
-                       run_after = CASE WHEN error_code IS NULL THEN run_after
-                                        ELSE least(run_after, now() + make_interval(secs => :longest)) END
-                   WHERE (state = 'running' AND heartbeat_at > now() + interval '1 second')
-                      OR (state = 'pending' AND error_code IS NOT NULL
-                          AND run_after > now() + make_interval(secs => :longest))"""
+                       run_after = CASE WHEN heartbeat_at IS NULL AND run_after > created_at THEN run_after
+                           WHEN error_code IS NULL THEN least(run_after, now())
+                           ELSE least(run_after - ahead.time, now() + make_interval(secs => :longest)) END
+                   FROM (SELECT id AS ahead_id, greatest(heartbeat_at, created_at, now()) - now() AS time
+                         FROM operations WHERE state IN ('pending', 'running')) AS ahead
+                   WHERE o.id = ahead.ahead_id AND state IN ('pending', 'running')
+                     AND (ahead.time > interval '1 second'
+                          OR (error_code IS NOT NULL AND run_after > now() + make_interval(secs => :longest)))"""
             ),
             {"longest": float(longest_delay_seconds)},
         )

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import orjson
 from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
@@ -31,7 +32,9 @@ def _name_outage(context: ExceptionContext) -> None:
     error = context.sqlalchemy_exception
     if not isinstance(error, DBAPIError) or isinstance(error, OperationalError | InterfaceError) or error.orig is None:
         return
-    if str(getattr(error.orig, "sqlstate", None) or "").startswith(OUTAGES):
+    # a session that ends in the middle of a message confuses the driver, which takes that for a fault of its own
+    confused = isinstance(context.original_exception.__cause__, asyncpg.InternalClientError)
+    if confused or str(getattr(error.orig, "sqlstate", None) or "").startswith(OUTAGES):
         raise OperationalError(
             error.statement, error.params, error.orig, connection_invalidated=error.connection_invalidated
         ) from context.original_exception

@@ -160,7 +160,8 @@ class OperationRepository(Rows):
         return await self._change(
             """UPDATE operations o SET state = 'pending', failures = 0, interruptions = 0, run_after = now(),
                     dispatched_at = NULL, cancel_requested_at = NULL, finished_at = NULL, error_code = NULL,
-                    error_message = NULL, retryable = NULL, why_waiting = NULL, paused_at = NULL, ran_seconds = 0
+                    error_message = NULL, retryable = NULL, why_waiting = NULL, paused_at = NULL, ran_seconds = 0,
+                    heartbeat_at = now()
                WHERE o.id = :id AND o.state IN ('failed', 'cancelled')""",
             {"id": operation_id},
         )

@@ -31,6 +31,9 @@ PORT = 5432
 
 INITDB_SECONDS = 120.0
 CONNECT_SECONDS = 5.0
+ENDS = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+"""What a session is told of when the server ends or has not quite begun."""
+
 CREATE_DATABASE_SECONDS = 30.0
 USERADD_SECONDS = 30.0
 
@@ -105,15 +108,25 @@ class Postgres:
         self._clear_leftovers()
 
     async def is_ready(self) -> bool:
-        """Whether it accepts connections to our database, which is created if missing."""
+        """Whether it accepts connections to our database, which is created if missing.
+
+        It may end in the middle of any answer; that is no reason to ask no more.
+        """
         try:
             connection = await self._connect(DATABASE)
+            await connection.close(timeout=CONNECT_SECONDS)
         except asyncpg.InvalidCatalogNameError:
-            await self._create_database()
-            return True
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return await self._has_created_database()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             return False
-        await connection.close(timeout=CONNECT_SECONDS)
+        return True
+
+    async def _has_created_database(self) -> bool:
+        """False if it went away meanwhile; raises what Postgres itself says against it."""
+        try:
+            await self._create_database()
+        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, *ENDS):
+            return False
         return True
 
     async def _connect(self, database: str) -> "asyncpg.Connection[asyncpg.Record]":

@@ -169,6 +169,22 @@ async def test_server_sent_events_are_the_same(edge: Edge, port: int) -> None:
     assert edge.application.state.slots.taken == 0
 
 
+async def test_server_sent_events_end_in_good_order_in_an_outage(edge: Edge, port: int) -> None:
+    """An answer that has begun can only end when Postgres is away; the client comes back after its last event."""
+    operation = edge.add_operation(OperationState.RUNNING)
+    await edge.report(operation).send_update("operation_started", {})
+    url = f"http://127.0.0.1:{port}/api/v1/operations/{operation.id}/events"
+
+    async with httpx.AsyncClient(headers=AUTHENTICATED, timeout=20) as client, client.stream("GET", url) as answer:
+        lines = answer.aiter_lines()
+        first = await anext(lines)
+        edge.operations.error = ConnectionRefusedError()
+        rest = [line async for line in lines]
+
+    assert first.startswith("id: ")
+    assert not any(line.startswith("id: ") for line in rest)
+
+
 async def test_server_sent_events_have_the_same_limits(edge: Edge, port: int) -> None:
     """Unknown operations, malformed ids and too many watchers are problems, not streams."""
     operation = edge.add_operation(OperationState.RUNNING)

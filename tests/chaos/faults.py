@@ -215,7 +215,8 @@ async def jump_clock(system: System, step: Step) -> str:
     try:
         status = await connection.execute(
             """UPDATE operations SET lease_until = lease_until + jump, heartbeat_at = heartbeat_at + jump,
-                    run_after = run_after + jump, dispatched_at = dispatched_at + jump
+                    run_after = run_after + jump, dispatched_at = dispatched_at + jump,
+                    created_at = created_at + jump, attempt_started_at = attempt_started_at + jump
                FROM make_interval(secs => $1) AS jump WHERE state IN ('pending', 'running')""",
             float(seconds),
         )

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import tempfile
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,13 +59,17 @@ async def run(*, faults: int, seed: int, only: Sequence[str] = (), keep: bool = 
     journal.tell(f"seed {seed}, {faults} faults, logs in {folder}")
     try:
         injected, operations = await _run_in(folder, plan, seed, journal)
+    except Exception as error:  # noqa: BLE001 — whatever it is, the run has failed and says so in its last line
+        traceback.print_exc()
+        journal.violate(f"the run broke off: {type(error).__name__} {error}")
+        injected, operations = Counter(), 0
     finally:
         if not journal.violations and not keep:
             shutil.rmtree(folder, ignore_errors=True)
-    return Outcome(faults=injected, seed=seed, operations=operations, violations=journal.violations)
+    return Outcome(faults=sum(injected.values()), seed=seed, operations=operations, violations=journal.violations)
 
 
-async def _run_in(folder: Path, plan: Sequence[Step], seed: int, journal: Journal) -> tuple[int, int]:
+async def _run_in(folder: Path, plan: Sequence[Step], seed: int, journal: Journal) -> tuple[Counter[str], int]:
     async with open_system(folder, journal) as system:
         async with asyncio.TaskGroup() as watchers:
             load = Load(system, watchers, seed=seed)
@@ -84,7 +89,7 @@ async def _run_in(folder: Path, plan: Sequence[Step], seed: int, journal: Journa
     journal.tell("faults: " + ", ".join(f"{name} {count}" for name, count in sorted(injected.items())))
     for violation in journal.violations:
         journal.tell(f"violated: {violation[:600]}")
-    return sum(injected.values()), len(load.operations)
+    return injected, len(load.operations)
 
 
 async def _carry_out(system: System, load: Load, plan: Sequence[Step]) -> Counter[str]:

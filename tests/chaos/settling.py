@@ -10,6 +10,7 @@ from tests.chaos.system import System, wait_until_ready
 REST_SECONDS = 150.0
 LEARNED_SECONDS = 45.0
 POLL_SECONDS = 0.25
+NOT_TOLD = frozenset({"config", "result", "progress", "error_message", "id", "user_id", "collection_id", "kind"})
 FINAL = frozenset({"completed", "failed", "cancelled"})
 
 
@@ -41,7 +42,7 @@ async def _wait_ended(system: System, load: Load, operations: Sequence[Watched],
             await asyncio.sleep(POLL_SECONDS)
             row = await system.client.get(f"/operations/{watched.id}")
         if row["state"] not in FINAL:
-            system.journal.violate(f"{watched.name} did not end {when}: {row}; {await _describe(system, watched)}")
+            system.journal.violate(f"{watched.name} did not end {when}: {await _describe(system, watched)}")
             continue
         try:
             async with asyncio.timeout(LEARNED_SECONDS):
@@ -57,8 +58,8 @@ async def _describe(system: System, watched: Watched) -> str:
     connection = await system.connect()
     try:
         row = await connection.fetchrow("SELECT now() AS now, o.* FROM operations o WHERE id = $1", watched.id)
-        left_out = ("config", "result", "progress", "error_message")
-        return str({name: str(value) for name, value in dict(row or {}).items() if name not in left_out})
+        told = {name: value for name, value in dict(row or {}).items() if name not in NOT_TOLD and value is not None}
+        return ", ".join(f"{name} {value}" for name, value in told.items())
     finally:
         await connection.close()
 

@@ -260,3 +260,36 @@ async def test_a_clock_that_was_moved_loses_nothing(api: Api, parts: Parts, fold
 
     assert [operation["state"] for operation in ended] == ["completed", "completed"]
     assert ended[0]["interruptions"] <= 1
+
+
+async def test_waits_keep_their_length_when_the_clock_goes_back(api: Api, parts: Parts, folder: Path) -> None:
+    """What was due stays due, a wait after an error is no longer than before, and a time that a caller named stands."""
+    scheduled_at = datetime.now(UTC) + timedelta(hours=5)
+    due, failed, tried = [await api.create(name, folder) for name in ("due", "failed", "tried")]
+    scheduled = await api.append("due")
+    changes = {
+        failed["operation_id"]: "heartbeat_at = now(), error_code = 'x', run_after = now() + interval '30 seconds'",
+        tried["operation_id"]: "heartbeat_at = now(), created_at = now() - interval '1 day', run_after = now()",
+        scheduled["operation_id"]: f"run_after = '{scheduled_at.isoformat()}'",
+    }
+    async with parts.database.begin() as connection:
+        for operation_id, change in changes.items():
+            await connection.execute(text(f"UPDATE operations SET {change} WHERE id = '{operation_id}'"))  # noqa: S608
+        await connection.execute(
+            text(
+                """UPDATE operations SET created_at = created_at + interval '1 hour',
+                       heartbeat_at = heartbeat_at + interval '1 hour',
+                       run_after = CASE WHEN id = :scheduled THEN run_after ELSE run_after + interval '1 hour' END"""
+            ),
+            {"scheduled": UUID(scheduled["operation_id"])},
+        )
+
+    await parts.dispatcher.reconcile()
+    async with parts.database.begin() as connection:
+        rows = await connection.execute(text("SELECT id, run_after, run_after <= now() AS is_due FROM operations"))
+        healed = {str(row.id): row for row in rows}
+
+    assert healed[due["operation_id"]].is_due
+    assert healed[tried["operation_id"]].is_due
+    assert datetime.now(UTC) < healed[failed["operation_id"]].run_after < datetime.now(UTC) + timedelta(seconds=31)
+    assert healed[scheduled["operation_id"]].run_after == scheduled_at
