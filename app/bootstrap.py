@@ -42,6 +42,7 @@ from app.jobs.stopping import stop_task
 from app.jobs.verify import verify_collection
 from app.jobs.watchdog import Watchdog
 from app.jobs.worker import SteadyWorker, listening, worker_options
+from app.metrics import POOL_RESTARTS
 from app.operations.attempts import Attempts
 from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
@@ -261,7 +262,12 @@ async def open_worker(
     settings = parts.settings
     name = f"{socket.gethostname()}:{os.getpid()}"
     async with AsyncExitStack() as stack:
-        processes = ProcessPool(settings.process_slots, memory_bytes=settings.process_memory_bytes, preload=PRELOAD)
+        processes = ProcessPool(
+            settings.process_slots,
+            memory_bytes=settings.process_memory_bytes,
+            preload=PRELOAD,
+            on_end=lambda reason: POOL_RESTARTS.labels(reason).inc(),
+        )
         stack.push_async_callback(processes.aclose)
         await processes.start()
         embedders = EmbedderRegistry(settings, processes)
