@@ -1,4 +1,4 @@
-"""What the routes call. The services themselves are built in ``app/bootstrap.py``."""
+"""What the routes call. The services themselves are built in ``app/bootstrap/``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -5,9 +5,6 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from app import bootstrap
 from app.bootstrap import Parts, running_worker
 from app.domain.operations import Operation, OperationKind
 from app.jobs.context import JobContext
@@ -43,9 +40,7 @@ async def test_redis_never_swallows_a_cancellation(parts: Parts) -> None:
     assert await parts.redis.ping()
 
 
-async def test_a_job_that_forgets_a_cancellation_is_cancelled_again(
-    api: Api, parts: Parts, folder: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_job_that_forgets_a_cancellation_is_cancelled_again(api: Api, parts: Parts, folder: Any) -> None:
     """A user's cancel ends the operation although the job lost the first cancellation."""
     forgotten = 0
 
@@ -59,10 +54,9 @@ async def test_a_job_that_forgets_a_cancellation_is_cancelled_again(
                 if forgotten > 1:
                     raise
 
-    monkeypatch.setitem(bootstrap.JOBS, OperationKind.INDEX, forgetful)
     operation = await api.create("notes", folder)
 
-    async with running_worker(parts):
+    async with running_worker(parts, jobs={OperationKind.INDEX: forgetful}):
 
         async def is_running() -> bool:
             return bool((await api.get(operation))["state"] == "running")
