@@ -152,7 +152,7 @@ async def look_at_redis(redis: Redis, namespace: str) -> list[Check]:
             name="redis writes",
             ok=not refusal,
             detail=f"refused ({refusal})" if refusal else "taken",
-            fix="on MISCONF make room on its disk, on OutOfMemory raise maxmemory, on ReadOnly name the primary instead",
+            fix="on MISCONF make room on its disk, on OutOfMemory raise maxmemory, on ReadOnly name the primary",
         ),
     ]
 
