@@ -24,14 +24,16 @@ CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 STAGES = {"scan", "prepare", "embed", "store", "commit"}
 
 
-@pytest.fixture(scope="session")
-def memory() -> InMemorySpanExporter:
-    """Takes every span of this process from now on; the provider of a process can be set once."""
+@pytest.fixture(scope="module")
+def memory() -> Iterator[InMemorySpanExporter]:
+    """Takes every span of this process while the tests of this module run."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    return exporter
+    with pytest.MonkeyPatch.context() as patch:
+        # the public way sets it for good, and the tests of other modules are to run without one
+        patch.setattr(trace, "_TRACER_PROVIDER", provider)
+        yield exporter
 
 
 @pytest.fixture
