@@ -58,6 +58,7 @@ class HttpEmbedder:
         self._query_prefix = query_prefix
         self._document_prefix = document_prefix
         self._dimension = dimension
+        self._is_fixed = dimension is not None
         self._takes_base64: bool | None = None
         headers = {"Content-Type": "application/json"}
         if api_key:
@@ -114,10 +115,12 @@ class HttpEmbedder:
             vectors = await asyncio.to_thread(decode_answer, response.content, len(texts))
         else:
             vectors = decode_answer(response.content, len(texts))
-        if self._dimension is None:
-            self._dimension = vectors.shape[1]
-        if vectors.shape[1] != self._dimension:
-            raise EmbedderDimensionError(self.model, expected=self._dimension, actual=vectors.shape[1])
+        known, actual = self._dimension, vectors.shape[1]
+        if known is not None and known != actual:
+            # which of the two answers was wrong shows when the next one has this length too
+            self._dimension = known if self._is_fixed else actual
+            raise EmbedderDimensionError(self.model, expected=known, actual=actual)
+        self._dimension = actual
         return vectors
 
     async def _post(self, texts: Sequence[str], *, base64_wanted: bool) -> httpx.Response:

@@ -76,6 +76,16 @@ async def embed_texts(
     return Embedded(vectors, refused, new)
 
 
+async def _embed(context: IngestContext, texts: Sequence[str]) -> Vectors:
+    """Vectors as long as those of the generation, whatever the embedder takes for right."""
+    vectors = await context.embedder.embed_documents(texts)
+    if vectors.shape[1] != context.generation.dimension:
+        raise EmbedderDimensionError(
+            context.embedder.model, expected=context.generation.dimension, actual=vectors.shape[1]
+        )
+    return vectors
+
+
 async def embed_batches(
     context: IngestContext, texts: Sequence[str], tokens: Sequence[int]
 ) -> tuple[Vectors, dict[int, DomainError]]:
@@ -98,7 +108,7 @@ async def embed_batches(
         async with context.embed_slots:
             try:
                 with context.account.embedding(len(indices)):
-                    vectors[indices] = await context.embedder.embed_documents([texts[index] for index in indices])
+                    vectors[indices] = await _embed(context, [texts[index] for index in indices])
             except EmbedderDimensionError:
                 raise
             except (EmbedderBatchTooLargeError, EmbedderRejectedError, EmbedderGarbageError) as error:

@@ -15,7 +15,7 @@ import numpy as np
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from app.db.verification import WRITTEN, DocumentMark, ManifestRow
-from app.domain.errors import DomainError, GenerationMismatchError, SliceEndedError
+from app.domain.errors import DomainError, GenerationMismatchError
 from app.domain.points import StoredPoints, Vectors
 from app.embedders.fingerprint import SMALLEST_COSINE, check_canaries
 from app.pipeline.compare import Fault, Suspect, compare, pair_pages
@@ -81,7 +81,6 @@ class Verification:
         Raises:
             GenerationMismatchError: if the store has vectors of another dimension.
             EmbedderChangedError: if a repair would mix in vectors of another model.
-            SliceEndedError: if the slice was asked to yield; the next one begins again.
         """
         await self._prepare()
         try:
@@ -153,7 +152,7 @@ class Verification:
         self.findings.compared_bytes += sum(row.bytes for row in rows) + points.vectors.nbytes
         if len(self._suspects) >= MOST_SUSPECTS:
             await self._look_again()
-        await self._checkpoint("comparing")
+        await self._tell("comparing")
 
     async def _offer(self, points: StoredPoints, sound: Sequence[int]) -> None:
         """Take points of the manifest that look right for embedding their texts again."""
@@ -163,10 +162,9 @@ class Verification:
         elif ids:
             self._sample.offer(ids, points.vectors[sound])
 
-    async def _checkpoint(self, stage: str) -> None:
+    async def _tell(self, stage: str) -> None:
+        """Say how far it is. A pass has no place to go on from, so it does not end at the soft limit of a slice."""
         await self._context.report.send_update("verify_progress", self.findings.snapshot(stage))
-        if self._context.should_yield():
-            raise SliceEndedError("the slice ended before all points were compared; the next one begins again")
 
     # --- what looks wrong -----------------------------------------------------------------------
 
@@ -178,7 +176,7 @@ class Verification:
             self.findings.add(wrong)
             if self._repair and wrong:
                 await repair_points(self._context, self.findings, wrong)
-                await self._checkpoint("repairing")
+                await self._tell("repairing")
 
     async def _judge(self, suspects: Sequence[Suspect]) -> list[Suspect]:
         """Those that are still wrong, and whose documents nobody has written to between two looks at them."""
@@ -245,7 +243,7 @@ class Verification:
             if not float(made[number] @ stored[chunk.id]) >= SMALLEST_COSINE:
                 fault = Suspect(id=chunk.id, document_id=chunk.document_id, fault=Fault.VECTOR, by_model=True)
                 self._suspects.append(fault)
-        await self._checkpoint("embedding")
+        await self._tell("embedding")
 
     # --- documents ------------------------------------------------------------------------------
 
@@ -262,7 +260,7 @@ class Verification:
                 self.findings.add_document(mark)
             if self._repair and wrong:
                 await repair_documents(self._context, self.findings, wrong)
-            await self._checkpoint("documents")
+            await self._tell("documents")
             if len(marks) < ROWS_PER_PAGE:
                 return
             after = marks[-1].id

@@ -188,8 +188,9 @@ class ProgressHub:
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
                 await pubsub.execute_command(command, *names)
-        except (RedisError, OSError, TimeoutError) as error:
-            # the reader notices the broken connection itself
+        except (RedisError, OSError, TimeoutError, AttributeError) as error:
+            # the reader notices the broken connection itself; when it closes it at this very moment, redis-py has no
+            # transport any more and finds that out as an AttributeError
             log.debug("subscription_not_sent", command=command, error=type(error).__name__)
 
     async def _read_forever(self) -> None:

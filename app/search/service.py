@@ -8,7 +8,7 @@ from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.documents import DocumentRepository, HitRow
 from app.domain.collections import Generation, GenerationState
-from app.domain.errors import CollectionNotReadyError
+from app.domain.errors import CollectionNotReadyError, EmbedderDimensionError
 from app.domain.points import Hit, PointQuery, ScoredPoint, SearchAnswer, SearchFilter, SearchMode
 from app.domain.ports import Embedder, VectorStore
 from app.embedders.fingerprint import check_canaries
@@ -71,6 +71,8 @@ class SearchService:
             embedder = self._find_embedder(generation.model)
             await self._guard.check(embedder, generation)
             vector = await embedder.embed_query(query)
+            if len(vector) != generation.dimension:
+                raise EmbedderDimensionError(generation.model, expected=generation.dimension, actual=len(vector))
         points = min(max(limit * POINTS_PER_HIT, FEWEST_POINTS), MOST_POINTS)
         hits: list[Hit] = []
         while True:

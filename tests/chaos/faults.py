@@ -13,7 +13,7 @@ import psutil
 from app.jobs.queue import RUN_OPERATION, queue_name
 from tests.chaos.plan import Step
 from tests.chaos.processes import Supervised, list_pool_children
-from tests.chaos.system import CUT_OFF_WORKER, LEASE_SECONDS, NAMESPACE, System
+from tests.chaos.system import CUT_OFF_WORKER, LEASE_SECONDS, MODEL_SECONDS, NAMESPACE, System
 from tests.model_server import Fault as Answer
 
 CALL_SECONDS = 5.0
@@ -255,7 +255,7 @@ async def slow_model(system: System, step: Step) -> str:
     try:
         await asyncio.sleep(step.between(2.0, 6.0))
     finally:
-        system.model.delay_seconds = 0.0
+        system.model.delay_seconds = MODEL_SECONDS
     return f"by up to {step.between(0.2, 4.0):.1f} s"
 
 

@@ -34,8 +34,8 @@ def change_folder(root: Path, *, seed: int) -> str:
     """Change a few documents, far fewer than the mass deletion guard minds; says what was done."""
     chance = Random(seed)  # noqa: S311 — repeatable, keeps no secret
     good = [path for path in list_files(root) if path.parent.name != "bad"]
-    edits, additions, copies = chance.randint(0, 5), chance.randint(0, 4), chance.randint(0, 2)
-    removals, renames = chance.randint(0, 2), chance.randint(0, 2)
+    edits, additions, copies = chance.randint(1, 10), chance.randint(1, 12), chance.randint(0, 3)
+    removals, renames = chance.randint(0, 2), chance.randint(0, 3)
     picked = chance.sample(good, edits + copies + removals + renames)
     for path in picked[:edits]:
         _edit(path, chance)

@@ -13,13 +13,13 @@ from tests.chaos.plan import Step
 from tests.chaos.system import MODEL, System
 from tests.chaos.watchers import Story, watch
 
-FIRST_COLLECTIONS = (("wordllama", 120), (MODEL, 60), ("wordllama", 40), (MODEL, 30), ("wordllama", 300))
+FIRST_COLLECTIONS = (("wordllama", 120), (MODEL, 60), (MODEL, 40), (MODEL, 30), ("wordllama", 300))
 LATER_DOCUMENTS = 25
 MOST_UNFINISHED = 5
 LEARNED_SECONDS = 60.0
 """How long after its state is final a watcher may still not know."""
-NOT_THERE_YET = frozenset({404, 405})
 SSE_SHARE = 4
+DEEP_SHARE = 0.3
 
 
 @dataclass(kw_only=True)
@@ -161,22 +161,24 @@ class Load:
             self._journal.violate(f"POST {path} with key {key} made {len(ids)} operations: {sorted(ids)}")
         return bodies
 
-    async def submit(self, target: Target, *, key: str, kind: str = "APPEND") -> Watched | None:
-        """One operation; None if this version does not know the kind."""
-        config = {"source_id": target.source_id} if kind == "APPEND" else {}
+    async def submit(self, target: Target, kind: str, config: dict[str, Any], *, key: str) -> Watched | None:
+        """One operation; None if it was not accepted."""
         path = f"/collections/{quote(target.name)}/operations"
         answer, _ = await self._client.call("POST", path, body={"kind": kind, "config": config}, key=key)
         if answer.status_code == 202:
             return self.follow(answer.json())
-        if kind == "APPEND":
-            self._journal.violate(f"APPEND of {target.name} was answered with {answer.status_code} {answer.text[:200]}")
+        self._journal.violate(f"{kind} of {target.name} was answered with {answer.status_code} {answer.text[:200]}")
         return None
+
+    async def append(self, target: Target, *, key: str) -> Watched | None:
+        """An APPEND of a collection's only source."""
+        return await self.submit(target, "APPEND", {"source_id": target.source_id}, key=key)
 
     async def _append(self, step: Step) -> None:
         target = self._target(step)
         changes = await asyncio.to_thread(change_folder, target.folder, seed=step.seed)
         if len(self._unfinished(target)) < MOST_UNFINISHED:
-            watched = await self.submit(target, key=self._key(step))
+            watched = await self.append(target, key=self._key(step))
             self._journal.tell(f"  {step.name} {target.name}: {changes}, {watched.id if watched else None}")
 
     async def _append_twice(self, step: Step) -> None:
@@ -195,7 +197,7 @@ class Load:
         await asyncio.to_thread(change_folder, target.folder, seed=step.seed)
         async with asyncio.TaskGroup() as group:
             for number in range(3):
-                group.create_task(self.submit(target, key=self._key(step, number)))
+                group.create_task(self.append(target, key=self._key(step, number)))
 
     async def _cancel(self, step: Step) -> None:
         unfinished = self._unfinished(self._target(step))
@@ -255,8 +257,6 @@ class Load:
 
     async def _pause_for(self, path: str, step: Step) -> None:
         answer, _ = await self._client.call("POST", f"{path}/pause")
-        if answer.status_code in NOT_THERE_YET:
-            return
         self._journal.tell(f"  pause {path}: {answer.status_code}")
         await asyncio.sleep(step.between(0.5, 5.0))
         await self.resume(path)
@@ -264,11 +264,12 @@ class Load:
     async def resume(self, path: str) -> None:
         """Resume an operation or a collection; one that is not paused minds nothing worse than a conflict."""
         answer, _ = await self._client.call("POST", f"{path}/resume")
-        if answer.status_code not in (200, 202, 204, 409, *NOT_THERE_YET):
+        if answer.status_code not in (200, 202, 409):
             self._journal.violate(f"resume of {path}: {answer.status_code} {answer.text[:200]}")
 
     async def _verify(self, step: Step) -> None:
-        await self.submit(self._target(step), key=self._key(step), kind="VERIFY")
+        config = {"repair": bool(step.seed % 2), "deep": step.share < DEEP_SHARE}
+        await self.submit(self._target(step), "VERIFY", config, key=self._key(step))
 
     async def _create(self, step: Step) -> None:
         await self.add_collection(f"later-{step.number}", model="wordllama", documents=LATER_DOCUMENTS, seed=step.seed)

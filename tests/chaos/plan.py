@@ -6,7 +6,7 @@ from itertools import accumulate
 from random import Random
 
 FAULTS_PER_SECOND = 0.9
-ACTIONS_PER_SECOND = 0.55
+ACTIONS_PER_SECOND = 0.9
 SEEDS = 2**31
 
 FAULTS: Mapping[str, int] = {

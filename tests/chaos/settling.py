@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
-from tests.chaos.load import Load, Target, Watched
+from tests.chaos.client import HONEST
+from tests.chaos.load import Load, Watched
 from tests.chaos.system import System, wait_until_ready
 
 REST_SECONDS = 150.0
@@ -71,7 +72,8 @@ async def _retry_all(system: System, load: Load) -> None:
         final = watched.story.final
         if final is None or final["type"] == "operation_completed":
             continue
-        if final["type"] == "operation_failed" and not final["data"]["retryable"]:
+        failed = final["type"] == "operation_failed"
+        if failed and not final["data"]["retryable"] and final["data"]["error_code"] not in HONEST:
             system.journal.violate(f"{watched.name} failed for good: {final['data']}")
             continue
         await load.retry(watched)
@@ -81,12 +83,23 @@ async def _retry_all(system: System, load: Load) -> None:
 
 
 async def _append_all(system: System, load: Load) -> None:
-    async def append(target: Target) -> Watched | None:
-        return await load.submit(target, key=f"last-{target.name}")
+    """Bring every collection up to date, then have it compared with every vector embedded again."""
+    appended = [await load.append(target, key=f"last-{target.name}") for target in load.targets]
+    await _wait_completed(system, load, appended)
+    verified = [
+        await load.submit(target, "VERIFY", {"deep": True}, key=f"verify-{target.name}") for target in load.targets
+    ]
+    for watched in await _wait_completed(system, load, verified):
+        result = watched.story.final["data"]["result"] if watched.story.final else {}
+        if not result.get("ok"):
+            system.journal.violate(f"{watched.name} finds: {result}")
 
-    appended = [watched for target in load.targets if (watched := await append(target)) is not None]
-    await _wait_ended(system, load, appended, "as the last of its collection, without any fault")
-    _require_completed(system, appended)
+
+async def _wait_completed(system: System, load: Load, operations: Sequence[Watched | None]) -> list[Watched]:
+    accepted = [watched for watched in operations if watched is not None]
+    await _wait_ended(system, load, accepted, "without any fault")
+    _require_completed(system, accepted)
+    return accepted
 
 
 def _require_completed(system: System, operations: Sequence[Watched]) -> None:

@@ -27,6 +27,8 @@ from tests.model_server import FakeModelServer
 
 NAMESPACE = "chaos"
 MODEL = "fake-model"
+MODEL_SECONDS = 0.15
+"""How long the model server takes for a batch, so that there is always something under way to break."""
 WORKERS = 3
 CUT_OFF_WORKER = WORKERS - 1
 """The worker whose connections to Postgres and Valkey can be cut."""
@@ -87,7 +89,8 @@ def _settings(stack: EmbeddedStack, folder: Path, *, model_url: str) -> Settings
         embedding_url=model_url,
         embedding_model=MODEL,
         embedding_timeout=3,
-        embedding_batch_size=16,
+        embedding_batch_size=8,
+        embedding_concurrency_per_worker=2,
         websockets_per_user=1000,
     )
 
@@ -142,6 +145,7 @@ async def open_system(folder: Path, journal: Journal) -> AsyncIterator[System]:
         stack = await closing.enter_async_context(opened)
         await migrate(stack.database_url)
         model = closing.enter_context(FakeModelServer(model=MODEL).running())
+        model.delay_seconds = MODEL_SECONDS
         model_port = _free_port()
         model_line = Forwarder(("127.0.0.1", model_port), ("127.0.0.1", model.port))
         settings = _settings(stack, folder, model_url=f"http://127.0.0.1:{model_port}/v1")

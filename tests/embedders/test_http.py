@@ -218,6 +218,19 @@ async def test_an_unusable_answer_is_garbage(server: FakeModelServer, fault: Fau
     assert after.shape == (2, 16)
 
 
+async def test_one_wrong_length_is_forgotten(server: FakeModelServer) -> None:
+    """A server whose first answer had the wrong length is understood again once its answers are right."""
+    async with embedder_of(server) as embedder:
+        server.spoil_next(Fault.WRONG_DIMENSION)
+        await embedder.embed_query("whales")
+
+        with pytest.raises(EmbedderDimensionError, match="16 dimensions instead of 15"):
+            await embedder.embed_query("whales")
+        right = await embedder.embed_query("whales")
+
+    assert right.shape == (16,)
+
+
 async def test_another_dimension_is_garbage_with_a_name(server: FakeModelServer) -> None:
     """The first answer fixes the dimension; a later one of another length says both."""
     async with embedder_of(server) as embedder:
