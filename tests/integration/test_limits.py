@@ -66,6 +66,25 @@ async def test_at_the_soft_limit_an_operation_goes_on_in_slices(settings: Settin
     assert documents == {"completed": 600}
 
 
+async def test_a_verification_does_not_end_at_the_soft_limit(settings: Settings, tmp_path: Path) -> None:
+    """It has no place to go on from, so slices of it would begin again for ever; one pass ends it."""
+    root = tmp_path / "corpus"
+    write_corpus(root, 100)
+    short = settings.model_copy(update={"operation_soft_time_limit": 0.01, "operation_hard_time_limit": 60})
+    opening = open_parts(settings, configured_endpoints(settings))
+    async with opening as parts, open_client(parts) as api, running_worker(parts):
+        await api.wait(await api.create("corpus", root))
+    async with open_parts(short, configured_endpoints(short)) as parts, open_client(parts) as api:
+        async with running_worker(parts):
+            body = {"kind": "VERIFY", "config": {"deep": True}}
+            asked = await api.client.post("/api/v1/collections/corpus/operations", json=body)
+            ended = await api.wait(asked.json())
+        types = await _events(parts, asked.json())
+
+    assert "soft_time_limit" in types
+    assert (ended["state"], ended["attempt"], ended["result"]["ok"]) == ("completed", 1, True)
+
+
 async def test_at_the_hard_limit_a_slice_is_cancelled_and_counts(settings: Settings, folder: Path) -> None:
     """A job that reaches no checkpoint is stopped, tried again, and fails in the end with a code of its own."""
     changes = {"operation_soft_time_limit": 0.1, "operation_hard_time_limit": 0.2, "default_max_retries": 2}
