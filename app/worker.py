@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import structlog
+import uvloop
 
 from app.bootstrap import GIVEN_UP, JOBS, arq_options, find_endpoints, open_parts, open_worker, running_worker
 from app.domain.operations import OperationKind
@@ -76,5 +77,5 @@ async def serve(settings: Settings, *, jobs: Mapping[OperationKind, Job] = JOBS)
 def run_worker(settings: Settings, *, jobs: Mapping[OperationKind, Job] = JOBS) -> None:
     """Run a worker process to its end."""
     with suppress(KeyboardInterrupt):
-        if not asyncio.run(serve(settings, jobs=jobs)):
+        if not uvloop.run(serve(settings, jobs=jobs)):
             raise SystemExit(GIVEN_UP)
