@@ -1,6 +1,6 @@
 """What callers do with operations: create, watch, pause, cancel, retry."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from app.db.collections import CollectionRepository
@@ -171,18 +171,10 @@ class OperationService:
         Raises:
             OperationFinishedError: if it has already ended.
         """
-        before = await self.get(user_id, operation_id)
-        async with self._database.begin() as connection:
-            operations = OperationRepository(connection)
-            operation = await operations.request_cancel(operation_id)
-            await operations.poke(operation_id)
-        if operation is None:
-            raise OperationFinishedError(operation_id, before.state)
+        _, operation = await self._ask(user_id, operation_id, OperationRepository.request_cancel)
         if operation.state is OperationState.CANCELLED:
             await self._dispatcher.announce_end(operation)
             await self._dispatcher.pump()
-        else:
-            await self._queue.poke(operation_id)
         return operation
 
     async def pause(self, user_id: UUID, operation_id: UUID) -> Operation:
@@ -191,14 +183,7 @@ class OperationService:
         Raises:
             OperationFinishedError: if it has already ended.
         """
-        before = await self.get(user_id, operation_id)
-        async with self._database.begin() as connection:
-            operations = OperationRepository(connection)
-            operation = await operations.pause(operation_id)
-            await operations.poke(operation_id)
-        if operation is None:
-            raise OperationFinishedError(operation_id, before.state)
-        await self._queue.poke(operation_id)
+        _, operation = await self._ask(user_id, operation_id, OperationRepository.pause)
         if operation.state is OperationState.PENDING:
             await self._tell(operation, "operation_paused")
         return operation
@@ -209,15 +194,29 @@ class OperationService:
         Raises:
             OperationFinishedError: if it has ended.
         """
-        before = await self.get(user_id, operation_id)
-        async with self._database.begin() as connection:
-            operation = await OperationRepository(connection).resume(operation_id)
-        if operation is None:
-            raise OperationFinishedError(operation_id, before.state)
+        before, operation = await self._ask(user_id, operation_id, OperationRepository.resume)
         if before.paused_at is not None and operation.state is OperationState.PENDING:
             await self._tell(operation, "operation_queued")
         await self._dispatcher.pump()
         return operation
+
+    async def _ask(
+        self,
+        user_id: UUID,
+        operation_id: UUID,
+        change: Callable[[OperationRepository, UUID], Awaitable[Operation | None]],
+    ) -> tuple[Operation, Operation]:
+        """Change what is wanted of an operation, and have its worker look; the operation before and after."""
+        before = await self.get(user_id, operation_id)
+        async with self._database.begin() as connection:
+            operations = OperationRepository(connection)
+            operation = await change(operations, operation_id)
+            await operations.poke(operation_id)
+        if operation is None:
+            raise OperationFinishedError(operation_id, before.state)
+        if operation.state is OperationState.RUNNING:
+            await self._queue.poke(operation_id)
+        return before, operation
 
     async def pause_collection(self, user_id: UUID, collection_id: UUID) -> Collection:
         """Start nothing more in a collection, and have what runs there stop at its next checkpoint."""
