@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 import structlog
+from opentelemetry import trace
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -49,6 +50,7 @@ def _configure(level: str, handler: logging.Handler) -> None:
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -86,6 +88,15 @@ def _take_over(logger: logging.Logger) -> None:
             handler.close()
     logger.setLevel(logging.NOTSET)
     logger.propagate = True
+
+
+def _add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Where in which trace the line was written, if there is one."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = trace.format_trace_id(context.trace_id)
+        event["span_id"] = trace.format_span_id(context.span_id)
+    return event
 
 
 def _render_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

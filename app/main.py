@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
+from app.api.requests import NO_TELEMETRY
 from app.bootstrap import LOCAL_USER, configured_endpoints, open_api, open_parts
 from app.logs import log_to_stderr
 from app.operations.collections import IdentityService
@@ -18,7 +19,7 @@ class _Application:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._inner: FastAPI | None = None
-        self._outer = FastAPI(lifespan=self._lifespan)
+        self._outer = FastAPI(lifespan=self._lifespan, **NO_TELEMETRY)
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:

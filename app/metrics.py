@@ -1,12 +1,16 @@
-"""What a process counts about its work, for ``GET /metrics`` of the API and of the worker."""
+"""What a process counts about its work, for ``GET /metrics`` of API and worker; see ``docs/observability.md``."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
 MOMENTS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 
 OPERATIONS = Gauge(
-    "vecloom_operations", "Operations by kind and state, as the reconciler last saw them.", ["kind", "state"]
+    "vecloom_operations", "Operations by kind and state: unfinished ones, and those of the last day.", ["kind", "state"]
 )
+QUEUE_DEPTH = Gauge("vecloom_queue_depth", "Operations that are dispatched and that no worker has claimed yet.")
+OLDEST_DUE = Gauge("vecloom_oldest_due_operation_seconds", "How long the oldest operation that may start waits.")
+WORKERS_ALIVE = Gauge("vecloom_workers_alive", "Workers that renew their place.")
+FIGURES_READ = Gauge("vecloom_figures_read_timestamp_seconds", "When the four gauges above were read from Postgres.")
 ATTEMPTS = Counter("vecloom_attempts", "Attempts that ended, by kind and what became of them.", ["kind", "outcome"])
 QUEUE_LATENCY = Histogram("vecloom_queue_latency_seconds", "From due to started.", ["kind"], buckets=MOMENTS)
 STAGE_SECONDS = Counter("vecloom_stage_seconds", "Busy seconds of each stage of ingestion.", ["stage"])

@@ -17,7 +17,18 @@ Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 
 PREFIX_ONLY = frozenset(
-    {"data", "url", "api_key", "lease", "heartbeat", "reconcile", "log_level", "worker_slots", "metrics_port"}
+    {
+        "data",
+        "url",
+        "api_key",
+        "lease",
+        "heartbeat",
+        "reconcile",
+        "log_level",
+        "worker_slots",
+        "metrics_port",
+        "metrics_host",
+    }
 )
 """Names too common to be read from the environment without ``VECLOOM_`` in front."""
 
@@ -74,6 +85,7 @@ class Settings(BaseSettings):
     poll_delay: Seconds = 0.5
     priority_aging: Seconds = 600
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    metrics_host: str = "127.0.0.1"
 
     # documents
     document_timeout: Seconds = 300
@@ -104,6 +116,7 @@ class Settings(BaseSettings):
     pipeline_max_bytes: Count = 16 * MIB
 
     # edge
+    otel_exporter_otlp_endpoint: str | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     websockets_per_user: Count = 50
     websockets_per_process: Count = 1000

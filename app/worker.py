@@ -11,6 +11,7 @@ import structlog
 from app.bootstrap import GIVEN_UP, JOBS, arq_options, find_endpoints, open_parts, open_worker, running_worker
 from app.domain.operations import OperationKind
 from app.jobs.context import Job
+from app.jobs.garbage import freeze_garbage
 from app.jobs.queue import create_arq_redis
 from app.logs import log_to_stderr
 from app.settings import Settings, read_settings
@@ -62,6 +63,7 @@ async def serve(settings: Settings, *, jobs: Mapping[OperationKind, Job] = JOBS)
         loop.add_signal_handler(number, stop.set)
     parts_context = open_parts(settings, find_endpoints(settings))
     async with parts_context as parts, running_worker(parts, jobs=jobs, replaceable=True) as runner:
+        freeze_garbage()
         log.info("worker_started", slots=settings.worker_slots)
         ends = {asyncio.ensure_future(stop.wait()), asyncio.ensure_future(runner.broken.wait())}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

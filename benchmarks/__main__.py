@@ -38,6 +38,7 @@ from app.pipeline.prepare import prepare_documents
 from app.search.service import SearchService
 from app.settings import Settings
 from benchmarks import overhead, recovery
+from benchmarks.cancel import bench_cancel
 from benchmarks.corpus import write_corpus
 from benchmarks.lag import bench_lag
 from benchmarks.overhead import bench_overhead
@@ -249,6 +250,7 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "ingest": bench_ingest,
     "verify": bench_verify,
     "memory": bench_memory,
+    "cancel": bench_cancel,
     "overhead": bench_overhead,
     "recovery": bench_recovery,
     "lag": bench_lag,

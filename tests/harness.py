@@ -220,6 +220,13 @@ class WorkerProcess:
         self._process = None
         return status
 
+    def wait(self) -> int:
+        """Wait until it ends by itself; gives the exit status."""
+        assert self._process is not None
+        status = self._process.wait(timeout=60)
+        self._process = None
+        return status
+
     @property
     def pid(self) -> int:
         """Process id."""

@@ -203,3 +203,25 @@ async def test_a_worker_logs_json_with_the_operation(
         1,
         "source_not_found",
     )
+
+
+async def test_a_line_from_deep_inside_a_stage_says_whose_it_is(
+    api: Api, settings: Settings, folder: Path, tmp_path: Path
+) -> None:
+    """The document, and the operation, collection, kind, attempt and worker it is looked at for."""
+    (folder / "empty.txt").touch()
+    async with running(["app.cli.main", "worker"], settings, tmp_path / "log"):
+        ended = await api.wait(await api.create("notes", folder))
+    document = (await api.documents("notes"))["empty.txt"]
+
+    [line] = [line for line in parse((tmp_path / "log").read_bytes()) if line["event"] == "documents_failed"]
+    assert line["documents"] == {document["id"]: "empty_document"}
+    assert {name: line[name] for name in ("operation_id", "collection_id", "kind", "attempt", "worker")} == {
+        "operation_id": ended["operation_id"],
+        "collection_id": ended["collection_id"],
+        "kind": "INDEX",
+        "attempt": 1,
+        "worker": ended["worker"],
+    }
+    assert line["logger"] == "app.pipeline.write"
+    assert b"empty.txt" not in (tmp_path / "log").read_bytes()

@@ -5,11 +5,11 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.api import collections, documents, events, health, metrics, operations, search, workers
+from app.api import collections, diagnosis, documents, events, health, metrics, operations, search, workers
 from app.api.bodies import LimitBodies
 from app.api.errors import add_error_handlers
 from app.api.metrics import MeasureRequests
-from app.api.requests import FollowRequests
+from app.api.requests import NO_TELEMETRY, FollowRequests
 from app.api.services import ApiServices
 from app.api.slots import WatcherSlots
 
@@ -54,6 +54,7 @@ def create_api(services: ApiServices) -> FastAPI:
         docs_url="/docs",
         redoc_url=None,
         static_url="/docs/static",
+        **NO_TELEMETRY,
     )
     application.state.services = services
     application.state.slots = WatcherSlots(
@@ -65,7 +66,7 @@ def create_api(services: ApiServices) -> FastAPI:
     application.add_middleware(FollowRequests, prefix=PREFIX)
     application.add_middleware(MeasureRequests, registry=services.metrics, prefix=PREFIX)
     api = APIRouter(responses={"4XX": PROBLEM, "5XX": PROBLEM})
-    for module in (collections, documents, operations, events, search, workers, health):
+    for module in (collections, documents, operations, events, search, workers, diagnosis, health):
         api.include_router(module.router)
     application.include_router(api, prefix=PREFIX)
     application.include_router(health.router, include_in_schema=False)

@@ -14,6 +14,7 @@ from app.api.services import ApiServices
 from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import Chunking, ChunkingStrategy, Source, SourceKind, SourceSpec
 from app.domain.operations import Priority, Submission
+from app.traces import current_trace_parent
 
 router = APIRouter(tags=["collections"])
 
@@ -219,6 +220,7 @@ async def create_collection(
             priority=Priority[body.priority.name],
             run_after=body.run_after,
             max_runtime_seconds=body.max_runtime_seconds,
+            trace_parent=current_trace_parent(),
         ),
     )
     return CollectionCreated(collection=await _describe(services, collection), operation=OperationBody.of(operation))

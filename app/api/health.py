@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from app.api.auth import ServicesDep
+from app.operations.health import readiness
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -17,10 +18,11 @@ class Alive(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Which of the outside systems answer."""
+    """Which of the parts it needs are well, and what is wrong with the others."""
 
     status: Literal["ready", "not_ready"]
     checks: dict[str, bool]
+    details: dict[str, str]
 
 
 @router.get("/live")
@@ -31,8 +33,7 @@ async def read_live() -> Alive:
 
 @router.get("/ready", responses={503: {"model": Readiness}})
 async def read_ready(services: ServicesDep, response: Response) -> Readiness:
-    """Whether everything a request needs answers; 503 if not."""
-    checks = dict(await services.health.ready())
-    ready = all(checks.values())
-    response.status_code = 200 if ready else 503
-    return Readiness(status="ready" if ready else "not_ready", checks=checks)
+    """Whether everything a request needs answers, said within seconds; 503 if not."""
+    answer = Readiness.model_validate(readiness(await services.health.run()))
+    response.status_code = 200 if answer.status == "ready" else 503
+    return answer

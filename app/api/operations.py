@@ -13,6 +13,7 @@ from pydantic.config import JsonDict
 from app.api.auth import CallerDep, ServicesDep
 from app.domain.errors import UnsupportedOperationError
 from app.domain.operations import Operation, OperationKind, OperationState, Priority, Submission
+from app.traces import current_trace_parent
 
 router = APIRouter(tags=["operations"])
 
@@ -138,7 +139,6 @@ class OperationCreate(BaseModel):
                     "kind": "APPEND",
                     "config": {"source_id": "2f0c4b0e-6a86-4f5e-9d8a-3a3f6f1f0c11", "mode": "full"},
                 },
-                {"kind": "VERIFY", "config": {"repair": False}},
             ]
         },
     )
@@ -210,6 +210,7 @@ async def create_operation(
         priority=Priority[body.priority.name],
         run_after=body.run_after,
         max_runtime_seconds=config.max_runtime_seconds,
+        trace_parent=current_trace_parent(),
     )
     if isinstance(config, VerifyConfig):
         operation = await services.operations.create_verify(

@@ -2,6 +2,7 @@
 
 import re
 import time
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -9,6 +10,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import answer_bug
+from app.traces import HEADER as TRACE_HEADER
+from app.traces import end_request, request_span
 
 log = structlog.get_logger(__name__)
 
@@ -16,6 +19,11 @@ UNMATCHED = "unmatched"
 HEADER = "x-request-id"
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 UNEXPECTED = 1011
+PROBES = ("/metrics", "/health/live", "/health/ready")
+"""Ends of paths that are asked for all day; a trace of each would bury the others."""
+
+NO_TELEMETRY: dict[str, Any] = {"telemetry": {"tracing": False, "metrics": False, "logs": False}}
+"""Newer releases of fastapi trace by themselves, with the path and the texts of exceptions in their spans."""
 
 
 def route_of(scope: Scope, *, prefix: str) -> str:
@@ -81,18 +89,30 @@ class FollowRequests:
             await self._inner(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send)
-        started = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
-            try:
-                await self._inner(scope, exchange.receive, exchange.send)
-            except Exception:
-                log.exception("request_failed", route=route_of(scope, prefix=self._prefix))
-                await exchange.answer_bug()
-            finally:
-                log.info(
-                    "request_done",
-                    method=scope.get("method", "WEBSOCKET"),
-                    route=route_of(scope, prefix=self._prefix),
-                    status=exchange.status,
-                    ms=round((time.perf_counter() - started) * 1000, 1),
-                )
+            if scope["type"] == "websocket" or scope["path"].endswith(PROBES):
+                # a socket lives as long as somebody watches: its span would be no work of ours
+                await self._follow(scope, exchange)
+                return
+            with request_span(scope["method"], Headers(scope=scope).get(TRACE_HEADER)) as span:
+                try:
+                    await self._follow(scope, exchange)
+                finally:
+                    route = route_of(scope, prefix=self._prefix)
+                    end_request(span, method=scope["method"], route=route, status=exchange.status)
+
+    async def _follow(self, scope: Scope, exchange: _Exchange) -> None:
+        started = time.perf_counter()
+        try:
+            await self._inner(scope, exchange.receive, exchange.send)
+        except Exception:
+            log.exception("request_failed", route=route_of(scope, prefix=self._prefix))
+            await exchange.answer_bug()
+        finally:
+            log.info(
+                "request_done",
+                method=scope.get("method", "WEBSOCKET"),
+                route=route_of(scope, prefix=self._prefix),
+                status=exchange.status,
+                ms=round((time.perf_counter() - started) * 1000, 1),
+            )

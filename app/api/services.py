@@ -1,6 +1,6 @@
-"""What the routes call. The services themselves are built in ``app/bootstrap.py``."""
+"""What the routes call. The services themselves are built in ``app/bootstrap/``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
+from app.domain.checks import Check
 from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import Chunking, Document, DocumentState, Source, SourceSpec
 from app.domain.operations import Operation, OperationState, Submission, Worker
@@ -149,11 +150,11 @@ class Search(Protocol):
         ...
 
 
-class Health(Protocol):
-    """Asks the outside systems."""
+class Checks(Protocol):
+    """Looks at parts of the system."""
 
-    async def ready(self) -> Mapping[str, bool]:
-        """Whether each of them answers."""
+    async def run(self) -> Sequence[Check]:
+        """What it found. Answers within a bounded time, whatever hangs."""
         ...
 
 
@@ -165,7 +166,8 @@ class ApiServices:
     operations: Operations
     collections: Collections
     search: Search
-    health: Health
+    health: Checks
+    diagnosis: Checks
     hub: ProgressHub
     watchers_per_user: int = 50
     watchers_per_process: int = 1000

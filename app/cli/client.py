@@ -47,7 +47,8 @@ class Client:
         if not api_key.isascii():
             raise CliError("invalid_setting", "VECLOOM_API_KEY has characters that no key has")
         self.url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {api_key}"}
+        # a header without a key is one that cannot be sent
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         try:
             self._http = httpx.AsyncClient(
                 base_url=f"{self.url}/api/v1",
@@ -59,22 +60,38 @@ class Client:
 
     async def call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 — httpx's options, JSON back
         """One request; raises CliError with the server's own code."""
-        try:
-            response = await self._http.request(method, path, **options)
-        except httpx.UnsupportedProtocol as error:
-            raise CliError("invalid_setting", f"VECLOOM_URL cannot be used: {error}") from error
-        except httpx.TransportError as error:
-            raise ServerGoneError(
-                "server_unreachable", f"{self.url} does not answer ({type(error).__name__}); is `vecloom up` running?"
-            ) from error
+        response = await self._send(method, path, **options)
         try:
             answer = orjson.loads(response.content)
             if response.is_success:
                 return answer
             raise CliError(answer["code"], answer.get("detail") or answer["title"])
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            detail = f"{self.url} answers {response.status_code}, and not as Vecloom does; is it a Vecloom server?"
-            raise CliError("unexpected_answer", detail) from error
+            raise self._unexpected(response) from error
+
+    async def read_health(self) -> dict[str, str | None]:
+        """What is wrong with each part the server needs, None if nothing is; needs no key."""
+        response = await self._send("GET", "/health/ready")
+        try:
+            answer = orjson.loads(response.content)
+            details = answer.get("details", {})
+            return {name: None if ok else details.get(name, "not well") for name, ok in answer["checks"].items()}
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise self._unexpected(response) from error
+
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401 — see above
+        try:
+            return await self._http.request(method, path, **options)
+        except httpx.UnsupportedProtocol as error:
+            raise CliError("invalid_setting", f"VECLOOM_URL cannot be used: {error}") from error
+        except httpx.TransportError as error:
+            raise ServerGoneError(
+                "server_unreachable", f"{self.url} does not answer ({type(error).__name__}); is `vecloom up` running?"
+            ) from error
+
+    def _unexpected(self, response: httpx.Response) -> CliError:
+        detail = f"{self.url} answers {response.status_code}, and not as Vecloom does; is it a Vecloom server?"
+        return CliError("unexpected_answer", detail)
 
     async def find_collection(self, name: str) -> Any:  # noqa: ANN401 — JSON
         """The collection, or None."""

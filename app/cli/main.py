@@ -234,12 +234,14 @@ def up(
 async def _serve(settings: Settings, port: int, host: str) -> None:
     # imported here: no other command needs the server
     from app.bootstrap import serve_embedded  # noqa: PLC0415 — see above
+    from app.jobs.garbage import freeze_garbage  # noqa: PLC0415 — see above
 
     log_to_stderr(settings.log_level)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with serve_embedded(settings, port=port, host=host) as served:
+        freeze_garbage()
         out.print(f"Vecloom serves {settings.data} at [bold]{served.url}[/bold]  (API: {served.url}/docs)")
         out.print(f"key: in {settings.data / 'server.json'}, readable by you alone; commands on this folder find it")
         out.print("next: vecloom index FOLDER --collection NAME   ·   Ctrl-C stops, nothing is lost")

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import Uuid
 
-from app.db.operation_rows import IS_DUE, RAN, SELECT, Rows, to_operation
+from app.db.operation_rows import IS_DUE, RAN, RELAXED, SELECT, Rows, to_operation
 from app.domain.operations import Lease, LeaseAnswer, Operation, OperationState
 
 
@@ -38,7 +38,10 @@ class AttemptRepository(Rows):
         kinds: Sequence[str],
         lease_seconds: float,
     ) -> dict[UUID, Operation]:
-        """Start attempts. A delivery that is stale, cancelled, paused, not due or not first in line is missing."""
+        """Start attempts. A delivery that is stale, cancelled, paused, not due or not first in line is missing.
+
+        If a crash of Postgres forgets that an attempt was started, its token is unknown and it can write nothing.
+        """
         statement = text(
             f"""WITH o AS (UPDATE operations o SET state = 'running', attempt = attempt + 1,
                     lease_token = gen_random_uuid(), lease_until = now() + make_interval(secs => :lease),
@@ -46,7 +49,8 @@ class AttemptRepository(Rows):
                     started_at = coalesce(started_at, now()), attempt_started_at = now(), why_waiting = NULL
                 FROM unnest(:ids, CAST(:numbers AS int[])) AS given (id, number)
                 WHERE o.id = given.id AND o.dispatch = given.number AND o.kind = ANY(CAST(:kinds AS text[]))
-                  AND {IS_DUE} RETURNING o.*) {SELECT.replace("FROM operations o", "FROM o", 1)}"""
+                  AND {IS_DUE} AND (SELECT {RELAXED}) IS NOT NULL RETURNING o.*)
+                {SELECT.replace("FROM operations o", "FROM o", 1)}"""
         ).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
         values = {
             "ids": [delivery[0] for delivery in deliveries],
@@ -79,8 +83,8 @@ class AttemptRepository(Rows):
     async def save_progress(self, lease: Lease, progress: dict[str, Any] | None, *, why_waiting: str | None) -> None:
         """Keep the last progress snapshot, if there is a new one, and what slows the operation down."""
         statement = text(
-            """UPDATE operations SET progress = coalesce(CAST(:progress AS jsonb), progress), why_waiting = :why
-               WHERE id = :id AND lease_token = :token AND state = 'running'"""
+            f"""UPDATE operations SET progress = coalesce(CAST(:progress AS jsonb), progress), why_waiting = :why
+               WHERE id = :id AND lease_token = :token AND state = 'running' AND (SELECT {RELAXED}) IS NOT NULL"""
         ).bindparams(bindparam("progress", type_=JSONB(none_as_null=True)))
         values = {"id": lease.operation_id, "token": lease.token, "progress": progress, "why": why_waiting}
         await self._connection.execute(statement, values)

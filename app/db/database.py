@@ -95,6 +95,16 @@ class Database:
             raise ConnectionRefusedError("nothing listens on the socket of Postgres") from error
 
     @asynccontextmanager
+    async def single(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for one statement, which is a transaction of its own: one round trip instead of three."""
+        connection = await self._connect()
+        try:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield connection
+        finally:
+            await asyncio.shield(asyncio.create_task(connection.close()))
+
+    @asynccontextmanager
     async def fenced(self, lease: Lease) -> AsyncIterator[AsyncConnection]:
         """A transaction in which ``lease`` cannot be taken away.
 

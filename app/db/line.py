@@ -7,10 +7,11 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Uuid
 
-from app.db.operation_rows import ALIVE, IS_DUE, SELECT, WHY_WAITING, Rows, to_operation
+from app.db.operation_rows import ALIVE, IS_DUE, RELAXED, SELECT, WHY_WAITING, Rows, to_operation
 from app.domain.operations import Operation
 
-_PICK_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('vecloom.pick'))")
+# A pick that a crash of Postgres forgets is made again.
+_PICK_LOCK = text(f"SELECT pg_advisory_xact_lock(hashtext('vecloom.pick')), {RELAXED}")
 
 _PICK = f"""
 WITH room AS (

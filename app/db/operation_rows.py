@@ -63,6 +63,9 @@ WHY_WAITING = f"""
     END
 """
 
+RELAXED = "set_config('synchronous_commit', 'off', true)"
+"""In a statement: its transaction does not wait for the disk. For what may be forgotten in a crash of Postgres."""
+
 RAN = "ran_seconds = ran_seconds + extract(epoch FROM now() - coalesce(attempt_started_at, now()))"
 
 SELECT = f"""SELECT o.*, c.name AS collection_name, o.why_waiting AS told_waiting, {WHY_WAITING} AS why_now

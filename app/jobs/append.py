@@ -21,6 +21,7 @@ from app.pipeline.context import IngestContext
 from app.pipeline.ingest import ingest_source
 from app.pipeline.scan import remove_gone, scan_source
 from app.pipeline.shared import SharedVectors
+from app.traces import stage_span
 
 SHARED_BYTES = 4 * 1024 * 1024
 """What an operation keeps of its newest vectors, in case a text comes again before the manifest knows it."""
@@ -91,7 +92,8 @@ async def bring_up_to_date(
 
 
 async def _bring_source_up_to_date(context: IngestContext, source: Source, adapter: DocumentSource) -> Counter[str]:
-    scan, counts = await scan_source(context, source, adapter)
+    with stage_span("scan", source_id=str(source.id)):
+        scan, counts = await scan_source(context, source, adapter)
     context.account.total += counts["pending"]
     context.account.failed += counts["errors"]
     context.account.total += counts["errors"]

@@ -45,7 +45,13 @@ class Keeper:
         self._heartbeat_seconds = heartbeat_seconds
         self._poked = asyncio.Event()
         self._look_seconds = LOOK_SECONDS
+        self._beaten = float("-inf")
         guard.on_poke = self.poke
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago Postgres last took a heartbeat of this worker; infinite before the first one."""
+        return now() - self._beaten
 
     def poke(self, subject: UUID | None) -> None:
         """Beat at once if an operation of this worker is meant; None means that the connection needs care."""
@@ -88,6 +94,7 @@ class Keeper:
         held = self._list_held()
         sent = now()
         answers = await self._guard.beat([attempt.lease for attempt in held])
+        self._beaten = sent
         for attempt in held:
             if not attempt.take_answer(answers.get(attempt.operation.id), sent=sent):
                 LEASES_LOST.inc()

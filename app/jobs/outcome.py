@@ -17,6 +17,7 @@ from app.jobs.classify import classify
 from app.metrics import ATTEMPTS, LEASES_LOST
 from app.operations.attempts import Attempts
 from app.operations.dispatch import LONGEST_DELAY_SECONDS, Dispatcher, final_event
+from app.traces import end_attempt
 
 log = structlog.get_logger(__name__)
 
@@ -56,9 +57,12 @@ class Settler:
             ended = await self._commit(attempt, error)
             if ended is None:
                 ATTEMPTS.labels(kind, "dropped").inc()
+                end_attempt(outcome="dropped", error_code=LeaseLostError.code)
                 log.warning("outcome_dropped", reason="the lease was lost")
                 return
-            ATTEMPTS.labels(kind, ended.state.value if ended.state.is_final else "put_back").inc()
+            outcome = ended.state.value if ended.state.is_final else "put_back"
+            ATTEMPTS.labels(kind, outcome).inc()
+            end_attempt(outcome=outcome, error_code=ended.error_code)
             await self._publish(ended, reporter)
             await self._dispatcher.pump()
         except UNAVAILABLE as failure:

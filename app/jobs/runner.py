@@ -21,6 +21,7 @@ from app.jobs.stopping import stop_task
 from app.metrics import QUEUE_LATENCY
 from app.operations.attempts import Attempts
 from app.operations.dispatch import Dispatcher
+from app.traces import attempt_span
 
 log = structlog.get_logger(__name__)
 
@@ -83,9 +84,9 @@ class Runner:
         """Execute one delivery; a stale one returns at once."""
         try:
             operation = None if self._draining else await self._attempts.claim(operation_id, dispatch)
-            await self._queue.forget([(operation_id, dispatch)])
             if operation is None:
                 await self._attempts.withdraw(operation_id, dispatch)
+                await self._queue.forget([(operation_id, dispatch)])
         except UNAVAILABLE as error:
             # if it was claimed after all, its lease ends unrenewed; if not, it is enqueued again
             log.warning("claim_failed", operation_id=str(operation_id), error=type(error).__name__)
@@ -94,7 +95,14 @@ class Runner:
             return
         lease = Lease(operation_id=operation.id, token=operation.lease_token)
         attempt = Attempt(operation, lease, fence_seconds=self._limits.lease_seconds * FENCE_SHARE)
-        with structlog.contextvars.bound_contextvars(operation_id=str(operation.id), attempt=operation.attempt):
+        who: dict[str, Any] = {
+            "kind": operation.kind.value,
+            "operation_id": str(operation.id),
+            "collection_id": str(operation.collection_id),
+            "attempt": operation.attempt,
+            "worker": self._worker,
+        }
+        with structlog.contextvars.bound_contextvars(**who), attempt_span(operation.trace_parent, **who):
             await self._carry_out(attempt)
 
     async def _carry_out(self, attempt: Attempt) -> None:
@@ -104,7 +112,6 @@ class Runner:
         _observe_latency(operation)
         try:
             async with self._events.open(operation) as reporter:
-                await self._announce_start(operation, reporter)
                 error = await self._execute(attempt, reporter)
                 await asyncio.shield(asyncio.create_task(self._settler.settle(attempt, error, reporter)))
         finally:
@@ -113,11 +120,13 @@ class Runner:
                 self._idle.set()
 
     async def _announce_start(self, operation: Operation, reporter: Reporter) -> None:
+        """Tell the watchers, then take the delivery out of the queue; the job need not wait for either."""
         data = {"kind": operation.kind.value, "attempt": operation.attempt, "worker": self._worker}
         await reporter.send_update("operation_started", data)
         if operation.attempt > 1:
             snapshot = (operation.progress or {}).get("documents")
             await reporter.send_update("operation_resumed", {"attempt": operation.attempt, "from": snapshot})
+        await self._queue.forget([(operation.id, operation.dispatch)])
 
     async def _execute(self, attempt: Attempt, reporter: Reporter) -> BaseException | None:
         """Run the job to its end, its limits or its cancellation; the result is left in ``attempt.task``."""
@@ -130,12 +139,15 @@ class Runner:
             require_lease=attempt.require_lease,
         )
         job = self._jobs[attempt.operation.kind]
+        # it begins first, so its event is the first of the attempt
+        announcing = asyncio.create_task(self._announce_start(attempt.operation, reporter))
         attempt.task = task = asyncio.ensure_future(job(context, attempt.operation))
         try:
             await self._watch(attempt, task, reporter)
         except asyncio.CancelledError:
             attempt.stop(Reason.SHUTDOWN)
         await stop_task(task)
+        await asyncio.wait({announcing})
         if not task.done():
             log.error("job_does_not_stop", reason=attempt.reason)
             attempt.stop(Reason.LEASE_LOST)

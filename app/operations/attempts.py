@@ -43,14 +43,14 @@ class Attempts:
 
     async def withdraw(self, operation_id: UUID, dispatch: int) -> None:
         """Put an operation that could not be claimed back into the line, unless the delivery was stale."""
-        async with self._database.begin() as connection:
+        async with self._database.single() as connection:
             await LineRepository(connection).withdraw(
                 operation_id, dispatch=dispatch, kinds=self._kinds, unknown_delay_seconds=UNKNOWN_KIND_SECONDS
             )
 
     async def save_progress(self, lease: Lease, progress: dict[str, Any] | None, *, why_waiting: str | None) -> None:
         """Keep the last snapshot in the row, for those who ask after the stream is gone."""
-        async with self._database.begin() as connection:
+        async with self._database.single() as connection:
             await AttemptRepository(connection).save_progress(lease, progress, why_waiting=why_waiting)
 
     async def complete(self, lease: Lease, result: dict[str, Any]) -> Operation | None:
@@ -77,7 +77,7 @@ class Attempts:
         self, lease: Lease, *, why: str | None, interrupted: bool, delay_seconds: float = 0
     ) -> Operation | None:
         """Back to pending: the work goes on in another slice or on another worker."""
-        async with self._database.begin() as connection:
+        async with self._database.single() as connection:
             return await AttemptRepository(connection).put_back(
                 lease, interruptions=int(interrupted), why_waiting=why, delay_seconds=delay_seconds
             )
@@ -86,7 +86,7 @@ class Attempts:
         self, lease: Lease, *, delay_seconds: float, code: str, message: str, interrupted: bool = False
     ) -> Operation | None:
         """Back to pending after a failed attempt, or one that an outside system's outage interrupted."""
-        async with self._database.begin() as connection:
+        async with self._database.single() as connection:
             return await AttemptRepository(connection).put_back(
                 lease,
                 delay_seconds=delay_seconds,
@@ -112,7 +112,7 @@ class Attempts:
         ]
 
     async def _claim_together(self, deliveries: Sequence[Delivery]) -> dict[UUID, Operation]:
-        async with self._database.begin() as connection:
+        async with self._database.single() as connection:
             return await AttemptRepository(connection).claim(
                 deliveries,
                 worker=self._worker,
@@ -128,6 +128,6 @@ class Attempts:
             return {}
 
     async def _finish_all(self, outcomes: Sequence[Outcome]) -> list[Operation | None]:
-        async with self._database.begin() as connection:
+        async with self._database.single() as connection:
             ended = await AttemptRepository(connection).finish(outcomes)
         return [ended.get(outcome.lease.operation_id) for outcome in outcomes]

@@ -30,7 +30,7 @@ class DispatchRules:
 
     max_interruptions: int
     aging_seconds: float = 600.0
-    lookahead: int = 2
+    lookahead: int = 0
     without_workers: int = 10
 
 
@@ -75,8 +75,8 @@ class Dispatcher:
             "dispatched": await self.pump(),
             "told": await self._tell_why(),
         }
-        for action, count in actions.items():
-            RECONCILED.labels(action).inc(count)
+        for action in actions.keys() - {"taken_back"}:
+            RECONCILED.labels(action).inc(actions[action])
         return actions
 
     async def recover(self) -> dict[str, int]:
@@ -93,6 +93,8 @@ class Dispatcher:
         count = 0
         for operation in expired:
             count += await self._take_back(operation)
+        # counted here: workers that find another one dead do not wait for the next round
+        RECONCILED.labels("taken_back").inc(count)
         return count
 
     async def _take_back(self, operation: Operation) -> bool:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.metrics import STAGE_SECONDS, TOKENS
+
 RATE_WINDOW_SECONDS = 20.0
 STAGES = ("read", "extract", "chunk", "embed", "store", "commit")
 
@@ -44,6 +46,12 @@ class Account:
         account = self.stages[stage]
         account.seconds += seconds
         account.items += items
+        STAGE_SECONDS.labels(stage).inc(seconds)
+
+    def add_tokens(self, tokens: int) -> None:
+        """Count tokens that were embedded."""
+        self.tokens += tokens
+        TOKENS.inc(tokens)
 
     @contextmanager
     def timed(self, stage: str, items: int) -> Iterator[None]:

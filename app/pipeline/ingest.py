@@ -16,6 +16,7 @@ from app.pipeline.budget import ByteBudget
 from app.pipeline.context import IngestContext
 from app.pipeline.isolate import prepare_isolated
 from app.pipeline.write import delete_leftovers, write_group
+from app.traces import stage_span
 
 CLAIM_DOCUMENTS = 200
 GROUP_DOCUMENTS = 100
@@ -108,7 +109,8 @@ async def _carry_groups(
                 await _unclaim(context, group)
                 continue
             async with budget.hold(sum(document.size for document in group)):
-                prepared = await _prepare(context, group)
+                with stage_span("prepare", documents=len(group)):
+                    prepared = await _prepare(context, group)
                 if any(document.error_code in UNREADABLE for document in prepared):
                     await adapter.require_present()
                 await write_group(context, group, prepared)

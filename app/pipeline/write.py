@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import structlog
 
 from app.db.documents import ChunkRow, DocumentRepository
 from app.domain.documents import Document, PreparedDocument
@@ -17,6 +18,9 @@ from app.pipeline.context import IngestContext
 from app.pipeline.copies import load_copies
 from app.pipeline.embed import embed_texts
 from app.pipeline.vector_check import CHECK, take_checks
+from app.traces import stage_span
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +96,10 @@ async def write_group(
     changes = diff_chunks(fresh, present)
     tokens = [chunk.tokens for chunk in changes.added]
     known = await load_copies(context, fresh) if changes.added else {}
-    embedded = await embed_texts(context, [chunk.text for chunk in changes.added], tokens, known=known)
+    with stage_span("embed", chunks=len(tokens), tokens=sum(tokens)):
+        embedded = await embed_texts(context, [chunk.text for chunk in changes.added], tokens, known=known)
     vectors = embedded.vectors
-    account.tokens += sum(tokens[index] for index in embedded.new)
+    account.add_tokens(sum(tokens[index] for index in embedded.new))
     account.reused += len(tokens) - len(embedded.new)
     if embedded.refused:
         broken = {changes.added[index].document_id: error for index, error in embedded.refused.items()}
@@ -112,9 +117,9 @@ async def write_group(
         payloads = [payload_of(owner.id, owner.source_id, owner.path) for owner in owners]
         points = make_points(changes.added, vectors, payloads)
         context.require_lease()
-        with account.timed("store", len(points)):
+        with account.timed("store", len(points)), stage_span("store", points=len(points)):
             await context.store.upsert(context.generation.name, points)
-    with account.timed("commit", len(prepared)):
+    with account.timed("commit", len(prepared)), stage_span("commit", documents=len(prepared)):
         async with context.database.fenced(context.lease) as connection:
             manifest = DocumentRepository(connection, context.collection.id)
             await manifest.replace_chunks(
@@ -159,6 +164,10 @@ def _count(
 async def _report_failures(
     context: IngestContext, by_id: dict[UUID, Document], failures: Sequence[PreparedDocument]
 ) -> None:
+    if failures:
+        # one line a group: a folder full of scans would otherwise write a line for each
+        codes = {str(item.document_id): item.error_code for item in failures}
+        log.info("documents_failed", documents=codes)
     for item in failures:
         await context.report.send_update(
             "document_failed",

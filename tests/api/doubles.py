@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from app.domain.checks import Check
 from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import Chunking, Document, DocumentState, Source, SourceKind, SourceSpec
 from app.domain.errors import (
@@ -255,12 +256,15 @@ class FakeSearch:
         return SearchAnswer(mode=mode, took_ms=1.5, generation="g1", hits=[hit])
 
 
-class FakeHealth:
-    """Says what it is told to say."""
+class FakeChecks:
+    """Finds what it is told to find."""
 
     def __init__(self) -> None:
-        self.checks = {"postgres": True, "redis": True}
+        self.found = {"postgres": True, "redis": True}
 
-    async def ready(self) -> dict[str, bool]:
+    async def run(self) -> list[Check]:
         """Each part by name."""
-        return self.checks
+        return [
+            Check(name=name, ok=ok, detail="answers" if ok else "does not answer", fix=f"start {name}")
+            for name, ok in self.found.items()
+        ]

@@ -289,13 +289,35 @@ async def test_health_needs_no_key(edge: Edge, client: httpx.AsyncClient) -> Non
     alive = [await client.get(path) for path in ("/health/live", "/api/v1/health/live")]
     ready = await client.get("/health/ready")
 
-    edge.health.checks["redis"] = False
+    edge.health.found["redis"] = False
     not_ready = await client.get("/api/v1/health/ready")
 
     assert [response.status_code for response in alive] == [200, 200]
     assert (ready.status_code, ready.json()["status"]) == (200, "ready")
     assert not_ready.status_code == 503
-    assert not_ready.json() == {"status": "not_ready", "checks": {"postgres": True, "redis": False}}
+    assert not_ready.json() == {
+        "status": "not_ready",
+        "checks": {"postgres": True, "redis": False},
+        "details": {"redis": "does not answer"},
+    }
+
+
+async def test_a_diagnosis_says_what_to_do(edge: Edge, client: httpx.AsyncClient) -> None:
+    """Each check by name, with a fix only where something is wrong, and only for a caller with a key."""
+    edge.health.found["redis"] = False
+
+    answer = await client.get("/api/v1/diagnosis")
+    del client.headers["Authorization"]
+    refused = await client.get("/api/v1/diagnosis")
+
+    assert answer.json() == {
+        "ok": False,
+        "checks": [
+            {"name": "postgres", "ok": True, "detail": "answers", "fix": ""},
+            {"name": "redis", "ok": False, "detail": "does not answer", "fix": "start redis"},
+        ],
+    }
+    assert_problem(refused, 401, "not_authenticated")
 
 
 async def test_requests_are_measured_by_route(client: httpx.AsyncClient) -> None:

@@ -14,7 +14,8 @@ from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
 from app.api import events
-from app.bootstrap import Parts, open_api, serving
+from app.api.serving import serving
+from app.bootstrap import Parts, open_api
 from app.db.operations import OperationRepository
 from tests.harness import Api
 

@@ -5,10 +5,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from app import bootstrap
 from app.bootstrap import Parts, running_worker
+from app.domain.errors import LeaseLostError
 from app.domain.operations import Operation, OperationKind
 from app.jobs.context import JobContext
 from tests.harness import Api, wait_until
@@ -43,9 +41,7 @@ async def test_redis_never_swallows_a_cancellation(parts: Parts) -> None:
     assert await parts.redis.ping()
 
 
-async def test_a_job_that_forgets_a_cancellation_is_cancelled_again(
-    api: Api, parts: Parts, folder: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_job_that_forgets_a_cancellation_is_cancelled_again(api: Api, parts: Parts, folder: Any) -> None:
     """A user's cancel ends the operation although the job lost the first cancellation."""
     forgotten = 0
 
@@ -59,10 +55,9 @@ async def test_a_job_that_forgets_a_cancellation_is_cancelled_again(
                 if forgotten > 1:
                     raise
 
-    monkeypatch.setitem(bootstrap.JOBS, OperationKind.INDEX, forgetful)
     operation = await api.create("notes", folder)
 
-    async with running_worker(parts):
+    async with running_worker(parts, jobs={OperationKind.INDEX: forgetful}):
 
         async def is_running() -> bool:
             return bool((await api.get(operation))["state"] == "running")
@@ -73,3 +68,38 @@ async def test_a_job_that_forgets_a_cancellation_is_cancelled_again(
 
     assert ended["state"] == "cancelled"
     assert forgotten == 2
+
+
+async def test_a_job_that_never_stops_is_fenced_and_its_worker_asks_to_be_replaced(
+    api: Api, parts: Parts, folder: Any
+) -> None:
+    """After ten seconds of cancelling nobody waits for it; it owns nothing any more, and the cancel is carried out."""
+    let_go = asyncio.Event()
+    errors: list[Exception] = []
+
+    async def stubborn(context: JobContext, _: Operation) -> dict[str, Any]:
+        while not let_go.is_set():
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                continue
+        try:
+            context.require_lease()
+        except LeaseLostError as error:
+            errors.append(error)
+        return {}
+
+    async with running_worker(parts, jobs={OperationKind.INDEX: stubborn}) as runner:
+        operation = await api.create("notes", folder)
+        await api.wait(operation, states=["running"])
+        await api.client.post(f"/api/v1/operations/{operation['operation_id']}/cancel")
+        await asyncio.wait_for(runner.broken.wait(), timeout=60)
+        ended = await api.wait(operation)
+        let_go.set()
+
+        async def has_found_out() -> bool:
+            return bool(errors)
+
+        await wait_until(has_found_out)
+
+    assert ended["state"] == "cancelled"

@@ -1,0 +1,77 @@
+"""The HTTP application over opened parts."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from app.api.app import create_api
+from app.api.services import ApiServices
+from app.bootstrap.parts import EmbedderRegistry, Parts, configured_endpoints, open_parts
+from app.domain.checks import Check
+from app.domain.documents import Chunking
+from app.jobs.figures import reading_figures
+from app.operations.checkup import Checkup
+from app.operations.collections import CollectionService, IdentityService
+from app.operations.diagnosis import diagnosis_probes
+from app.operations.health import health_probes
+from app.operations.service import OperationService
+from app.progress.hub import ProgressHub
+from app.search.service import SearchService
+from app.settings import Settings
+
+READY_SECONDS = 2.0
+"""How long `/health/ready` takes at most; probes of containers wait for about three seconds."""
+DIAGNOSIS_SECONDS = 8.0
+
+
+def diagnosis_of(parts: Parts, embedders: EmbedderRegistry) -> Checkup:
+    """Looks closely at everything; for `vecloom doctor`."""
+    probes = diagnosis_probes(parts.database, parts.redis, parts.store, embedders.find, parts.settings)
+    return Checkup(probes, timeout_seconds=DIAGNOSIS_SECONDS)
+
+
+async def diagnose(settings: Settings) -> list[Check]:
+    """The same without a server, on the configured services."""
+    async with open_parts(settings, configured_endpoints(settings)) as parts, AsyncExitStack() as stack:
+        embedders = EmbedderRegistry(settings, None)
+        stack.push_async_callback(embedders.aclose)
+        checkup = diagnosis_of(parts, embedders)
+        stack.push_async_callback(checkup.aclose)
+        return await checkup.run()
+
+
+@asynccontextmanager
+async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
+    """The HTTP application over opened parts."""
+    settings = parts.settings
+    async with AsyncExitStack() as stack:
+        embedders = EmbedderRegistry(settings, None)
+        stack.push_async_callback(embedders.aclose)
+        hub = ProgressHub(parts.redis, namespace=settings.redis_namespace)
+        await stack.enter_async_context(hub)
+        health = Checkup(health_probes(parts.database, parts.redis, parts.store), timeout_seconds=READY_SECONDS)
+        stack.push_async_callback(health.aclose)
+        diagnosis = diagnosis_of(parts, embedders)
+        stack.push_async_callback(diagnosis.aclose)
+        await stack.enter_async_context(reading_figures(parts.database, every_seconds=settings.reconcile))
+        services = ApiServices(
+            identity=IdentityService(parts.database),
+            operations=OperationService(
+                parts.database,
+                parts.dispatcher,
+                parts.queue,
+                parts.events,
+                default_model=settings.embedding_model,
+                default_chunking=Chunking(size=settings.chunk_size, overlap=settings.chunk_overlap),
+            ),
+            collections=CollectionService(parts.database),
+            search=SearchService(parts.database, parts.store, embedders.find),
+            health=health,
+            diagnosis=diagnosis,
+            hub=hub,
+            watchers_per_user=settings.websockets_per_user,
+            watchers_per_process=settings.websockets_per_process,
+            request_max_bytes=settings.request_max_bytes,
+        )
+        yield create_api(services)

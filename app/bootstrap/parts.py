@@ -1,0 +1,162 @@
+"""What API and worker share: where the outside systems are, and the adapters to them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from arq.connections import ArqRedis
+
+from app.db.database import Database
+from app.db.migrate import migrate as migrate_database
+from app.domain.errors import InvalidInputError, UnknownModelError
+from app.domain.ports import Embedder
+from app.embedded.folder import DataFolder
+from app.embedders.http import HttpEmbedder
+from app.embedders.static import StaticEmbedder
+from app.jobs.queue import ArqQueue, create_arq_redis
+from app.operations.dispatch import Dispatcher, DispatchRules
+from app.processes.pool import ProcessPool
+from app.progress.reporter import ProgressStreams
+from app.settings import Settings
+from app.stores.qdrant import QdrantStore
+from app.traces import start_tracing
+
+LOCAL_USER = "local"
+API_POOL = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Where the outside systems are."""
+
+    database_url: str
+    redis_url: str
+    qdrant_url: str
+    qdrant_api_key: str | None = None
+
+
+class MissingSettingError(InvalidInputError):
+    """A setting that this entry point cannot do without is not set."""
+
+    code = "missing_setting"
+
+
+def configured_endpoints(settings: Settings) -> Endpoints:
+    """Endpoints from the environment.
+
+    Raises:
+        MissingSettingError: naming the first one that is not set.
+    """
+    for name in ("database_url", "redis_url", "qdrant_url"):
+        if getattr(settings, name) is None:
+            raise MissingSettingError(f"set VECLOOM_{name.upper()}, or use `vecloom up`, which needs nothing")
+    if settings.database_url is None or settings.redis_url is None or settings.qdrant_url is None:
+        raise AssertionError("unreachable: checked above")
+    key = settings.qdrant_api_key
+    return Endpoints(
+        database_url=settings.database_url.get_secret_value(),
+        redis_url=settings.redis_url.get_secret_value(),
+        qdrant_url=settings.qdrant_url,
+        qdrant_api_key=None if key is None else key.get_secret_value(),
+    )
+
+
+def find_endpoints(settings: Settings) -> Endpoints:
+    """Endpoints from the environment, or those of the `vecloom up` that serves the data folder."""
+    if settings.database_url is not None:
+        return configured_endpoints(settings)
+    served = DataFolder(settings.data).read_server_file()
+    if served is None or "database_url" not in served:
+        return configured_endpoints(settings)
+    names = ("database_url", "redis_url", "qdrant_url", "qdrant_api_key")
+    return Endpoints(**{name: served[name] for name in names})
+
+
+class EmbedderRegistry:
+    """Embedders by the name of their model."""
+
+    def __init__(self, settings: Settings, processes: ProcessPool | None) -> None:
+        self._embedders: dict[str, Embedder] = {"wordllama": StaticEmbedder(processes)}
+        if settings.embedding_url is not None:
+            self._embedders[settings.embedding_model] = _http_embedder(settings, settings.embedding_url)
+
+    def find(self, model: str) -> Embedder:
+        """Raises UnknownModelError."""
+        embedder = self._embedders.get(model)
+        if embedder is None:
+            raise UnknownModelError(model, f"this server has: {', '.join(sorted(self._embedders))}")
+        return embedder
+
+    async def aclose(self) -> None:
+        """Close all."""
+        for embedder in self._embedders.values():
+            await embedder.aclose()
+
+
+def _http_embedder(settings: Settings, url: str) -> HttpEmbedder:
+    key, internal = settings.embedding_api_key, settings.embedding_internal_key
+    return HttpEmbedder(
+        url,
+        model=settings.embedding_model,
+        api_key=None if key is None else key.get_secret_value(),
+        internal_key=None if internal is None else internal.get_secret_value(),
+        timeout_seconds=settings.embedding_timeout,
+        query_prefix=settings.embedding_query_prefix,
+        document_prefix=settings.embedding_document_prefix,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What API and worker share in one process."""
+
+    settings: Settings
+    endpoints: Endpoints
+    database: Database
+    redis: ArqRedis
+    queue: ArqQueue
+    events: ProgressStreams
+    dispatcher: Dispatcher
+    store: QdrantStore
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings, endpoints: Endpoints) -> AsyncIterator[Parts]:
+    """Open everything that API and worker both need."""
+    start_tracing(settings.otel_exporter_otlp_endpoint)
+    async with AsyncExitStack() as stack:
+        database = Database(endpoints.database_url, pool_size=API_POOL + settings.worker_slots)
+        stack.push_async_callback(database.aclose)
+        redis = create_arq_redis(endpoints.redis_url, namespace=settings.redis_namespace, retries=2)
+        stack.push_async_callback(redis.aclose, close_connection_pool=True)
+        store = QdrantStore(
+            endpoints.qdrant_url,
+            api_key=endpoints.qdrant_api_key,
+            upload_batch_size=settings.vector_upload_batch_size,
+            upload_concurrency=settings.vector_upload_concurrency,
+        )
+        stack.push_async_callback(store.aclose)
+        queue = ArqQueue(redis, namespace=settings.redis_namespace)
+        events = ProgressStreams(redis, namespace=settings.redis_namespace)
+        yield Parts(
+            settings=settings,
+            endpoints=endpoints,
+            database=database,
+            redis=redis,
+            queue=queue,
+            events=events,
+            dispatcher=Dispatcher(database, queue, events, _dispatch_rules(settings)),
+            store=store,
+        )
+
+
+def _dispatch_rules(settings: Settings) -> DispatchRules:
+    return DispatchRules(max_interruptions=settings.max_interruptions, aging_seconds=settings.priority_aging)
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the configured database to this version's schema."""
+    if settings.database_url is None:
+        raise MissingSettingError("set VECLOOM_DATABASE_URL; the embedded stack migrates itself")
+    asyncio.run(migrate_database(settings.database_url.get_secret_value()))

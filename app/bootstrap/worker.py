@@ -1,0 +1,232 @@
+"""The worker over opened parts: its runner, its leases, its processes."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from app.api.serving import serving
+from app.bootstrap.parts import EmbedderRegistry, Parts
+from app.db.guard import WorkerGuard
+from app.domain.documents import Source
+from app.domain.operations import OperationKind, WorkerProfile
+from app.jobs.append import append_source
+from app.jobs.attempt import Attempt
+from app.jobs.context import Job, Resources
+from app.jobs.figures import reading_figures
+from app.jobs.health import create_worker_endpoint, heartbeat_probe
+from app.jobs.index import index_collection
+from app.jobs.keeper import Keeper
+from app.jobs.outcome import RetryPolicy, Settler
+from app.jobs.queue import create_arq_redis
+from app.jobs.runner import Runner, RunnerLimits
+from app.jobs.stopping import stop_task
+from app.jobs.verify import verify_collection
+from app.jobs.watchdog import Watchdog
+from app.jobs.worker import SteadyWorker, listening, worker_options
+from app.metrics import POOL_RESTARTS
+from app.operations.attempts import Attempts
+from app.operations.checkup import Checkup
+from app.operations.health import health_probes
+from app.pipeline.context import Limits
+from app.pipeline.records import is_record_file, scan_records
+from app.pipeline.release import release_documents
+from app.processes.pool import ProcessPool
+from app.settings import Settings
+from app.sources.directory import DirectorySource, RecordReader, resolve_source_path
+
+JOBS: dict[OperationKind, Job] = {
+    OperationKind.INDEX: index_collection,
+    OperationKind.APPEND: append_source,
+    OperationKind.VERIFY: verify_collection,
+}
+PRELOAD = ("app.pipeline.prepare", "app.pipeline.chunk:load_tokenizer", "app.embedders.static:load_model")
+READY_SECONDS = 2.0
+"""How long `/health/ready` takes at most; probes of containers wait for about three seconds."""
+GIVEN_UP = 70
+"""Exit status of a worker that ended itself because its event loop stood still (EX_SOFTWARE)."""
+
+
+@asynccontextmanager
+async def open_worker(
+    parts: Parts, *, jobs: Mapping[OperationKind, Job] = JOBS, replaceable: bool = False
+) -> AsyncIterator[dict[str, Any]]:
+    """What arq jobs find in their ``ctx``: the runner, its leases kept, its processes warm.
+
+    ``replaceable`` says that it is a process of its own, which somebody starts again if it ends itself because its
+    event loop stands still, and which serves its metrics itself.
+    """
+    settings = parts.settings
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    async with AsyncExitStack() as stack:
+        processes = ProcessPool(
+            settings.process_slots,
+            memory_bytes=settings.process_memory_bytes,
+            preload=PRELOAD,
+            on_end=lambda reason: POOL_RESTARTS.labels(reason).inc(),
+        )
+        stack.push_async_callback(processes.aclose)
+        await processes.start()
+        embedders = EmbedderRegistry(settings, processes)
+        stack.push_async_callback(embedders.aclose)
+        profile = WorkerProfile(
+            name=name,
+            version=version("vecloom"),
+            kinds=tuple(kind.value for kind in jobs),
+            slots=settings.worker_slots,
+            lease_seconds=settings.lease,
+        )
+        guard = WorkerGuard(parts.endpoints.database_url, profile, timeout_seconds=settings.heartbeat)
+        runner = _open_runner(parts, guard, profile, jobs, _open_resources(parts, processes, embedders))
+        keeper = Keeper(guard, parts.dispatcher, runner.list_held, heartbeat_seconds=settings.heartbeat)
+        watchdog = Watchdog(limit_seconds=settings.lease * 0.75, on_limit=_give_up if replaceable else None)
+        woken = asyncio.Event()
+        await stack.enter_async_context(watchdog.watching())
+        if replaceable and settings.metrics_port:
+            await stack.enter_async_context(_serving_worker_endpoint(parts, keeper))
+        await stack.enter_async_context(keeper.keeping())
+        await stack.enter_async_context(
+            listening(parts.redis, namespace=settings.redis_namespace, on_wake=woken.set, on_poke=keeper.poke)
+        )
+        stack.push_async_callback(runner.drain, grace_seconds=settings.shutdown_grace)
+        yield {
+            "runner": runner,
+            "dispatcher": parts.dispatcher,
+            "database": parts.database,
+            "worker": name,
+            "reconcile_seconds": settings.reconcile,
+            "woken": woken,
+        }
+
+
+@asynccontextmanager
+async def _serving_worker_endpoint(parts: Parts, keeper: Keeper) -> AsyncIterator[None]:
+    settings = parts.settings
+    heartbeat = heartbeat_probe(keeper, lease_seconds=settings.lease)
+    probes = [*health_probes(parts.database, parts.redis, parts.store), heartbeat]
+    health = Checkup(probes, timeout_seconds=READY_SECONDS)
+    application = create_worker_endpoint(health)
+    host, port = settings.metrics_host, settings.metrics_port
+    try:
+        async with (
+            reading_figures(parts.database, every_seconds=settings.reconcile),
+            serving(application, host=host, port=port, choice="VECLOOM_METRICS_PORT"),
+        ):
+            yield
+    finally:
+        await health.aclose()
+
+
+def _give_up() -> None:
+    """End the process at once: its event loop, which would end it in order, does not run."""
+    os._exit(GIVEN_UP)
+
+
+def _open_runner(
+    parts: Parts, guard: WorkerGuard, profile: WorkerProfile, jobs: Mapping[OperationKind, Job], resources: Resources
+) -> Runner:
+    settings = parts.settings
+    attempts = Attempts(
+        parts.database,
+        worker=profile.name,
+        worker_id=guard.id,
+        kinds=profile.kinds,
+        lease_seconds=settings.lease,
+    )
+
+    async def release(attempt: Attempt) -> None:
+        await release_documents(parts.database, parts.store, attempt.lease, attempt.operation.collection_id)
+
+    policy = RetryPolicy(
+        max_failures=settings.default_max_retries,
+        max_interruptions=settings.max_interruptions,
+        retry_delay_seconds=settings.default_retry_delay,
+    )
+    return Runner(
+        attempts=attempts,
+        dispatcher=parts.dispatcher,
+        queue=parts.queue,
+        events=parts.events,
+        resources=resources,
+        settler=Settler(attempts, parts.dispatcher, release, policy),
+        jobs=jobs,
+        limits=RunnerLimits(
+            soft_seconds=settings.operation_soft_time_limit,
+            hard_seconds=settings.operation_hard_time_limit,
+            lease_seconds=settings.lease,
+        ),
+        worker=profile.name,
+    )
+
+
+def _open_resources(parts: Parts, processes: ProcessPool, embedders: EmbedderRegistry) -> Resources:
+    settings = parts.settings
+    records = RecordReader(is_record_file=is_record_file, scan_records=scan_records)
+
+    def open_source(source: Source) -> DirectorySource:
+        return DirectorySource(
+            str(resolve_source_path(source.url, settings.source_roots)),
+            include=source.config.get("include", ()),
+            exclude=source.config.get("exclude", ()),
+            max_bytes=settings.document_max_bytes,
+            processes=processes,
+            records=records,
+        )
+
+    return Resources(
+        database=parts.database,
+        store=parts.store,
+        processes=processes,
+        limits=Limits(
+            document_timeout_seconds=settings.document_timeout,
+            document_max_bytes=settings.document_max_bytes,
+            document_max_attempts=settings.document_max_attempts,
+            embedding_batch_size=settings.embedding_batch_size,
+            embedding_batch_tokens=settings.embedding_batch_tokens,
+            embedding_concurrency=settings.embedding_concurrency_per_worker,
+            removal_batch_size=settings.document_removal_batch_size,
+            pipeline_max_bytes=settings.pipeline_max_bytes,
+        ),
+        embed_slots=asyncio.Semaphore(settings.embedding_concurrency_per_worker),
+        find_embedder=embedders.find,
+        open_source=open_source,
+    )
+
+
+def arq_options(settings: Settings) -> dict[str, Any]:
+    """Options of the arq worker for these settings."""
+    return worker_options(
+        slots=settings.worker_slots,
+        poll_delay_seconds=settings.poll_delay,
+        reconcile_seconds=settings.reconcile,
+        hard_limit_seconds=settings.operation_hard_time_limit,
+        namespace=settings.redis_namespace,
+    )
+
+
+@asynccontextmanager
+async def running_worker(
+    parts: Parts, *, jobs: Mapping[OperationKind, Job] = JOBS, replaceable: bool = False
+) -> AsyncIterator[Runner]:
+    """The arq worker on this event loop while the block runs."""
+    async with open_worker(parts, jobs=jobs, replaceable=replaceable) as context:
+        redis = create_arq_redis(parts.endpoints.redis_url, namespace=parts.settings.redis_namespace, retries=2)
+        worker = SteadyWorker(
+            **arq_options(parts.settings),
+            woken=context["woken"],
+            redis_pool=redis,
+            handle_signals=False,
+            ctx=context,
+        )
+        runner: Runner = context["runner"]
+        polling = asyncio.create_task(worker.async_run())
+        try:
+            yield runner
+        finally:
+            await stop_task(polling)
+            await runner.drain(grace_seconds=parts.settings.shutdown_grace)
+            await worker.join()
+            await redis.aclose(close_connection_pool=True)
