@@ -17,6 +17,7 @@ FINAL = frozenset({"completed", "failed", "cancelled"})
 
 async def settle(system: System, load: Load) -> None:
     """Resume everything, wait for the end of all operations, retry what failed, and append every source once more."""
+    system.model.delay_seconds = 0.0
     await wait_until_ready(system)
     await _resume_all(load)
     await _wait_ended(system, load, list(load.operations.values()), "when the faults had stopped")

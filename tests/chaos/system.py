@@ -76,7 +76,7 @@ def _settings(stack: EmbeddedStack, folder: Path, *, model_url: str) -> Settings
         heartbeat=1,
         reconcile=2,
         operation_soft_time_limit=4,
-        operation_hard_time_limit=60,
+        operation_hard_time_limit=120,
         default_max_retries=6,
         default_retry_delay=0.3,
         max_interruptions=1000,
