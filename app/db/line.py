@@ -7,28 +7,38 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Uuid
 
-from app.db.operation_rows import ALIVE, IS_DUE, RELAXED, SELECT, WHY_WAITING, Rows, to_operation
+from app.db.operation_rows import ALIVE, RELAXED, SELECT, WHY_WAITING, Rows, to_operation
 from app.domain.operations import Operation
 
 # A pick that a crash of Postgres forgets is made again.
 _PICK_LOCK = text(f"SELECT pg_advisory_xact_lock(hashtext('vecloom.pick')), {RELAXED}")
 
+# One pass over all that is alive: asking of each row who stands before it would cost a look-up a row, and backlogs are
+# long. `stands_first` is `FIRST_IN_LINE` of all rows at once.
 _PICK = f"""
-WITH room AS (
+WITH alive AS MATERIALIZED (
+    SELECT id, user_id, collection_id, seq, state, dispatched_at,
+           state = 'running' OR dispatched_at IS NOT NULL AS is_under_way,
+           state = 'pending' AND dispatched_at IS NULL AND run_after <= now() AND paused_at IS NULL
+             AND cancel_requested_at IS NULL AS is_due,
+           NOT writes OR (NOT bool_or(state = 'running') OVER line
+             AND seq = min(seq) FILTER (WHERE state = 'pending') OVER line) AS stands_first,
+           greatest(0, priority - floor(extract(epoch FROM now() - greatest(created_at, run_after)) / :aging)) AS class
+    FROM operations WHERE state IN ('pending', 'running')
+    WINDOW line AS (PARTITION BY collection_id, writes)
+), room AS (
     SELECT greatest(0, CASE WHEN count(*) = 0 THEN :without ELSE sum(w.slots) + :lookahead
-               - (SELECT count(*) FROM operations WHERE state = 'running') END
-           - (SELECT count(*) FROM operations WHERE state = 'pending' AND dispatched_at IS NOT NULL)) AS free
+               - (SELECT count(*) FROM alive WHERE state = 'running') END
+           - (SELECT count(*) FROM alive WHERE state = 'pending' AND dispatched_at IS NOT NULL)) AS free
     FROM workers w WHERE {ALIVE}
 ), under_way AS (
-    SELECT user_id, count(*) AS operations FROM operations
-    WHERE state = 'running' OR (state = 'pending' AND dispatched_at IS NOT NULL) GROUP BY user_id
-), due AS (
-    SELECT o.id, o.user_id, o.seq, greatest(0, o.priority
-        - floor(extract(epoch FROM now() - greatest(o.created_at, o.run_after)) / :aging)) AS class
-    FROM operations o WHERE o.dispatched_at IS NULL AND {IS_DUE}
+    SELECT user_id, count(*) AS operations FROM alive WHERE is_under_way GROUP BY user_id
 ), ranked AS (
-    SELECT d.*, coalesce(u.operations, 0) + row_number() OVER (PARTITION BY d.user_id, d.class ORDER BY d.seq) AS share
-    FROM due d LEFT JOIN under_way u USING (user_id)
+    SELECT a.id, a.seq, a.class, coalesce(u.operations, 0)
+           + row_number() OVER (PARTITION BY a.user_id, a.class ORDER BY a.seq) AS share
+    FROM alive a JOIN collections c ON c.id = a.collection_id AND c.paused_at IS NULL
+    LEFT JOIN under_way u ON u.user_id = a.user_id
+    WHERE a.is_due AND a.stands_first
 ), next AS (
     SELECT id, row_number() OVER (ORDER BY class, share, seq) AS place FROM ranked
     ORDER BY place LIMIT (SELECT free FROM room)
