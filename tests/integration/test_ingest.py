@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from app.bootstrap import Parts
-from app.db.documents import DocumentRepository
+from app.db.documents import ChunkRow, DocumentRepository
 from tests.harness import Api
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -228,7 +228,7 @@ async def test_copies_are_embedded_once(api: Api, tmp_path: Path, worker: None) 
     assert len({hit["uri"] for hit in found}) == 100
 
 
-async def test_a_chunk_that_moves_is_counted_anew(api: Api, parts: Parts, folder: Path, worker: None) -> None:
+async def test_a_chunk_that_moves_is_counted_anew(api: Api, parts: Parts, folder: Path) -> None:
     """The same text at another place may have another number of tokens; the row says what is true there."""
     await api.wait(await api.create("notes", folder))
     async with parts.database.begin() as connection:
