@@ -205,7 +205,7 @@ async def _check_redis(system: System) -> None:
         system.journal.violate(f"{len(for_ever)} keys never expire: {for_ever[:SHOWN]}")
 
 
-EXPECTED_ERRORS = frozenset({"child_not_reaped", "job_does_not_stop"})
+EXPECTED_ERRORS = frozenset({"child_not_reaped", "job_does_not_stop", "event_loop_blocked", "event_loop_given_up"})
 """Logged as errors, and right to be after what was done to the processes."""
 
 
