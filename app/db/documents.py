@@ -242,15 +242,18 @@ class DocumentRepository:
             )
         if moved:
             await self._execute(
-                """UPDATE chunks c SET ordinal = m.ordinal, start_char = m.start_char, end_char = m.end_char
-                   FROM unnest(:ids, CAST(:ordinals AS int[]), CAST(:starts AS int[]), CAST(:ends AS int[]))
-                     AS m (id, ordinal, start_char, end_char)
+                """UPDATE chunks c SET ordinal = m.ordinal, start_char = m.start_char, end_char = m.end_char,
+                     tokens = m.tokens
+                   FROM unnest(:ids, CAST(:ordinals AS int[]), CAST(:starts AS int[]), CAST(:ends AS int[]),
+                               CAST(:tokens AS int[])) AS m (id, ordinal, start_char, end_char, tokens)
                    WHERE c.collection_id = :collection AND c.generation_id = :generation AND c.id = m.id""",
                 generation=generation_id,
                 ids=[chunk.id for chunk in moved],
                 ordinals=[chunk.ordinal for chunk in moved],
                 starts=[chunk.start for chunk in moved],
                 ends=[chunk.end for chunk in moved],
+                # a token may begin in what comes before, so the same text has not always the same number
+                tokens=[chunk.tokens for chunk in moved],
             )
         rows = [
             (self._collection, generation_id, c.id, c.document_id, c.ordinal, c.start, c.end, c.tokens, c.text)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,8 +164,15 @@ def _compare(system: System, what: str, wanted: Mapping[Any, Any], found: Mappin
         system.journal.violate(f"{what}: {len(wrong)} wrong (of {len(wanted)}; wanted, found): {details}")
 
 
-def _show(items: Iterable[object]) -> str:
-    return "; ".join(str(item)[:300] for _, item in zip(range(SHOWN), items, strict=False))
+def _show(items: Iterable[Sequence[object]]) -> str:
+    """The first few, long texts cut short."""
+    return "; ".join(_shorten(item) for _, item in zip(range(SHOWN), items, strict=False))
+
+
+def _shorten(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(_shorten(part) for part in value)})"
+    return str(value)[:100].replace("\n", " ")
 
 
 def _check_counters(system: System, load: Load, target: Target, states: Mapping[str, int]) -> None:
@@ -198,7 +205,7 @@ async def _check_redis(system: System) -> None:
         system.journal.violate(f"{len(for_ever)} keys never expire: {for_ever[:SHOWN]}")
 
 
-EXPECTED_ERRORS = frozenset({"child_not_reaped", "job_does_not_stop"})
+EXPECTED_ERRORS = frozenset({"child_not_reaped", "job_does_not_stop", "event_loop_blocked", "event_loop_given_up"})
 """Logged as errors, and right to be after what was done to the processes."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from app.bootstrap import Parts
-from app.db.documents import DocumentRepository
+from app.db.documents import ChunkRow, DocumentRepository
 from tests.harness import Api
 
 pytestmark = pytest.mark.usefixtures("worker")
@@ -226,3 +226,22 @@ async def test_copies_are_embedded_once(api: Api, tmp_path: Path, worker: None) 
     assert points == 251 * (alone["result"]["chunks"] - 1) + 1
     found = await api.search("copies", "whales", limit=100)
     assert len({hit["uri"] for hit in found}) == 100
+
+
+async def test_a_chunk_that_moves_is_counted_anew(api: Api, parts: Parts, folder: Path) -> None:
+    """The same text at another place may have another number of tokens; the row says what is true there."""
+    await api.wait(await api.create("notes", folder))
+    async with parts.database.begin() as connection:
+        row = (await connection.execute(text("SELECT * FROM chunks ORDER BY id LIMIT 1"))).mappings().one()
+        moved = ChunkRow(
+            id=row["id"], document_id=row["document_id"], ordinal=7, start=10, end=20, tokens=99, text=row["text"]
+        )
+        manifest = DocumentRepository(connection, row["collection_id"])
+        await manifest.replace_chunks(row["generation_id"], added=[], moved=[moved], gone=[])
+
+    async with parts.database.begin() as connection:
+        found = await connection.execute(
+            text("SELECT ordinal, start_char, end_char, tokens FROM chunks WHERE id = :id"), {"id": row["id"]}
+        )
+
+    assert tuple(found.one()) == (7, 10, 20, 99)
