@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import orjson
 import typer
+import uvloop
 from rich.console import Console
 
 from app.cli import commands
@@ -68,7 +69,7 @@ def _run(work: Callable[[], Awaitable[Any]], *, as_json: bool) -> Any:  # noqa: 
         return await work()
 
     try:
-        return asyncio.run(wait())
+        return uvloop.run(wait())
     except (CliError, DomainError) as error:
         detail = error.detail if isinstance(error, CliError) else error.message
         _fail(error.code, detail, as_json=as_json)

@@ -1,7 +1,11 @@
 """What callers do with operations: create, watch, pause, cancel, retry."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.collections import CollectionRepository
 from app.db.database import Database
@@ -19,6 +23,8 @@ from app.domain.errors import (
 from app.domain.operations import PLAIN, Operation, OperationKind, OperationState, Submission, Worker
 from app.domain.ports import OperationEvents, OperationQueue
 from app.operations.dispatch import Dispatcher
+
+log = structlog.get_logger(__name__)
 
 
 class OperationService:
@@ -174,7 +180,7 @@ class OperationService:
         _, operation = await self._ask(user_id, operation_id, OperationRepository.request_cancel)
         if operation.state is OperationState.CANCELLED:
             await self._dispatcher.announce_end(operation)
-            await self._dispatcher.pump()
+            await self._dispatch()
         return operation
 
     async def pause(self, user_id: UUID, operation_id: UUID) -> Operation:
@@ -197,7 +203,7 @@ class OperationService:
         before, operation = await self._ask(user_id, operation_id, OperationRepository.resume)
         if before.paused_at is not None and operation.state is OperationState.PENDING:
             await self._tell(operation, "operation_queued")
-        await self._dispatcher.pump()
+        await self._dispatch()
         return operation
 
     async def _ask(
@@ -232,7 +238,7 @@ class OperationService:
         """Let the operations of a paused collection go on."""
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).resume(user_id, collection_id)
-        await self._dispatcher.pump()
+        await self._dispatch()
         return collection
 
     async def retry(self, user_id: UUID, operation_id: UUID) -> Operation:
@@ -257,11 +263,19 @@ class OperationService:
     async def _launch(self, operation: Operation) -> Operation:
         """Announce and dispatch a committed operation; what fails here, the reconciler does again.
 
-        It is announced first: a fast worker would otherwise tell of the start before anybody told of the wait.
+        It is announced while it is picked: a worker can only tell of the start after that.
         """
-        await self._tell(operation, "operation_queued")
-        await self._dispatcher.pump()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._tell(operation, "operation_queued"))
+            group.create_task(self._dispatch())
         return operation
+
+    async def _dispatch(self) -> None:
+        """Bring the line on. What the caller asked for is committed by now, so it is not told of a failure here."""
+        try:
+            await self._dispatcher.pump()
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            log.warning("dispatch_failed", error=type(error).__name__, note="the reconciler does it")
 
     async def _tell(self, operation: Operation, event: str) -> None:
         data = {"kind": operation.kind.value}
