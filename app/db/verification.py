@@ -53,11 +53,6 @@ class DocumentMark:
         """How many chunks it may have, whichever of the two numbers is wrong."""
         return max(self.chunk_count, self.rows)
 
-    @property
-    def is_in_flux(self) -> bool:
-        """Whether its points may be on their way, or on their way out."""
-        return self.state in WRITTEN or self.dirty
-
 
 def _to_row(row: RowMapping) -> ManifestRow:
     names = ("id", "document_id", "text_hash", "bytes", "source_id", "path")
@@ -83,6 +78,14 @@ class ManifestRepository:
         scope = {name: value for name, value in self._scope.items() if f":{name}" in sql}
         result = await self._connection.execute(statement, {**scope, **values})
         return result.mappings().all() if result.returns_rows else []
+
+    async def has_writer(self) -> bool:
+        """Whether an operation writes to the collection, or has begun to and goes on later."""
+        rows = await self._rows(
+            """SELECT EXISTS (SELECT 1 FROM operations WHERE collection_id = :collection AND writes
+                   AND (state = 'running' OR (state = 'pending' AND attempt > 0))) AS is_written"""
+        )
+        return bool(rows[0]["is_written"])
 
     async def count(self) -> int:
         """How many points there must be, removed documents aside."""

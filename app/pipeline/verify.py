@@ -14,7 +14,7 @@ import anyio
 import numpy as np
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from app.db.verification import WRITTEN, DocumentMark, ManifestRow
+from app.db.verification import WRITTEN, ManifestRow
 from app.domain.errors import DomainError, GenerationMismatchError
 from app.domain.points import StoredPoints, Vectors
 from app.embedders.fingerprint import SMALLEST_COSINE, check_canaries
@@ -184,6 +184,7 @@ class Verification:
         ids = [suspect.id for suspect in suspects]
         async with self._context.database.begin() as connection:
             manifest = manifest_of(self._context, connection)
+            is_written = await manifest.has_writer()
             before = await manifest.find_marks(list(owners))
             rows = await manifest.list_rows([point for point in ids if isinstance(point, UUID)])
         points = await self._retrieve(ids)
@@ -196,24 +197,18 @@ class Verification:
         # what a model has said of a point stands while the point does
         again += [suspect for suspect in suspects if suspect.by_model and suspect.id in sound]
         async with self._context.database.begin() as connection:
-            after = await manifest_of(self._context, connection).find_marks(list(owners))
-        settled = [item for item in again if self._is_settled(item, owners, before, after)]
+            manifest = manifest_of(self._context, connection)
+            after = await manifest.find_marks(list(owners))
+            is_written = is_written or await manifest.has_writer()
+        still = {owner for owner in owners if before.get(owner) == after.get(owner)}
+        still -= {mark.id for mark in before.values() if mark.state in WRITTEN or (is_written and mark.dirty)}
+        settled = [item for item in again if self._is_settled(item, still)]
         self.findings.in_flux += len(again) - len(settled)
         return settled
 
-    def _is_settled(
-        self,
-        suspect: Suspect,
-        owners: set[UUID],
-        before: dict[UUID, DocumentMark],
-        after: dict[UUID, DocumentMark],
-    ) -> bool:
+    def _is_settled(self, suspect: Suspect, still: set[UUID]) -> bool:
         """Whether nobody can have been at work on the suspect's document; during a repair nobody is."""
-        owner = suspect.document_id
-        if owner is None or self._repair:
-            return True
-        mark = before.get(owner)
-        return owner in owners and mark == after.get(owner) and not (mark is not None and mark.is_in_flux)
+        return suspect.document_id is None or self._repair or suspect.document_id in still
 
     async def _retrieve(self, ids: Sequence[UUID | int]) -> StoredPoints:
         dimension = self._context.generation.dimension

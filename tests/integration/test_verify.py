@@ -308,7 +308,8 @@ async def test_points_without_a_check_are_not_wrong(notes: Sabotage) -> None:
 
 
 async def test_what_is_being_written_is_left_out(notes: Sabotage) -> None:
-    """Points of documents that are pending, processing or dirty are in flux, not wrong."""
+    """While an operation has begun to write, points of documents in its hands are in flux, not wrong."""
+    await notes.sql("UPDATE operations SET state = 'pending', paused_at = now()")
     documents = [UUID(payload["document_id"]) for payload in notes.points.payloads]
     await notes.sql("UPDATE documents SET state = 'processing' WHERE id = :id", id=documents[0])
     await notes.sql("UPDATE documents SET points_dirty = true WHERE id = :id", id=documents[1])
@@ -324,8 +325,24 @@ async def test_what_is_being_written_is_left_out(notes: Sabotage) -> None:
     assert result["in_flux"] == 2
 
 
+async def test_leftovers_of_nobody_are_too_many(notes: Sabotage) -> None:
+    """When nobody writes and nothing is pending, a point without a row is extra, also of a document marked as dirty."""
+    document = UUID(notes.points.payloads[0]["document_id"])
+    await notes.sql("UPDATE documents SET points_dirty = true WHERE id = :id", id=document)
+    stray = uuid4()
+    batch = PointBatch(
+        ids=[stray], vectors=notes.points.vectors[:1], texts=["x"], payloads=[dict(notes.points.payloads[0])]
+    )
+    await notes.parts.store.upsert(notes.generation, batch)
+
+    found = await notes.verify()
+
+    assert (found["ok"], found["in_flux"]) == (False, 0)
+    assert lists(found) == {**NOTHING, "extra": [str(stray)]}
+
+
 async def test_a_repair_also_clears_what_a_dead_attempt_left(notes: Sabotage) -> None:
-    """While nobody else writes, points without rows are too many, whatever state their document is in."""
+    """While nobody writes, points without rows are too many, whatever state their document is in."""
     document = UUID(notes.points.payloads[0]["document_id"])
     await notes.sql("UPDATE documents SET state = 'processing' WHERE id = :id", id=document)
     stray = uuid4()
