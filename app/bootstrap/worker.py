@@ -81,7 +81,13 @@ async def open_worker(
         )
         guard = WorkerGuard(parts.endpoints.database_url, profile, timeout_seconds=settings.heartbeat)
         runner = _open_runner(parts, guard, profile, jobs, _open_resources(parts, processes, embedders))
-        keeper = Keeper(guard, parts.dispatcher, runner.list_held, heartbeat_seconds=settings.heartbeat)
+        keeper = Keeper(
+            guard,
+            parts.dispatcher,
+            runner.list_held,
+            heartbeat_seconds=settings.heartbeat,
+            on_failure=runner.broken.set,
+        )
         watchdog = Watchdog(limit_seconds=settings.lease * 0.75, on_limit=_give_up if replaceable else None)
         woken = asyncio.Event()
         await stack.enter_async_context(watchdog.watching())

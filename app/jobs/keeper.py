@@ -29,6 +29,7 @@ class Keeper:
         guard: the worker's own connection.
         list_held: the attempts that run now.
         heartbeat_seconds: time between two renewals.
+        on_failure: called if it ends through a bug; a worker without a keeper must not go on.
     """
 
     def __init__(
@@ -38,7 +39,9 @@ class Keeper:
         list_held: Callable[[], Sequence[Attempt]],
         *,
         heartbeat_seconds: float,
+        on_failure: Callable[[], None],
     ) -> None:
+        self._on_failure = on_failure
         self._guard = guard
         self._dispatcher = dispatcher
         self._list_held = list_held
@@ -68,12 +71,19 @@ class Keeper:
         await self._beat()
         beating = asyncio.create_task(self._beat_forever())
         looking = asyncio.create_task(self._look_forever())
+        for task in (beating, looking):
+            task.add_done_callback(self._take_end)
         try:
             yield
         finally:
             await stop_task(looking)
             await stop_task(beating)
             await self._guard.aclose()
+
+    def _take_end(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("keeper_failed", exc_info=error)
+            self._on_failure()
 
     async def _beat_forever(self) -> None:
         pause = self._heartbeat_seconds

@@ -74,7 +74,7 @@ class Runner:
         self._idle = asyncio.Event()
         self._idle.set()
         self.broken = asyncio.Event()
-        """Set when a job does not end although it was told to: the process should be replaced."""
+        """Set when a job does not end although it was told to, or a bug ended the keeper: replace the process."""
 
     def list_held(self) -> list[Attempt]:
         """The attempts that run now."""
