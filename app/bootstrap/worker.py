@@ -144,7 +144,9 @@ def _open_runner(
     )
 
     async def release(attempt: Attempt) -> None:
-        await release_documents(parts.database, parts.store, attempt.lease, attempt.operation.collection_id)
+        # who only looks has no documents in hand; those in the middle are a writer's beside it
+        if attempt.operation.writes:
+            await release_documents(parts.database, parts.store, attempt.lease, attempt.operation.collection_id)
 
     policy = RetryPolicy(
         max_failures=settings.default_max_retries,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import Uuid
@@ -13,14 +12,17 @@ from sqlalchemy.types import Uuid
 from app.db.operation_rows import IS_DUE, RAN, RELAXED, SELECT, Rows, to_operation
 from app.domain.operations import Lease, LeaseAnswer, Operation, OperationState
 
+_LOCKED = "(SELECT id FROM operations WHERE id = :id FOR UPDATE)"
+"""Waits for all fenced transactions of the attempt that is ended; see ``Database.fenced``."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an attempt ends its operation."""
+    """How an attempt ends its operation; ``result`` is JSON."""
 
     lease: Lease
     state: OperationState
-    result: dict[str, Any] | None = None
+    result: str | None = None
     error_code: str | None = None
     error_message: str | None = None
     retryable: bool | None = None
@@ -92,13 +94,15 @@ class AttemptRepository(Rows):
     async def finish(self, outcomes: Sequence[Outcome]) -> dict[UUID, Operation]:
         """End running operations; one whose lease was lost is missing. A job that finished wins over a cancel."""
         statement = text(
-            f"""WITH o AS (UPDATE operations o SET state = given.state,
+            f"""WITH locked AS MATERIALIZED (
+                SELECT id FROM operations WHERE id = ANY(:ids) ORDER BY id FOR UPDATE
+            ), o AS (UPDATE operations o SET state = given.state,
                     result = coalesce(CAST(given.result AS jsonb), o.result), error_code = given.code,
                     error_message = given.message, retryable = given.retryable, finished_at = now(),
                     lease_token = NULL, lease_until = NULL, why_waiting = NULL, {RAN}
                 FROM unnest(:ids, :tokens, CAST(:states AS text[]), CAST(:results AS text[]), CAST(:codes AS text[]),
                             CAST(:messages AS text[]), CAST(:retryables AS bool[]))
-                  AS given (id, token, state, result, code, message, retryable)
+                  AS given (id, token, state, result, code, message, retryable) JOIN locked USING (id)
                 WHERE o.id = given.id AND o.lease_token = given.token AND o.state = 'running'
                 RETURNING o.*) {SELECT.replace("FROM operations o", "FROM o", 1)}"""
         ).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("tokens", type_=ARRAY(Uuid)))
@@ -106,7 +110,7 @@ class AttemptRepository(Rows):
             "ids": [outcome.lease.operation_id for outcome in outcomes],
             "tokens": [outcome.lease.token for outcome in outcomes],
             "states": [outcome.state.value for outcome in outcomes],
-            "results": [None if item.result is None else orjson.dumps(item.result).decode() for item in outcomes],
+            "results": [outcome.result for outcome in outcomes],
             "codes": [outcome.error_code for outcome in outcomes],
             "messages": [outcome.error_message for outcome in outcomes],
             "retryables": [outcome.retryable for outcome in outcomes],
@@ -127,15 +131,18 @@ class AttemptRepository(Rows):
     ) -> Operation | None:
         """End an attempt but not its operation: pending again, due after a delay.
 
-        An attempt that neither failed nor was interrupted has got on, and earlier troubles are forgiven.
+        An attempt that neither failed nor was interrupted has got on, and earlier troubles are forgiven. If a cancel
+        was requested meanwhile, the operation is cancelled instead.
         """
         return await self._change(
-            f"""UPDATE operations o SET state = 'pending', lease_token = NULL, lease_until = NULL,
+            f"""UPDATE operations o SET lease_token = NULL, lease_until = NULL,
+                    state = CASE WHEN cancel_requested_at IS NULL THEN 'pending' ELSE 'cancelled' END,
+                    finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN now() END,
                     dispatched_at = NULL, run_after = now() + make_interval(secs => :delay),
                     failures = CASE WHEN :goes_on THEN 0 ELSE failures + :failures END,
                     interruptions = CASE WHEN :goes_on THEN 0 ELSE interruptions + :interruptions END,
                     why_waiting = :why, error_code = :code, error_message = :message, {RAN}
-               WHERE o.id = :id AND o.lease_token = :token AND o.state = 'running'""",
+               WHERE o.id = {_LOCKED} AND o.lease_token = :token AND o.state = 'running'""",
             {
                 "id": lease.operation_id,
                 "token": lease.token,
@@ -148,6 +155,16 @@ class AttemptRepository(Rows):
                 "message": error_message,
             },
         )
+
+    async def end_cancelled(self) -> list[Operation]:
+        """End pending operations whose cancel was requested while they were on their way back into the line."""
+        rows = await self._rows(
+            f"""WITH o AS (UPDATE operations o SET state = 'cancelled', finished_at = now(), why_waiting = NULL
+                WHERE o.state = 'pending' AND o.cancel_requested_at IS NOT NULL RETURNING o.*)
+                {SELECT.replace("FROM operations o", "FROM o", 1)}""",
+            {},
+        )
+        return [to_operation(row) for row in rows]
 
     async def list_expired(self) -> list[Operation]:
         """Running operations whose worker has not renewed the lease in time."""
@@ -205,6 +222,7 @@ class AttemptRepository(Rows):
                     retryable = CASE WHEN cancel_requested_at IS NULL AND interruptions >= :most THEN true END,
                     interruptions = interruptions + 1, lease_token = NULL, lease_until = NULL,
                     dispatched_at = NULL, run_after = now(), why_waiting = 'its worker is gone', {RAN}
-               WHERE o.id = :id AND o.lease_token = :token AND o.state = 'running' AND o.lease_until < now()""",
+               WHERE o.id = {_LOCKED} AND o.lease_token = :token AND o.state = 'running'
+                 AND o.lease_until < now()""",
             {"id": lease.operation_id, "token": lease.token, "most": max_interruptions},
         )

@@ -20,7 +20,9 @@ CONNECT_TIMEOUT_SECONDS = 10
 OUTAGES = ("08", "53", "57")
 """SQLSTATE classes: connection exception, insufficient resources, operator intervention."""
 
-_FENCE = text("SELECT 1 FROM operations WHERE id = :id AND lease_token = :token AND state = 'running' FOR SHARE")
+# A key share lets heartbeats, cancels and pauses through, which change the row; whoever ends the attempt locks the row
+# FOR UPDATE first, and that waits for all fenced transactions.
+_FENCE = text("SELECT 1 FROM operations WHERE id = :id AND lease_token = :token AND state = 'running' FOR KEY SHARE")
 
 
 def _dump_json(value: object) -> str:

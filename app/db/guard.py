@@ -4,8 +4,10 @@ It is taken from no pool, so that jobs that use up all connections can neither d
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -26,8 +28,11 @@ Answer = TypeVar("Answer")
 UNAVAILABLE = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """What every call of ``WorkerGuard`` may raise when Postgres does not answer."""
 
-LOCK_PATIENCE_SECONDS = 0.4
+LOCK_PATIENCE_SECONDS = 1.0
 """How long a lock may be missing before its worker is dead: a living one connects again faster."""
+
+NEW_SESSION_SECONDS = 3.0
+"""How long a new session finds nobody dead: if all sessions were ended at once, it may only be the first one back."""
 
 
 class WorkerGuard:
@@ -45,6 +50,7 @@ class WorkerGuard:
     def __init__(self, url: str, profile: WorkerProfile, *, timeout_seconds: float) -> None:
         self.id = uuid4()
         self.on_poke: Callable[[UUID | None], None] = lambda _: None
+        self._key = 0
         self._engine = create_engine(url, pool_size=1)
         self._profile = profile
         self._timeout_seconds = timeout_seconds
@@ -52,6 +58,7 @@ class WorkerGuard:
         self._driver: asyncpg.Connection[Any] | None = None
         self._turn = asyncio.Lock()
         self._has_lock = False
+        self._connected_at = 0.0
 
     @property
     def has_lock(self) -> bool:
@@ -62,7 +69,10 @@ class WorkerGuard:
         """Renew the worker's place and its leases; see ``AttemptRepository.beat``."""
 
         async def renew(connection: AsyncConnection) -> dict[UUID, LeaseAnswer]:
-            await WorkerRepository(connection).beat(self.id)
+            if not self._has_lock:
+                # an old session of this worker may have held it until now
+                self._has_lock = await WorkerRepository(connection).take_lock(self.id, self._key)
+            await WorkerRepository(connection).beat(self.id, holds_lock=self._has_lock)
             if not leases:
                 return {}
             return await AttemptRepository(connection).beat(leases, lease_seconds=self._profile.lease_seconds)
@@ -71,13 +81,21 @@ class WorkerGuard:
 
     async def look(self) -> Look:
         """What there is to do for others; see ``WorkerRepository.look``."""
-        return await self._call(lambda c: WorkerRepository(c).look(patience_seconds=LOCK_PATIENCE_SECONDS))
+        return await self._call(lambda c: WorkerRepository(c).look(patience_seconds=self._patience()))
+
+    def _patience(self) -> float:
+        is_new = time.monotonic() - self._connected_at < NEW_SESSION_SECONDS
+        return inf if is_new else LOCK_PATIENCE_SECONDS
 
     async def aclose(self) -> None:
         """Leave: the others need not wait for anything of this worker."""
+
+        async def sign_off(connection: AsyncConnection) -> None:
+            await AttemptRepository(connection).expire_leases([self.id])
+            await WorkerRepository(connection).stop(self.id)
+
         try:
-            if self._connection is not None:
-                await self._call(lambda connection: WorkerRepository(connection).stop(self.id))
+            await self._call(sign_off)
         except UNAVAILABLE as error:
             log.warning("worker_not_signed_off", error=type(error).__name__)
         await self._drop()
@@ -103,8 +121,9 @@ class WorkerGuard:
         if driver is None:
             raise asyncpg.InterfaceError("the connection is closed")
         workers = WorkerRepository(connection)
-        key = await workers.register(self.id, self._profile)
-        self._has_lock = await workers.take_lock(self.id, key)
+        self._key = await workers.register(self.id, self._profile)
+        self._has_lock = await workers.take_lock(self.id, self._key)
+        self._connected_at = time.monotonic()
         if not self._has_lock:
             log.warning("worker_lock_not_held", note="a death of this worker is noticed when its leases end")
         await driver.add_listener(POKE_CHANNEL, self._take_poke)

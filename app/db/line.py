@@ -16,13 +16,17 @@ _PICK_LOCK = text(f"SELECT pg_advisory_xact_lock(hashtext('vecloom.pick')), {REL
 # One pass over all that is alive: asking of each row who stands before it would cost a look-up a row, and backlogs are
 # long. `stands_first` is `FIRST_IN_LINE` of all rows at once.
 _PICK = f"""
-WITH alive AS MATERIALIZED (
+WITH known AS MATERIALIZED (
+    SELECT DISTINCT unnest(w.kinds) AS kind FROM workers w WHERE {ALIVE}
+), alive AS MATERIALIZED (
     SELECT id, user_id, collection_id, seq, state, dispatched_at,
            state = 'running' OR dispatched_at IS NOT NULL AS is_under_way,
            state = 'pending' AND dispatched_at IS NULL AND run_after <= now() AND paused_at IS NULL
-             AND cancel_requested_at IS NULL AS is_due,
+             AND cancel_requested_at IS NULL
+             AND (kind IN (SELECT kind FROM known) OR NOT EXISTS (SELECT 1 FROM known)) AS is_due,
            NOT writes OR (NOT bool_or(state = 'running') OVER line
-             AND seq = min(seq) FILTER (WHERE state = 'pending') OVER line) AS stands_first,
+             AND seq = min(seq) FILTER (WHERE state = 'pending' AND (run_after <= now() OR attempt > 0)) OVER line)
+             AS stands_first,
            greatest(0, priority - floor(extract(epoch FROM now() - greatest(created_at, run_after)) / :aging)) AS class
     FROM operations WHERE state IN ('pending', 'running')
     WINDOW line AS (PARTITION BY collection_id, writes)
@@ -114,11 +118,12 @@ class LineRepository(Rows):
         rows = await self._rows(
             f"""WITH told AS (
                     UPDATE operations u SET why_waiting = n.why_now
-                    FROM (SELECT o.id, {WHY_WAITING} AS why_now FROM operations o
-                          JOIN collections c ON c.id = o.collection_id WHERE o.state = 'pending') n
-                    WHERE u.id = n.id AND u.state = 'pending' AND n.why_now IS NOT NULL
-                      AND u.why_waiting IS DISTINCT FROM n.why_now RETURNING u.id, u.why_waiting)
-                {SELECT} JOIN told ON told.id = o.id ORDER BY o.seq LIMIT :limit""",
+                    FROM (SELECT * FROM (SELECT o.id, o.seq, o.why_waiting AS told, {WHY_WAITING} AS why_now
+                              FROM operations o JOIN collections c ON c.id = o.collection_id
+                              WHERE o.state = 'pending') looked
+                          WHERE why_now IS NOT NULL AND told IS DISTINCT FROM why_now ORDER BY seq LIMIT :limit) n
+                    WHERE u.id = n.id AND u.state = 'pending' RETURNING u.id, u.why_waiting)
+                {SELECT} JOIN told ON told.id = o.id ORDER BY o.seq""",
             {"limit": limit},
         )
         return [to_operation(row) for row in rows]

@@ -11,14 +11,17 @@ from app.domain.operations import Operation, OperationKind, OperationState, Prio
 
 _FIELDS = (
     "id", "user_id", "collection_id", "config", "result", "progress", "dispatch", "attempt", "failures",
-    "interruptions", "lease_token", "worker", "paused_at", "ran_seconds", "trace_parent", "cancel_requested_at",
-    "run_after", "error_code", "error_message", "retryable", "created_at", "started_at", "finished_at", "heartbeat_at",
+    "interruptions", "lease_token", "worker", "writes", "paused_at", "ran_seconds", "trace_parent", "run_after",
+    "cancel_requested_at", "error_code", "error_message", "retryable", "created_at", "started_at", "finished_at",
+    "heartbeat_at",
 )  # fmt: skip
 
-# Who goes before `o` in its collection: whoever writes now, and everybody older who wants to.
+# Who goes before `o` in its collection: whoever writes now, and everybody older who wants to. What is meant for later
+# and was never begun holds up nobody.
 _BEFORE = """
     e.collection_id = o.collection_id AND e.writes AND e.id <> o.id
-    AND (e.state = 'running' OR (e.state = 'pending' AND e.seq < o.seq))
+    AND (e.state = 'running'
+         OR (e.state = 'pending' AND e.seq < o.seq AND (e.run_after <= now() OR e.attempt > 0)))
 """
 _FIRST_IN_LINE = f"(NOT o.writes OR NOT EXISTS (SELECT 1 FROM operations e WHERE {_BEFORE}))"
 
@@ -56,10 +59,10 @@ WHY_WAITING = f"""
          HAVING count(*) > 0), 'no worker has been started yet; start one with `vecloom worker`')
     WHEN NOT EXISTS (SELECT 1 FROM workers w WHERE {ALIVE} AND o.kind = ANY(w.kinds))
         THEN 'no live worker can execute ' || o.kind || '; it needs a newer version'
-    WHEN o.dispatched_at IS NULL THEN coalesce(o.why_waiting,
+    WHEN o.dispatched_at IS NULL THEN
         (SELECT 'all ' || sum(w.slots) || ' slots of ' || count(*) || ' workers are taken' FROM workers w
          WHERE {ALIVE} HAVING sum(w.slots) <= (SELECT count(*) FROM operations e WHERE e.state = 'running'
-            OR (e.state = 'pending' AND e.dispatched_at IS NOT NULL))))
+            OR (e.state = 'pending' AND e.dispatched_at IS NOT NULL)))
     END
 """
 

@@ -29,8 +29,8 @@ WITH held AS ({_HELD}), gone AS (
     UPDATE workers w SET missing_since = now() FROM gone WHERE w.id = gone.id AND gone.missing_since IS NULL
 ), dead AS (
     UPDATE workers w SET stopped_at = now(), locked_at = NULL, missing_since = NULL FROM gone
-    WHERE w.id = gone.id AND w.stopped_at IS NULL
-      AND gone.missing_since < now() - make_interval(secs => :patience)
+    WHERE w.id = gone.id AND w.stopped_at IS NULL AND w.missing_since = gone.missing_since
+      AND extract(epoch FROM now() - gone.missing_since) > :patience
     RETURNING w.id, w.name
 ), expired AS (
     UPDATE operations o SET lease_until = now() - interval '1 millisecond' FROM dead
@@ -104,10 +104,14 @@ class WorkerRepository:
         )
         return holds
 
-    async def beat(self, worker_id: UUID) -> None:
+    async def beat(self, worker_id: UUID, *, holds_lock: bool) -> None:
         """Say that the worker lives, also if somebody thought that it does not."""
         await self._connection.execute(
-            text("UPDATE workers SET heartbeat_at = now(), stopped_at = NULL WHERE id = :id"), {"id": worker_id}
+            text(
+                """UPDATE workers SET heartbeat_at = now(), stopped_at = NULL,
+                       locked_at = CASE WHEN :holds THEN coalesce(locked_at, now()) END WHERE id = :id"""
+            ),
+            {"id": worker_id, "holds": holds_lock},
         )
 
     async def stop(self, worker_id: UUID) -> None:

@@ -59,6 +59,7 @@ class Operation:
     Attributes:
         why_waiting: why it is not getting on, for a person; None if nothing holds it up.
         told_waiting: what its watchers were last told of that.
+        writes: whether it is one of the collection's writers, of which one runs at a time.
         ran_seconds: how long its earlier attempts have run.
     """
 
@@ -80,6 +81,7 @@ class Operation:
     why_waiting: str | None = None
     told_waiting: str | None = None
     priority: Priority = Priority.NORMAL
+    writes: bool = True
     paused_at: datetime | None = None
     ran_seconds: float = 0.0
     trace_parent: str | None = None

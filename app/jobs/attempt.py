@@ -35,17 +35,17 @@ class Attempt:
         reason: why it is stopped, if it is.
         yielding: whether it shall stop at its next checkpoint.
         paused: whether that is because its user paused it.
-        renewed: when its lease was last renewed for certain, on ``now``'s clock.
+        renewed: when the last renewal of its lease that succeeded was asked for, on ``now``'s clock; first, its claim.
     """
 
-    def __init__(self, operation: Operation, lease: Lease, *, fence_seconds: float) -> None:
+    def __init__(self, operation: Operation, lease: Lease, *, fence_seconds: float, asked: float) -> None:
         self.operation = operation
         self.lease = lease
         self.task: asyncio.Task[dict[str, Any]] | None = None
         self.reason: Reason | None = None
         self.yielding = False
         self.paused = False
-        self.renewed = now()
+        self.renewed = asked
         self.stopped = asyncio.Event()
         self._fence_seconds = fence_seconds
 

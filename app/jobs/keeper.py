@@ -17,7 +17,8 @@ from app.operations.dispatch import Dispatcher
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
-AGAIN_SECONDS = 1.0
+AGAIN_SECONDS = 0.25
+SOON_SECONDS = 0.2
 LOOKERS = 4
 """So many workers look around every ``LOOK_SECONDS``; if there are more, each looks less often."""
 
@@ -61,6 +62,9 @@ class Keeper:
         held = self._list_held()
         if subject is None or any(subject in (a.operation.id, a.operation.collection_id) for a in held):
             self._poked.set()
+        else:
+            # it may be one that is being claimed at this moment
+            asyncio.get_running_loop().call_later(SOON_SECONDS, self._poked.set)
 
     @asynccontextmanager
     async def keeping(self) -> AsyncIterator[None]:

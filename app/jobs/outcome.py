@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.domain.errors import DomainError, LeaseLostError, SliceEndedError, TransientError
 from app.domain.failures import DatabaseUnavailableError, HardTimeLimitError, MaxRuntimeError, UnexpectedError
@@ -22,6 +23,9 @@ from app.traces import end_attempt
 log = structlog.get_logger(__name__)
 
 UNAVAILABLE = (SQLAlchemyError, OSError, TimeoutError)
+PASSING = (OperationalError, InterfaceError, PoolTimeoutError, OSError, TimeoutError)
+"""What committing an outcome may meet that a moment later may be over."""
+
 COMMIT_SECONDS = 5.0
 PAUSE_SECONDS = 0.5
 RELEASE_SECONDS = 5.0
@@ -72,12 +76,23 @@ class Settler:
         """Try for as long as the lease is certain: Postgres may be away for a moment."""
         if not _is_done(attempt) and attempt.reason is not Reason.LEASE_LOST and not attempt.fenced:
             await self._give_back_documents(attempt)
+        is_unsure = False
         while not (attempt.fenced or attempt.reason is Reason.LEASE_LOST or isinstance(error, LeaseLostError)):
             try:
                 async with asyncio.timeout(COMMIT_SECONDS):
-                    return await self._decide(attempt, error)
-            except UNAVAILABLE as failure:
+                    ended = await self._decide(attempt, error)
+                    if ended is None and is_unsure:
+                        ended = await self._attempts.find_ended(attempt.lease, attempt=attempt.operation.attempt)
+                    return ended
+            except PASSING as failure:
+                is_unsure = True
                 log.warning("outcome_not_committed", error=type(failure).__name__, note="trying again")
+            except (SQLAlchemyError, TypeError, ValueError) as failure:
+                log.exception("outcome_refused")
+                reason = f"its outcome cannot be stored ({type(failure).__name__}); the worker's log has the details"
+                return await self._attempts.fail(
+                    attempt.lease, code=UnexpectedError.code, message=reason, retryable=True
+                )
             await asyncio.sleep(PAUSE_SECONDS)
         LEASES_LOST.inc()
         return None
@@ -144,7 +159,8 @@ class Settler:
         elif ended.paused_at is not None:
             await reporter.send_update("operation_paused", {"why_waiting": ended.why_waiting})
         else:
-            await reporter.send_update("operation_queued", {"kind": ended.kind.value, "why_waiting": ended.why_waiting})
+            why = ended.why_waiting or ended.told_waiting
+            await reporter.send_update("operation_queued", {"kind": ended.kind.value, "why_waiting": why})
 
 
 def _is_done(attempt: Attempt) -> bool:

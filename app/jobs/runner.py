@@ -1,7 +1,7 @@
 """The runner around every job: the only code that turns an outcome into a state."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -82,6 +82,7 @@ class Runner:
 
     async def run(self, operation_id: UUID, dispatch: int) -> None:
         """Execute one delivery; a stale one returns at once."""
+        asked = now()
         try:
             operation = None if self._draining else await self._attempts.claim(operation_id, dispatch)
             if operation is None:
@@ -94,7 +95,7 @@ class Runner:
         if operation is None or operation.lease_token is None:
             return
         lease = Lease(operation_id=operation.id, token=operation.lease_token)
-        attempt = Attempt(operation, lease, fence_seconds=self._limits.lease_seconds * FENCE_SHARE)
+        attempt = Attempt(operation, lease, fence_seconds=self._limits.lease_seconds * FENCE_SHARE, asked=asked)
         who: dict[str, Any] = {
             "kind": operation.kind.value,
             "operation_id": str(operation.id),
@@ -113,7 +114,7 @@ class Runner:
         try:
             async with self._events.open(operation) as reporter:
                 error = await self._execute(attempt, reporter)
-                await asyncio.shield(asyncio.create_task(self._settler.settle(attempt, error, reporter)))
+                await _see_through(self._settler.settle(attempt, error, reporter))
         finally:
             self._running.pop(operation.id, None)
             if not self._running:
@@ -204,3 +205,13 @@ def _observe_latency(operation: Operation) -> None:
     if operation.heartbeat_at and operation.run_after and operation.created_at:
         due = max(operation.run_after, operation.created_at)
         QUEUE_LATENCY.labels(operation.kind.value).observe(max(0.0, (operation.heartbeat_at - due).total_seconds()))
+
+
+async def _see_through(work: Coroutine[Any, Any, None]) -> None:
+    """Wait until the work is done, also when cancelled meanwhile: what it stands on must not be closed before."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise

@@ -100,7 +100,9 @@ class SteadyWorker(Worker):
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Start jobs that nobody else has taken, as many as there are slots. arq would ask for each one by itself."""
-        ids = [job_id.decode() for job_id in job_ids[: self.max_jobs - self.job_counter]]
+        # Redis may forget that one of them is being run here
+        waiting = [job_id for job_id in map(bytes.decode, job_ids) if job_id not in self.tasks]
+        ids = waiting[: self.max_jobs - self.job_counter]
         if not ids:
             return
         async with self.pool.pipeline(transaction=True) as pipe:
@@ -129,8 +131,14 @@ class SteadyWorker(Worker):
             await super()._poll_iteration()
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("redis_unavailable", error=type(error).__name__)
-            await asyncio.sleep(RECONNECT_SECONDS)
-            await self._resync_slots()
+            await self._start_anew()
+        except Exception:  # a worker that beats and takes no work would be waited for in vain
+            log.exception("poll_failed")
+            await self._start_anew()
+
+    async def _start_anew(self) -> None:
+        await asyncio.sleep(RECONNECT_SECONDS)
+        await self._resync_slots()
 
     async def join(self) -> None:
         """Wait until arq has put away the jobs that have ended: it writes to Redis once more after each."""
@@ -168,7 +176,9 @@ async def _listen(redis: ArqRedis, channel: str, on_wake: Callable[[], None], on
                 await _hear(pubsub, on_wake, on_poke)
         except (RedisError, OSError, TimeoutError, ValueError, KeyError) as error:
             log.warning("control_channel_lost", error=type(error).__name__)
-            await asyncio.sleep(RECONNECT_SECONDS)
+        except Exception:  # without it, work would only be found by polling
+            log.exception("control_channel_failed")
+        await asyncio.sleep(RECONNECT_SECONDS)
 
 
 async def _hear(pubsub: PubSub, on_wake: Callable[[], None], on_poke: Callable[[UUID], None]) -> None:

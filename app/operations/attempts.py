@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
+import orjson
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 from app.db.attempts import AttemptRepository, Outcome
 from app.db.database import Database
 from app.db.line import LineRepository
+from app.db.operations import OperationRepository
 from app.domain.operations import Lease, Operation, OperationState
 from app.domain.sanitising import sanitise
 from app.operations.batches import Batches
@@ -54,16 +56,27 @@ class Attempts:
             await AttemptRepository(connection).save_progress(lease, progress, why_waiting=why_waiting)
 
     async def complete(self, lease: Lease, result: dict[str, Any]) -> Operation | None:
-        """End as completed."""
-        return await self._finish(Outcome(lease=lease, state=OperationState.COMPLETED, result=result))
+        """End as completed.
+
+        Raises:
+            TypeError: if the result is not JSON.
+        """
+        written = orjson.dumps(result).decode()
+        return await self._end(Outcome(lease=lease, state=OperationState.COMPLETED, result=written))
 
     async def cancel(self, lease: Lease) -> Operation | None:
         """End as cancelled."""
-        return await self._finish(Outcome(lease=lease, state=OperationState.CANCELLED))
+        return await self._end(Outcome(lease=lease, state=OperationState.CANCELLED))
+
+    async def find_ended(self, lease: Lease, *, attempt: int) -> Operation | None:
+        """The operation, if it has ended with this attempt: its commit may have gone unanswered."""
+        async with self._database.single() as connection:
+            operation = await OperationRepository(connection).get(lease.operation_id)
+        return operation if operation.state.is_final and operation.attempt == attempt else None
 
     async def fail(self, lease: Lease, *, code: str, message: str, retryable: bool) -> Operation | None:
         """End as failed."""
-        return await self._finish(
+        return await self._end(
             Outcome(
                 lease=lease,
                 state=OperationState.FAILED,
@@ -127,7 +140,28 @@ class Attempts:
         except IntegrityError:
             return {}
 
-    async def _finish_all(self, outcomes: Sequence[Outcome]) -> list[Operation | None]:
+    async def _end(self, outcome: Outcome) -> Operation | None:
+        ended = await self._finish(outcome)
+        if isinstance(ended, DBAPIError):
+            raise ended
+        return ended
+
+    async def _finish_all(self, outcomes: Sequence[Outcome]) -> list[Operation | DBAPIError | None]:
+        try:
+            return list(await self._finish_together(outcomes))
+        except (OperationalError, InterfaceError):
+            raise
+        except DBAPIError:
+            # one of them cannot be stored: it fails its own operation, not all of them
+            return [await self._finish_alone(outcome) for outcome in outcomes]
+
+    async def _finish_together(self, outcomes: Sequence[Outcome]) -> list[Operation | None]:
         async with self._database.single() as connection:
             ended = await AttemptRepository(connection).finish(outcomes)
         return [ended.get(outcome.lease.operation_id) for outcome in outcomes]
+
+    async def _finish_alone(self, outcome: Outcome) -> Operation | DBAPIError | None:
+        try:
+            return (await self._finish_together([outcome]))[0]
+        except DBAPIError as error:
+            return error

@@ -68,8 +68,12 @@ class Dispatcher:
         """Heal what crashes left behind; safe on any number of workers at once."""
         async with self._database.begin() as connection:
             healed = await AttemptRepository(connection).heal_clock(longest_delay_seconds=LONGEST_DELAY_SECONDS)
+            cancelled = await AttemptRepository(connection).end_cancelled()
+        for operation in cancelled:
+            await self.announce_end(operation)
         actions = {
             "clock_healed": healed,
+            "cancelled": len(cancelled),
             "taken_back": await self.take_back(),
             "enqueued_again": await self._enqueue_lost(),
             "dispatched": await self.pump(),
@@ -139,7 +143,7 @@ class Dispatcher:
             untold = await LineRepository(connection).list_untold(limit=PER_ROUND)
         for operation in untold:
             async with self._events.open(operation) as reporter:
-                await reporter.send_update("operation_waiting", {"why_waiting": operation.told_waiting})
+                await reporter.send_update("operation_waiting", {"why_waiting": operation.why_waiting})
         return len(untold)
 
     async def announce_end(self, operation: Operation) -> None:

@@ -152,6 +152,7 @@ async def test_an_unknown_kind_is_left_for_a_newer_worker(parts: Parts) -> None:
     user = await add_user(parts, "a")
     operation = (await add_operations(parts, user, await add_collection(parts, user), kind="FUTURE"))[0]
     await add_worker(parts, slots=10)
+    await add_worker(parts, slots=10, kinds=["APPEND", "FUTURE"])
     await pick(parts)
     old = Attempts(parts.database, worker="old", kinds=["APPEND"], lease_seconds=20)
     new = Attempts(parts.database, worker="new", kinds=["APPEND", "FUTURE"], lease_seconds=20)
@@ -180,6 +181,7 @@ async def test_no_live_worker_knows_the_kind(parts: Parts) -> None:
         waiting = await OperationRepository(connection).get(operation)
 
     assert waiting.why_waiting == "no live worker can execute FUTURE; it needs a newer version"
+    assert await pick(parts) == []
 
 
 async def test_a_lost_announcement_gets_a_new_number_once(parts: Parts) -> None:
