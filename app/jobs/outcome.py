@@ -103,6 +103,8 @@ class Settler:
                 await self._release(attempt)
         except (*UNAVAILABLE, DomainError) as failure:
             log.warning("documents_not_released", error=type(failure).__name__, note="the next attempt does it")
+        except Exception:  # whatever it breaks on, the outcome has to be committed
+            log.exception("documents_not_released")
 
     async def _decide(self, attempt: Attempt, error: BaseException | None) -> Operation | None:
         lease, task = attempt.lease, attempt.task

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from json import JSONDecodeError
 from typing import Any
 from urllib.parse import quote, urlsplit
 from uuid import UUID
@@ -401,6 +402,6 @@ def _translated(name: str) -> Iterator[None]:
     """Turn the client's errors into ours."""
     try:
         yield
-    # the client asserts that an answer has a result
-    except (*CLIENT_ERRORS, AssertionError) as error:
+    # the client asserts that an answer has a result, and lets through what its parser says of one that is no JSON
+    except (*CLIENT_ERRORS, AssertionError, JSONDecodeError) as error:
         raise read_client_error(error, name) from error
