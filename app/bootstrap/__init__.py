@@ -13,7 +13,7 @@ from app.bootstrap.parts import (
     open_parts,
 )
 from app.bootstrap.server import Served, serve_embedded
-from app.bootstrap.worker import GIVEN_UP, JOBS, PRELOAD, arq_options, open_worker, running_worker
+from app.bootstrap.worker import GIVEN_UP, JOBS, PRELOAD, arq_options, open_worker, replacing_worker, running_worker
 
 __all__ = [
     "GIVEN_UP",
@@ -33,6 +33,7 @@ __all__ = [
     "open_api",
     "open_parts",
     "open_worker",
+    "replacing_worker",
     "running_worker",
     "serve_embedded",
 ]

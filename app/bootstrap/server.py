@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.api.serving import serving
 from app.bootstrap.api import open_api
 from app.bootstrap.parts import LOCAL_USER, Endpoints, open_parts
-from app.bootstrap.worker import running_worker
+from app.bootstrap.worker import replacing_worker
 from app.db.migrate import migrate as migrate_database
 from app.embedded.folder import DataFolder
 from app.embedded.stack import EmbeddedStack
@@ -48,7 +48,7 @@ async def serve_embedded(
         url = await stack.enter_async_context(serving(application, host=host, port=port))
         if worker:
             await parts.dispatcher.recover()
-            await stack.enter_async_context(running_worker(parts))
+            await stack.enter_async_context(replacing_worker(parts))
         folder = DataFolder(settings.data)
         folder.write_server_file({"url": url, "api_key": key, "pid": os.getpid(), **_endpoint_file(endpoints)})
         stack.callback(folder.remove_server_file)

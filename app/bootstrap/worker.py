@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
+import structlog
+
 from app.api.serving import serving
 from app.bootstrap.parts import EmbedderRegistry, Parts
 from app.db.guard import WorkerGuard
@@ -37,6 +39,8 @@ from app.pipeline.release import release_documents
 from app.processes.pool import ProcessPool
 from app.settings import Settings
 from app.sources.directory import DirectorySource, RecordReader, resolve_source_path
+
+log = structlog.get_logger(__name__)
 
 JOBS: dict[OperationKind, Job] = {
     OperationKind.INDEX: index_collection,
@@ -238,3 +242,36 @@ async def running_worker(
             await runner.drain(grace_seconds=parts.settings.shutdown_grace)
             await worker.join()
             await redis.aclose(close_connection_pool=True)
+
+
+@asynccontextmanager
+async def replacing_worker(parts: Parts, *, jobs: Mapping[OperationKind, Job] = JOBS) -> AsyncIterator[None]:
+    """A worker that is replaced by a new one when it breaks, where no supervisor would start the process again."""
+    stop, first = asyncio.Event(), asyncio.Event()
+    working = asyncio.create_task(_work_anew(parts, jobs, stop=stop, first=first))
+    started = asyncio.create_task(first.wait())
+    await asyncio.wait({working, started}, return_when=asyncio.FIRST_COMPLETED)
+    started.cancel()
+    try:
+        if working.done():
+            await working
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait({working})
+        if not working.cancelled():
+            working.result()
+
+
+async def _work_anew(
+    parts: Parts, jobs: Mapping[OperationKind, Job], *, stop: asyncio.Event, first: asyncio.Event
+) -> None:
+    while not stop.is_set():
+        async with running_worker(parts, jobs=jobs) as runner:
+            first.set()
+            ends = {asyncio.create_task(stop.wait()), asyncio.create_task(runner.broken.wait())}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in ends:
+                end.cancel()
+            if runner.broken.is_set():
+                log.error("worker_replaced", note="see the lines before")

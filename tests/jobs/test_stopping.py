@@ -5,7 +5,9 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from app.bootstrap import Parts, running_worker
+from sqlalchemy import text
+
+from app.bootstrap import Parts, replacing_worker, running_worker
 from app.domain.errors import LeaseLostError
 from app.domain.operations import Operation, OperationKind
 from app.jobs.context import JobContext
@@ -103,3 +105,36 @@ async def test_a_job_that_never_stops_is_fenced_and_its_worker_asks_to_be_replac
         await wait_until(has_found_out)
 
     assert ended["state"] == "cancelled"
+
+
+async def test_a_broken_worker_is_replaced_where_nobody_else_would(api: Api, parts: Parts, folder: Any) -> None:
+    """On a laptop there is no supervisor: a new worker on the same event loop goes on with the operation."""
+    let_go = asyncio.Event()
+
+    async def stubborn_once(context: JobContext, operation: Operation) -> dict[str, Any]:
+        del context
+        while operation.collection_name == "notes" and operation.attempt == 1 and not let_go.is_set():
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                continue
+        return {"documents_failed": 0}
+
+    async with replacing_worker(parts, jobs={OperationKind.INDEX: stubborn_once}):
+        operation = await api.create("notes", folder)
+        await api.wait(operation, states=["running"])
+        async with parts.database.begin() as connection:
+            # as if somebody had taken its lease
+            await connection.execute(text("UPDATE operations SET lease_token = gen_random_uuid()"))
+        ended = await api.wait(operation)
+
+        async def is_replaced() -> bool:
+            workers = (await api.client.get("/api/v1/workers")).json()["workers"]
+            return [worker["alive"] for worker in workers] == [True, False]
+
+        await wait_until(is_replaced)
+        again = await api.wait(await api.create("more", folder))
+        let_go.set()
+
+    assert (ended["state"], ended["attempt"]) == ("completed", 2)
+    assert again["state"] == "completed"
