@@ -148,6 +148,9 @@ class SteadyWorker(Worker):
 
     async def _resync_slots(self) -> None:
         """Count slots anew: an error in the middle of taking a job has kept its slot."""
+        for task in self.tasks.values():
+            if task.done() and not task.cancelled():
+                task.exception()  # looked at, or asyncio would call it forgotten: it is Redis' again
         self.tasks = {job_id: task for job_id, task in self.tasks.items() if not task.done()}
         self.job_counter = len(self.tasks)
         self.sem = asyncio.BoundedSemaphore(self.max_jobs + 1)
