@@ -28,7 +28,7 @@ from app.jobs.runner import Runner, RunnerLimits
 from app.jobs.stopping import stop_task
 from app.jobs.verify import verify_collection
 from app.jobs.watchdog import Watchdog
-from app.jobs.worker import SteadyWorker, listening, worker_options
+from app.jobs.worker import SteadyWorker, Wake, listening, worker_options
 from app.metrics import POOL_RESTARTS
 from app.operations.attempts import Attempts
 from app.operations.checkup import Checkup
@@ -93,13 +93,13 @@ async def open_worker(
             on_failure=runner.broken.set,
         )
         watchdog = Watchdog(limit_seconds=settings.lease * 0.75, on_limit=_give_up if replaceable else None)
-        woken = asyncio.Event()
+        wake = Wake()
         await stack.enter_async_context(watchdog.watching())
         if replaceable and settings.metrics_port:
             await stack.enter_async_context(_serving_worker_endpoint(parts, keeper))
         await stack.enter_async_context(keeper.keeping())
         await stack.enter_async_context(
-            listening(parts.redis, namespace=settings.redis_namespace, on_wake=woken.set, on_poke=keeper.poke)
+            listening(parts.redis, namespace=settings.redis_namespace, on_wake=wake.announce, on_poke=keeper.poke)
         )
         stack.push_async_callback(runner.drain, grace_seconds=settings.shutdown_grace)
         yield {
@@ -108,7 +108,7 @@ async def open_worker(
             "database": parts.database,
             "worker": name,
             "reconcile_seconds": settings.reconcile,
-            "woken": woken,
+            "wake": wake,
         }
 
 
@@ -228,7 +228,7 @@ async def running_worker(
         redis = create_arq_redis(parts.endpoints.redis_url, namespace=parts.settings.redis_namespace, retries=2)
         worker = SteadyWorker(
             **arq_options(parts.settings),
-            woken=context["woken"],
+            wake=context["wake"],
             redis_pool=redis,
             handle_signals=False,
             ctx=context,

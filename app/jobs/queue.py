@@ -136,7 +136,7 @@ class ArqQueue:
                     job = serialize_job(RUN_OPERATION, arguments, {}, None, now, serializer=serialize)
                     pipe.psetex(job_key_prefix + _id_of(delivery), JOB_TTL_MS, job)
                 pipe.zadd(self._queue, {_id_of(delivery): now for delivery in deliveries})
-                pipe.publish(self._control, orjson.dumps({"wake": True}))
+                pipe.publish(self._control, orjson.dumps({"wake": [_id_of(delivery) for delivery in deliveries]}))
                 await pipe.execute()
         except UNAVAILABLE as error:
             log.warning("enqueue_failed", operations=len(deliveries), error=type(error).__name__)

@@ -1,8 +1,8 @@
 """The arq worker: what it runs, and how it survives Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -76,27 +76,60 @@ def worker_options(
     }
 
 
+class Wake:
+    """Why an arq worker looks: because of jobs that were just announced, or because there may be others."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._announced: list[str] = []
+        self._look = True
+
+    def announce(self, job_ids: Sequence[str]) -> None:
+        """These have come; none means that something may have come."""
+        self._announced += job_ids
+        self._look |= not job_ids
+        self._event.set()
+
+    def take(self) -> tuple[list[str], bool]:
+        """What was announced, and whether to look for more; both are forgotten."""
+        taken = self._announced, self._look
+        self._announced, self._look = [], False
+        self._event.clear()
+        return taken
+
+    async def wait(self, *, timeout_seconds: float) -> None:
+        """Return when there is something; after the timeout, look in any case."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._event.wait()
+        except TimeoutError:
+            self._look = True
+
+
 class SteadyWorker(Worker):
     """An arq worker that is woken by push, takes many jobs in one round trip, and goes on after Redis errors.
 
     Args:
-        woken: set whenever there may be something in the queue; ``poll_delay`` is only the safety net.
+        wake: told whenever there may be something in the queue; ``poll_delay`` is only the safety net.
     """
 
-    def __init__(self, *, woken: asyncio.Event, **options: Any) -> None:  # noqa: ANN401 — arq's own open-ended options
+    def __init__(self, *, wake: Wake, **options: Any) -> None:  # noqa: ANN401 — arq's own open-ended options
         super().__init__(**options)
         self.in_progress_timeout_s = CLAIM_SECONDS
-        self._woken = woken
+        self._wake = wake
 
     async def main(self) -> None:
-        """Look into the queue whenever there may be something, and every ``poll_delay``."""
+        """Start what is announced; look into the queue whenever there may be more, and every ``poll_delay``."""
         self.ctx["redis"] = self.pool
+        looked = 0.0
         while True:
-            self._woken.clear()
-            await self._poll_iteration()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.poll_delay_s):
-                    await self._woken.wait()
+            announced, look = self._wake.take()
+            if look or self.loop.time() - looked > self.poll_delay_s:
+                looked = self.loop.time()
+                await self._poll_iteration()
+            else:
+                await self._steadily(self.start_jobs([job_id.encode() for job_id in announced]))
+            await self._wake.wait(timeout_seconds=self.poll_delay_s)
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Start jobs that nobody else has taken, as many as there are slots. arq would ask for each one by itself."""
@@ -124,11 +157,14 @@ class SteadyWorker(Worker):
     def _release_slot(self) -> None:
         self._release_sem_dec_counter_on_complete()
         # there may be more in the queue than there were slots
-        self._woken.set()
+        self._wake.announce(())
 
     async def _poll_iteration(self) -> None:
+        await self._steadily(super()._poll_iteration())
+
+    async def _steadily(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await super()._poll_iteration()
+            await work
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("redis_unavailable", error=type(error).__name__)
             await self._start_anew()
@@ -160,7 +196,7 @@ class SteadyWorker(Worker):
 
 @asynccontextmanager
 async def listening(
-    redis: ArqRedis, *, namespace: str, on_wake: Callable[[], None], on_poke: Callable[[UUID], None]
+    redis: ArqRedis, *, namespace: str, on_wake: Callable[[Sequence[str]], None], on_poke: Callable[[UUID], None]
 ) -> AsyncIterator[None]:
     """Hear of work and of wishes as soon as they are published."""
     listener = asyncio.create_task(_listen(redis, control_channel(namespace), on_wake, on_poke))
@@ -170,12 +206,14 @@ async def listening(
         await stop_task(listener)
 
 
-async def _listen(redis: ArqRedis, channel: str, on_wake: Callable[[], None], on_poke: Callable[[UUID], None]) -> None:
+async def _listen(
+    redis: ArqRedis, channel: str, on_wake: Callable[[Sequence[str]], None], on_poke: Callable[[UUID], None]
+) -> None:
     while True:
         try:
             async with redis.pubsub() as pubsub:
                 await pubsub.subscribe(channel)
-                on_wake()  # something may have been said before
+                on_wake(())  # something may have been said before
                 await _hear(pubsub, on_wake, on_poke)
         except (RedisError, OSError, TimeoutError, ValueError, KeyError) as error:
             log.warning("control_channel_lost", error=type(error).__name__)
@@ -184,7 +222,7 @@ async def _listen(redis: ArqRedis, channel: str, on_wake: Callable[[], None], on
         await asyncio.sleep(RECONNECT_SECONDS)
 
 
-async def _hear(pubsub: PubSub, on_wake: Callable[[], None], on_poke: Callable[[UUID], None]) -> None:
+async def _hear(pubsub: PubSub, on_wake: Callable[[Sequence[str]], None], on_poke: Callable[[UUID], None]) -> None:
     """Hand on what is said; a silent connection is asked for a sign of life, and left if it gives none."""
     asked = False
     while True:
@@ -201,4 +239,4 @@ async def _hear(pubsub: PubSub, on_wake: Callable[[], None], on_poke: Callable[[
             if "poke" in said:
                 on_poke(UUID(said["poke"]))
             else:
-                on_wake()
+                on_wake(said["wake"])
