@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import RowMapping, bindparam, text
@@ -32,8 +31,8 @@ WITH input AS (
       AS t (id, uri, path, record_offset, record_length, size, modified_ns, position, content_hash, error_code,
             error_message)
 ), judged AS (
-    SELECT i.*, d.id IS NULL OR d.state = 'removed' OR d.created_at >= :since AS is_new,
-           d.state AS old_state,
+    SELECT i.*, d.state AS old_state, d.change AS old_change, d.content_hash IS NULL AS never_indexed,
+           coalesce(d.changed_by = :operation, false) AS ours,
            CASE WHEN i.error_code IS NOT NULL THEN 'failed'
                 WHEN d.id IS NULL OR NOT same.it THEN 'pending'
                 WHEN d.state IN ('completed', 'needs_ocr') THEN d.state
@@ -45,16 +44,28 @@ WITH input AS (
         SELECT CASE WHEN i.content_hash IS NOT NULL AND d.content_hash IS NOT NULL
                     THEN d.content_hash = i.content_hash
                     ELSE d.size = i.size AND d.modified_ns = i.modified_ns END AS it) same ON true
+), decided AS (
+    SELECT *,
+           CASE WHEN error_code IS NOT NULL THEN NULL
+                WHEN old_state IS NULL OR old_state = 'removed' THEN 'added'
+                WHEN old_change = 'added' AND (ours OR old_state IN ('pending', 'processing')) THEN 'added'
+                WHEN NOT same THEN 'changed'
+                WHEN ours THEN old_change
+                WHEN old_state IN ('pending', 'processing')
+                  THEN coalesce(old_change, CASE WHEN never_indexed THEN 'added' ELSE 'changed' END)
+                WHEN new_state = 'pending' THEN 'retried' END AS change
+    FROM judged
 ), written AS (
     INSERT INTO documents AS d (id, collection_id, source_id, uri, path, record_offset, record_length, size,
-        modified_ns, position, state, error_code, error_message, seen_by, last_seen_at)
+        modified_ns, position, state, error_code, error_message, seen_by, last_seen_at, change, changed_by)
     SELECT id, :collection, :source, uri, path, record_offset, record_length, size, modified_ns, position,
-           new_state, error_code, error_message, :scan, now() FROM judged
+           new_state, error_code, error_message, :scan, now(), change,
+           CASE WHEN change IS NOT NULL THEN CAST(:operation AS uuid) END FROM decided
     ON CONFLICT (id) DO UPDATE SET
         source_id = excluded.source_id, path = excluded.path, record_offset = excluded.record_offset,
         record_length = excluded.record_length, size = excluded.size, modified_ns = excluded.modified_ns,
         position = excluded.position, seen_by = excluded.seen_by, last_seen_at = excluded.last_seen_at,
-        state = excluded.state,
+        state = excluded.state, change = excluded.change, changed_by = excluded.changed_by,
         points_dirty = d.points_dirty OR d.state = 'processing',
         attempts = CASE WHEN d.size = excluded.size AND d.modified_ns = excluded.modified_ns THEN d.attempts
                         ELSE 0 END,
@@ -65,12 +76,12 @@ WITH input AS (
 )
 SELECT count(*) AS found,
        count(*) FILTER (WHERE error_code IS NOT NULL) AS errors,
-       count(*) FILTER (WHERE error_code IS NULL AND is_new) AS new,
-       count(*) FILTER (WHERE error_code IS NULL AND NOT is_new AND NOT same) AS changed,
-       count(*) FILTER (WHERE error_code IS NULL AND NOT is_new AND same) AS unchanged,
+       count(*) FILTER (WHERE change = 'added') AS new,
+       count(*) FILTER (WHERE change = 'changed') AS changed,
+       count(*) FILTER (WHERE error_code IS NULL AND coalesce(change NOT IN ('added', 'changed'), true)) AS unchanged,
        count(*) FILTER (WHERE new_state = 'pending') AS pending,
        coalesce(sum(size), 0)::bigint AS bytes
-FROM judged
+FROM decided
 """
 
 
@@ -131,14 +142,14 @@ class DocumentRepository:
         scanned: Sequence[ScannedDocument],
         *,
         scan: UUID,
-        since: datetime,
+        operation_id: UUID,
         first_position: int,
         max_attempts: int,
     ) -> dict[str, int]:
         """Upsert a batch of scanned documents and say how many are found, new, changed, unchanged, pending.
 
-        A document is new if it came after ``since``, the first start of the operation: what an earlier attempt of
-        the same operation has added is still this operation's work.
+        What an earlier attempt at the same operation has added or changed is still this operation's work, and so is
+        what an operation before it had found and never got to.
 
         A document whose state is ``pending`` afterwards has to be ingested.
         """
@@ -153,7 +164,7 @@ class DocumentRepository:
             "collection": self._collection,
             "source": source_id,
             "scan": scan,
-            "since": since,
+            "operation": operation_id,
             "max_attempts": max_attempts,
             "ids": [document_id(self._collection, item.uri) for item in scanned],
             "uris": [item.uri for item in scanned],
@@ -284,8 +295,8 @@ class DocumentRepository:
     async def complete_unchanged(self, ids: Sequence[UUID]) -> None:
         """Record that touched files still have the content that is indexed."""
         await self._execute(
-            """UPDATE documents SET state = 'completed', error_code = NULL, error_message = NULL, attempts = 0,
-                    updated_at = now() WHERE id = ANY(:ids)""",
+            """UPDATE documents SET state = 'completed', change = 'touched', error_code = NULL,
+                    error_message = NULL, attempts = 0, updated_at = now() WHERE id = ANY(:ids)""",
             ids=list(ids),
         )
 
@@ -324,6 +335,26 @@ class DocumentRepository:
         )
         return {row["state"]: row["n"] for row in rows}
 
+    async def count_settled(self, source_id: UUID, *, operation_id: UUID) -> dict[str, int]:
+        """Documents of a source that an operation has taken up and need no more work, by state."""
+        rows = await self._execute(
+            """SELECT state, count(*) AS n FROM documents WHERE source_id = :source AND changed_by = :operation
+               AND state IN ('completed', 'failed', 'needs_ocr') GROUP BY state""",
+            source=source_id,
+            operation=operation_id,
+        )
+        return {row["state"]: row["n"] for row in rows}
+
+    async def count_changes(self, source_id: UUID, *, operation_id: UUID) -> dict[str, int]:
+        """How many documents of a source an operation has added, changed, touched, retried and removed."""
+        rows = await self._execute(
+            """SELECT change, count(*) AS n FROM documents WHERE source_id = :source AND changed_by = :operation
+               AND change IS NOT NULL GROUP BY change""",
+            source=source_id,
+            operation=operation_id,
+        )
+        return {row["change"]: row["n"] for row in rows}
+
     async def count_gone(self, source_id: UUID, *, scan: UUID) -> int:
         """Documents of the source that this scan has not seen."""
         rows = await self._execute(
@@ -345,16 +376,19 @@ class DocumentRepository:
         )
         return [row["id"] for row in rows]
 
-    async def remove(self, ids: Sequence[UUID]) -> None:
+    async def remove(self, ids: Sequence[UUID], *, operation_id: UUID) -> None:
         """Drop the chunks of documents that are gone and mark them removed; dirty, for their points are still there."""
         await self._execute(
             "DELETE FROM chunks WHERE collection_id = :collection AND document_id = ANY(:ids)", ids=list(ids)
         )
         await self._execute(
             """UPDATE documents SET state = 'removed', chunk_count = 0, tokens = 0, content_hash = NULL,
-                    points_dirty = true, error_code = NULL, error_message = NULL, updated_at = now()
-               WHERE id = ANY(:ids)""",
+                    points_dirty = true, error_code = NULL, error_message = NULL, updated_at = now(),
+                    change = CASE WHEN change = 'added' AND changed_by = :operation THEN NULL ELSE 'removed' END,
+                    changed_by = :operation
+               WHERE id = ANY(:ids) AND state <> 'removed'""",
             ids=list(ids),
+            operation=operation_id,
         )
 
     async def list_page(

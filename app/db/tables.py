@@ -135,6 +135,9 @@ documents = Table(
     # the store may hold points of this document that the manifest does not know
     Column("points_dirty", Boolean, nullable=False, server_default=text("false")),
     Column("seen_by", Uuid),
+    # what the last operation that had to do something about this document found it to be, and which one that was
+    Column("change", Text),
+    Column("changed_by", Uuid),
     Column("last_seen_at", DateTime(timezone=True)),
     _created_at(),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -221,6 +224,15 @@ operations = Table(
         unique=True,
         postgresql_where=text("idempotency_key IS NOT NULL AND state IN ('pending', 'running')"),
     ),
+)
+
+# What all attempts at an operation have brought in: documents and these sums are committed together.
+operation_totals = Table(
+    "operation_totals",
+    metadata,
+    Column("operation_id", ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("amount", Double, nullable=False),
 )
 
 # One row a worker process. Its session holds the advisory lock `lock_key` as long as the process lives.

@@ -149,7 +149,8 @@ class ManifestRepository:
         """Make documents pending as if nobody knew their content, so that the next APPEND reads them; gives them."""
         rows = await self._rows(
             """UPDATE documents SET state = 'pending', content_hash = NULL, attempts = 0, points_dirty = true,
-                      updated_at = now() WHERE id = ANY(:ids) AND state <> 'removed' RETURNING id""",
+                      change = 'changed', changed_by = NULL, updated_at = now()
+               WHERE id = ANY(:ids) AND state <> 'removed' RETURNING id""",
             ids=list(document_ids),
         )
         return {row["id"] for row in rows}

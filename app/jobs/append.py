@@ -9,6 +9,7 @@ from uuid import UUID
 from app.db.collections import CollectionRepository
 from app.db.documents import DocumentRepository
 from app.db.sources import SourceRepository
+from app.db.totals import TotalsRepository
 from app.domain.collections import Collection, Generation
 from app.domain.documents import Source
 from app.domain.operations import Operation
@@ -48,7 +49,6 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
         embedder=context.find_embedder(generation.model),
         processes=resources.processes,
         lease=context.lease,
-        since=context.since,
         collection=collection,
         generation=generation,
         report=context.report,
@@ -64,16 +64,18 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
 async def bring_up_to_date(
     context: JobContext, collection: Collection, generation: Generation, sources: Sequence[Source]
 ) -> dict[str, Any]:
-    """Ingest sources one after the other into a generation and sum up what happened."""
+    """Ingest sources one after the other into a generation and sum up what all attempts at the operation have done."""
     resources = context.resources
     ingest = open_ingest(context, collection, generation)
     account = ingest.account
+    async with resources.database.begin() as connection:
+        account.carry_on(await TotalsRepository(connection, context.lease.operation_id).load())
     await check_canaries(ingest.embedder, generation.canaries, dimension=generation.dimension)
     totals: Counter[str] = Counter()
     for source in sources:
         totals.update(await _bring_source_up_to_date(ingest, source, resources.open_source(source)))
     return {
-        "documents_added": totals["new"],
+        "documents_added": totals["added"],
         "documents_changed": totals["changed"],
         "documents_removed": totals["removed"],
         "unchanged": totals["unchanged"],
@@ -92,17 +94,25 @@ async def bring_up_to_date(
 
 
 async def _bring_source_up_to_date(context: IngestContext, source: Source, adapter: DocumentSource) -> Counter[str]:
+    operation_id = context.lease.operation_id
     with stage_span("scan", source_id=str(source.id)):
-        scan, counts = await scan_source(context, source, adapter)
-    context.account.total += counts["pending"]
-    context.account.failed += counts["errors"]
-    context.account.total += counts["errors"]
+        scan, found = await scan_source(context, source, adapter)
+    async with context.database.begin() as connection:
+        manifest = DocumentRepository(connection, context.collection.id)
+        context.account.carry_documents(await manifest.count_settled(source.id, operation_id=operation_id))
+    context.account.total += found["pending"] + found["errors"]
+    context.account.failed += found["errors"]
     await ingest_source(context, source.id, adapter)
     if not adapter.unseen:
         # only a scan that saw everything may say what is gone
-        counts["removed"] = await remove_gone(context, source, scan=scan, counts=counts)
+        await remove_gone(context, source, scan=scan, counts=found)
     async with context.database.fenced(context.lease) as connection:
-        states = await DocumentRepository(connection, context.collection.id).count_states(source.id)
+        manifest = DocumentRepository(connection, context.collection.id)
+        changes = await manifest.count_changes(source.id, operation_id=operation_id)
+        states = await manifest.count_states(source.id)
+        counts = Counter({name: changes.get(name, 0) for name in ("added", "changed", "removed")})
         counts.update({name: states.get(name, 0) for name in ("completed", "failed", "needs_ocr")})
+        counts["unchanged"] = max(0, found["found"] - found["errors"] - counts["added"] - counts["changed"])
+        counts["skipped"] = found["skipped"]
         await SourceRepository(connection).record_run(source.id, dict(counts))
     return counts

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from app.db.database import Database
@@ -29,14 +28,10 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """One attempt's view: its lease, its reporter, and whether it should stop at the next checkpoint.
-
-    ``since`` is when the operation was first started, whichever attempt this is.
-    """
+    """One attempt's view: its lease, its reporter, and whether it should stop at the next checkpoint."""
 
     resources: Resources
     lease: Lease
-    since: datetime
     report: Reporter
     should_yield: Callable[[], bool]
     require_lease: Callable[[], None]

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -131,11 +130,11 @@ class Runner:
 
     async def _execute(self, attempt: Attempt, reporter: Reporter) -> BaseException | None:
         """Run the job to its end, its limits or its cancellation; the result is left in ``attempt.task``."""
+        report = SnapshotReporter(reporter, self._attempts, attempt.lease)
         context = JobContext(
             resources=self._resources,
             lease=attempt.lease,
-            since=attempt.operation.started_at or datetime.now(UTC),
-            report=SnapshotReporter(reporter, self._attempts, attempt.lease),
+            report=report,
             should_yield=lambda: attempt.yielding,
             require_lease=attempt.require_lease,
         )
@@ -148,7 +147,7 @@ class Runner:
         except asyncio.CancelledError:
             attempt.stop(Reason.SHUTDOWN)
         await stop_task(task)
-        await asyncio.wait({announcing})
+        await asyncio.wait({announcing, asyncio.create_task(report.save_newest())})
         if not task.done():
             log.error("job_does_not_stop", reason=attempt.reason)
             attempt.stop(Reason.LEASE_LOST)

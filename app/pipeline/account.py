@@ -1,8 +1,8 @@
-"""Counts what each stage does, and says which one limits."""
+"""Counts what each stage does over all attempts at an operation, and says which one limits."""
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +23,10 @@ class StageAccount:
 
 @dataclass(slots=True)
 class Account:
-    """The running totals of one ingestion. ``lanes`` is how many calls of a stage may run at once."""
+    """The running totals of one ingestion. ``lanes`` is how many calls of a stage may run at once.
+
+    ``started`` is the monotonic time at which it would have begun, had all attempts run without a break.
+    """
 
     lanes: dict[str, int]
     total: int = 0
@@ -40,6 +43,37 @@ class Account:
     _embedding: int = 0
     _embed_since: float = 0.0
     _embed_busy: float = 0.0
+    _kept: dict[str, float] = field(default_factory=dict)
+
+    def carry_on(self, totals: Mapping[str, float]) -> None:
+        """Start from what earlier attempts at the operation have brought in; see ``GroupWork.amounts``."""
+        self.chunks = int(totals.get("chunks", 0))
+        self.tokens = int(totals.get("tokens", 0))
+        self.reused = int(totals.get("reused_chunks", 0))
+        self.started -= totals.get("seconds", 0.0)
+        self._embed_busy = totals.get("embedder_busy_seconds", 0.0)
+        for name, stage in self.stages.items():
+            stage.seconds = totals.get(f"{name}_seconds", 0.0)
+            stage.items = int(totals.get(f"{name}_items", 0))
+        self._kept = self._seconds()
+
+    def carry_documents(self, settled: Mapping[str, int]) -> None:
+        """Count documents that earlier attempts have settled, by state."""
+        self.done += settled.get("completed", 0)
+        self.failed += settled.get("failed", 0)
+        self.needs_ocr += settled.get("needs_ocr", 0)
+        self.total += sum(settled.values())
+        self._marks.clear()  # they did not become done just now
+
+    def take_seconds(self) -> dict[str, float]:
+        """The time that has passed since this was last asked for, as amounts to keep."""
+        before, self._kept = self._kept, self._seconds()
+        return {name: seconds - before.get(name, 0.0) for name, seconds in self._kept.items()}
+
+    def _seconds(self) -> dict[str, float]:
+        stages = {f"{name}_seconds": stage.seconds for name, stage in self.stages.items()}
+        now = time.monotonic()
+        return {**stages, "seconds": now - self.started, "embedder_busy_seconds": self._embedder_busy(now)}
 
     def add(self, stage: str, seconds: float, items: int) -> None:
         """Count work that was timed elsewhere."""
@@ -84,8 +118,10 @@ class Account:
     def embedder_busy_ratio(self) -> float:
         """Share of the time so far in which the embedder had something to do."""
         now = time.monotonic()
-        busy = self._embed_busy + (now - self._embed_since if self._embedding else 0.0)
-        return min(1.0, busy / max(now - self.started, 1e-9))
+        return min(1.0, self._embedder_busy(now) / max(now - self.started, 1e-9))
+
+    def _embedder_busy(self, now: float) -> float:
+        return self._embed_busy + (now - self._embed_since if self._embedding else 0.0)
 
     def limiting_stage(self) -> str | None:
         """The stage whose lanes are busiest."""

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from app.db.database import Database
 from app.domain.collections import Collection, Generation
@@ -34,8 +33,6 @@ class Limits:
 class IngestContext:
     """Everything the stages need. ``embed_slots`` is shared by all operations of the worker.
 
-    ``since`` is when the operation was first started, by Postgres' clock.
-
     ``should_yield`` says that the slice must stop at its next checkpoint; ``require_lease`` raises
     ``LeaseLostError`` once this worker cannot be sure any more that it still holds the lease.
     """
@@ -45,7 +42,6 @@ class IngestContext:
     embedder: Embedder
     processes: Processes
     lease: Lease
-    since: datetime
     collection: Collection
     generation: Generation
     report: Reporter

@@ -31,7 +31,7 @@ async def scan_source(context: IngestContext, source: Source, adapter: DocumentS
                     source.id,
                     batch,
                     scan=scan,
-                    since=context.since,
+                    operation_id=context.lease.operation_id,
                     first_position=counts["found"],
                     max_attempts=context.limits.document_max_attempts,
                 )
@@ -53,7 +53,7 @@ async def scan_source(context: IngestContext, source: Source, adapter: DocumentS
     return scan, counts
 
 
-async def remove_gone(context: IngestContext, source: Source, *, scan: UUID, counts: Counter[str]) -> int:
+async def remove_gone(context: IngestContext, source: Source, *, scan: UUID, counts: Counter[str]) -> None:
     """Remove documents that a finished scan has not seen: chunks first, and dirty until their points are gone too.
 
     Raises:
@@ -62,18 +62,18 @@ async def remove_gone(context: IngestContext, source: Source, *, scan: UUID, cou
     known = counts["found"] + counts["gone"]
     if known >= GUARD_FROM_DOCUMENTS and counts["gone"] > known * GUARD_SHARE:
         raise MassDeletionGuardError(counts["gone"], known)
-    removed = 0
     while True:
         async with context.database.begin() as connection:
             gone = await DocumentRepository(connection, context.collection.id).list_gone(
                 source.id, scan=scan, limit=context.limits.removal_batch_size
             )
         if not gone:
-            return removed
+            return
         async with context.database.fenced(context.lease) as connection:
-            await DocumentRepository(connection, context.collection.id).remove(gone)
+            await DocumentRepository(connection, context.collection.id).remove(
+                gone, operation_id=context.lease.operation_id
+            )
         context.require_lease()
         await context.store.delete_documents(context.generation.name, gone)
         async with context.database.fenced(context.lease) as connection:
             await DocumentRepository(connection, context.collection.id).mark_clean(gone)
-        removed += len(gone)

@@ -1,6 +1,7 @@
 """Stores a group of prepared documents: new points first, then the manifest, then the old points go."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import structlog
 
 from app.db.documents import ChunkRow, DocumentRepository
+from app.db.totals import TotalsRepository
 from app.domain.documents import Document, PreparedDocument
 from app.domain.errors import DomainError
 from app.domain.identity import chunk_ids
@@ -30,6 +32,14 @@ class Changes:
     added: list[ChunkRow]
     moved: list[ChunkRow]
     gone: dict[UUID, set[UUID]]
+
+    def without(self, documents: Container[UUID]) -> "Changes":
+        """The same but for some documents."""
+        return Changes(
+            added=[chunk for chunk in self.added if chunk.document_id not in documents],
+            moved=[chunk for chunk in self.moved if chunk.document_id not in documents],
+            gone={document: ids for document, ids in self.gone.items() if document not in documents},
+        )
 
 
 def diff_chunks(prepared: Sequence[PreparedDocument], present: dict[UUID, set[UUID]]) -> Changes:
@@ -81,13 +91,64 @@ def make_points(chunks: Sequence[ChunkRow], vectors: Vectors, payloads: Sequence
     )
 
 
+@dataclass(slots=True, kw_only=True)
+class GroupWork:
+    """What is done about a group of prepared documents, and what it takes.
+
+    Attributes:
+        fresh: documents with new content.
+        unchanged: documents that were touched only.
+        failures: documents that cannot be indexed.
+        changes: what the fresh ones change in the manifest.
+        vectors: those of the added chunks.
+        embedded: chunks that the model had to embed.
+        tokens: how many tokens those have.
+        reused: chunks that cost no work of the model.
+    """
+
+    prepared: Sequence[PreparedDocument]
+    fresh: list[PreparedDocument]
+    unchanged: list[UUID]
+    failures: list[PreparedDocument]
+    changes: Changes
+    vectors: Vectors
+    embedded: int
+    tokens: int
+    reused: int
+
+    @property
+    def chunks(self) -> int:
+        """Chunks that the group's fresh documents have."""
+        return len(self.changes.added) + len(self.changes.moved)
+
+    def amounts(self) -> dict[str, float]:
+        """What is added to the operation's totals once the group is committed; see ``Account.carry_on``."""
+        items = Counter(stage for document in self.prepared for stage in document.seconds)
+        items.update(embed=self.embedded, store=len(self.changes.added), commit=len(self.prepared))
+        return {
+            "chunks": self.chunks,
+            "tokens": self.tokens,
+            "reused_chunks": self.reused,
+            **{f"{stage}_items": count for stage, count in items.items()},
+        }
+
+
 async def write_group(
     context: IngestContext, documents: Sequence[Document], prepared: Sequence[PreparedDocument]
 ) -> None:
     """Embed what is new, store it, commit the group."""
-    account = context.account
     by_id = {document.id: document for document in documents}
-    unchanged = [item.document_id for item in prepared if item.unchanged]
+    work = await _embed_group(context, prepared)
+    if work.changes.added:
+        await _store_points(context, by_id, work)
+    with context.account.timed("commit", len(prepared)), stage_span("commit", documents=len(prepared)):
+        await _commit(context, work)
+    _count(context, work)
+    await _report_failures(context, by_id, work.failures)
+
+
+async def _embed_group(context: IngestContext, prepared: Sequence[PreparedDocument]) -> GroupWork:
+    """Compare with the manifest and make the vectors that are missing; a document the model refuses is a failure."""
     failures = [item for item in prepared if item.error_code is not None]
     fresh = [item for item in prepared if not item.unchanged and item.error_code is None]
     async with context.database.begin() as connection:
@@ -98,71 +159,79 @@ async def write_group(
     known = await load_copies(context, fresh) if changes.added else {}
     with stage_span("embed", chunks=len(tokens), tokens=sum(tokens)):
         embedded = await embed_texts(context, [chunk.text for chunk in changes.added], tokens, known=known)
-    vectors = embedded.vectors
-    account.add_tokens(sum(tokens[index] for index in embedded.new))
-    account.reused += len(tokens) - len(embedded.new)
+    vectors, new_tokens = embedded.vectors, sum(tokens[index] for index in embedded.new)
+    context.account.add_tokens(new_tokens)
     if embedded.refused:
         broken = {changes.added[index].document_id: error for index, error in embedded.refused.items()}
         failures += [_as_failure(item, broken[item.document_id]) for item in fresh if item.document_id in broken]
         fresh = [item for item in fresh if item.document_id not in broken]
         keep = [index for index, chunk in enumerate(changes.added) if chunk.document_id not in broken]
-        changes = Changes(
-            added=[changes.added[index] for index in keep],
-            moved=[chunk for chunk in changes.moved if chunk.document_id not in broken],
-            gone={key: ids for key, ids in changes.gone.items() if key not in broken},
+        changes, vectors = changes.without(broken), vectors[np.array(keep, dtype=np.intp)]
+    return GroupWork(
+        prepared=prepared,
+        fresh=fresh,
+        unchanged=[item.document_id for item in prepared if item.unchanged],
+        failures=failures,
+        changes=changes,
+        vectors=vectors,
+        embedded=len(embedded.new),
+        tokens=new_tokens,
+        reused=len(tokens) - len(embedded.new) + len(changes.moved),
+    )
+
+
+async def _store_points(context: IngestContext, by_id: Mapping[UUID, Document], work: GroupWork) -> None:
+    added = work.changes.added
+    owners = [by_id[chunk.document_id] for chunk in added]
+    points = make_points(added, work.vectors, [payload_of(owner.id, owner.source_id, owner.path) for owner in owners])
+    context.require_lease()
+    with context.account.timed("store", len(points)), stage_span("store", points=len(points)):
+        await context.store.upsert(context.generation.name, points)
+
+
+async def _commit(context: IngestContext, work: GroupWork) -> None:
+    """Write the manifest and the operation's totals, both or none."""
+    changes = work.changes
+    async with context.database.fenced(context.lease) as connection:
+        manifest = DocumentRepository(connection, context.collection.id)
+        await manifest.replace_chunks(
+            context.generation.id,
+            added=changes.added,
+            moved=changes.moved,
+            gone=[chunk_id for ids in changes.gone.values() for chunk_id in ids],
         )
-        vectors = vectors[np.array(keep, dtype=np.intp)]
-    if changes.added:
-        owners = [by_id[chunk.document_id] for chunk in changes.added]
-        payloads = [payload_of(owner.id, owner.source_id, owner.path) for owner in owners]
-        points = make_points(changes.added, vectors, payloads)
-        context.require_lease()
-        with account.timed("store", len(points)), stage_span("store", points=len(points)):
-            await context.store.upsert(context.generation.name, points)
-    with account.timed("commit", len(prepared)), stage_span("commit", documents=len(prepared)):
-        async with context.database.fenced(context.lease) as connection:
-            manifest = DocumentRepository(connection, context.collection.id)
-            await manifest.replace_chunks(
-                context.generation.id,
-                added=changes.added,
-                moved=changes.moved,
-                gone=[chunk_id for ids in changes.gone.values() for chunk_id in ids],
-            )
-            if fresh:
-                await manifest.complete(fresh, dirty=changes.gone.keys())
-            if unchanged:
-                await manifest.complete_unchanged(unchanged)
-            if failures:
-                await manifest.fail(failures)
-    _count(context, fresh, unchanged, failures, changes)
-    await _report_failures(context, by_id, failures)
+        if work.fresh:
+            await manifest.complete(work.fresh, dirty=changes.gone.keys())
+        if work.unchanged:
+            await manifest.complete_unchanged(work.unchanged)
+        if work.failures:
+            await manifest.fail(work.failures)
+        totals = TotalsRepository(connection, context.lease.operation_id)
+        await totals.add(work.amounts() | context.account.take_seconds())
 
 
 def _as_failure(item: PreparedDocument, error: DomainError) -> PreparedDocument:
     return PreparedDocument(
-        document_id=item.document_id, mime_type=item.mime_type, error_code=error.code, error_message=error.message
+        document_id=item.document_id,
+        mime_type=item.mime_type,
+        error_code=error.code,
+        error_message=error.message,
     )
 
 
-def _count(
-    context: IngestContext,
-    fresh: Sequence[PreparedDocument],
-    unchanged: Sequence[UUID],
-    failures: Sequence[PreparedDocument],
-    changes: Changes,
-) -> None:
+def _count(context: IngestContext, work: GroupWork) -> None:
     account = context.account
-    scans = sum(item.error_code == "needs_ocr" for item in failures)
-    account.done += len(fresh) + len(unchanged)
-    account.skipped += len(unchanged)
-    account.failed += len(failures) - scans
+    scans = sum(item.error_code == "needs_ocr" for item in work.failures)
+    account.done += len(work.fresh) + len(work.unchanged)
+    account.skipped += len(work.unchanged)
+    account.failed += len(work.failures) - scans
     account.needs_ocr += scans
-    account.chunks += len(changes.added) + len(changes.moved)
-    account.reused += len(changes.moved)
+    account.chunks += work.chunks
+    account.reused += work.reused
 
 
 async def _report_failures(
-    context: IngestContext, by_id: dict[UUID, Document], failures: Sequence[PreparedDocument]
+    context: IngestContext, by_id: Mapping[UUID, Document], failures: Sequence[PreparedDocument]
 ) -> None:
     if failures:
         # one line a group: a folder full of scans would otherwise write a line for each

@@ -23,7 +23,7 @@ KILLS = int(os.environ.get("VECLOOM_TEST_KILLS", "20"))
 async def test_twenty_kills_lose_nothing_and_double_nothing(
     api: Api, settings: Settings, worker_process: WorkerProcess, tmp_path: Path
 ) -> None:
-    """After each kill -9 the operation continues by itself, and ends with exactly the expected points."""
+    """After each kill -9 the operation continues by itself, ends with the expected points, and tells all it did."""
     root = tmp_path / "corpus"
     write_corpus(root, DOCUMENTS, seed=5)
     chance = random.Random(7)  # noqa: S311 — repeatable, keeps no secret
@@ -42,7 +42,13 @@ async def test_twenty_kills_lose_nothing_and_double_nothing(
 
     assert ended["state"] == "completed"
     assert collection["documents"] == {"completed": DOCUMENTS}
-    assert collection["chunks"] == points
+    result = ended["result"]
+    assert collection["chunks"] == result["chunks"] == points
+    assert collection["tokens"] == result["tokens"]
+    assert (result["documents_added"], result["unchanged"], result["reused_chunks"]) == (DOCUMENTS, 0, 0)
+    assert {result["stages"][stage]["items"] for stage in ("read", "extract", "chunk", "commit")} == {DOCUMENTS}
+    assert {result["stages"][stage]["items"] for stage in ("embed", "store")} == {points}
+    assert ended["progress"]["documents"]["total"] == DOCUMENTS
     assert worker_process.end(signal.SIGTERM) == 0
 
 

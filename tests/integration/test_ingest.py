@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
@@ -50,6 +51,7 @@ async def test_touched_files_are_read_but_not_embedded(api: Api, folder: Path) -
 
     assert again["result"]["tokens"] == 0
     assert again["result"]["stages"]["read"]["items"] == 1
+    assert (again["result"]["unchanged"], again["result"]["documents_changed"]) == (3, 0)
 
 
 async def test_changed_added_and_deleted_files_are_followed(api: Api, folder: Path) -> None:
@@ -160,7 +162,7 @@ async def test_an_unfinished_removal_is_finished_by_the_next_run(api: Api, parts
     async with parts.database.begin() as connection:
         query = text("SELECT id, collection_id FROM documents WHERE path = 'bread.html'")
         document = (await connection.execute(query)).one()
-        await DocumentRepository(connection, document.collection_id).remove([document.id])
+        await DocumentRepository(connection, document.collection_id).remove([document.id], operation_id=uuid4())
 
     before = await api.search("notes", "dough oven")
     await api.wait(await api.append("notes"))

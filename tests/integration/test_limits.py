@@ -58,7 +58,7 @@ async def test_at_the_soft_limit_an_operation_goes_on_in_slices(settings: Settin
             operation = await api.create("corpus", root)
             ended = await api.wait(operation)
         types = await _events(parts, operation)
-        await api.assert_consistent("corpus")
+        points = await api.assert_consistent("corpus")
         documents = (await api.client.get("/api/v1/collections/corpus")).json()["documents"]
 
     assert ended["state"] == "completed"
@@ -67,6 +67,15 @@ async def test_at_the_soft_limit_an_operation_goes_on_in_slices(settings: Settin
     assert types.count("soft_time_limit") >= ended["attempt"] - 1
     assert types.count("operation_completed") == 1
     assert documents == {"completed": DOCUMENTS}
+    assert (ended["result"]["documents_added"], ended["result"]["chunks"]) == (DOCUMENTS, points)
+    assert ended["result"]["stages"]["read"]["items"] == DOCUMENTS
+    assert ended["progress"]["documents"] == {
+        "total": DOCUMENTS,
+        "done": DOCUMENTS,
+        "failed": 0,
+        "needs_ocr": 0,
+        "skipped": 0,
+    }
 
 
 async def test_a_verification_does_not_end_at_the_soft_limit(settings: Settings, tmp_path: Path) -> None:
@@ -247,7 +256,7 @@ async def test_a_retry_continues_what_failed(api: Api, parts: Parts, tmp_path: P
     assert (failed["state"], failed["error_code"]) == ("failed", "source_not_found")
     assert set(documents) == {"completed", "pending"}
     assert ended["state"] == "completed"
-    assert ended["result"]["stages"]["read"]["items"] == 300 - documents["completed"]
+    assert ended["result"]["stages"]["read"]["items"] == 300
     assert (await api.client.get("/api/v1/collections/corpus")).json()["documents"] == {"completed": 300}
 
 

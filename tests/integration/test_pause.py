@@ -58,9 +58,9 @@ async def test_a_running_operation_pauses_and_goes_on_with_nothing_done_twice(
     assert set(documents) == {"completed", "pending"}
     assert points > 0
     assert ended["state"] == "completed"
-    assert ended["result"]["stages"]["read"]["items"] == DOCUMENTS - documents["completed"]
+    assert ended["result"]["documents_added"] == ended["result"]["stages"]["read"]["items"] == DOCUMENTS
     assert (await api.client.get("/api/v1/collections/corpus")).json()["documents"] == {"completed": DOCUMENTS}
-    await api.assert_consistent("corpus")
+    assert await api.assert_consistent("corpus") == ended["result"]["chunks"]
 
 
 async def test_a_paused_operation_does_not_start(api: Api, parts: Parts, folder: Path) -> None:
