@@ -5,11 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.types import Uuid
-
 from app.db.operation_rows import IS_DUE, RAN, RELAXED, SELECT, Rows, to_operation
+from app.db.statements import JSON_OR_NULL, UUIDS, parsed
 from app.domain.operations import Lease, LeaseAnswer, Operation, OperationState
 
 _LOCKED = "(SELECT id FROM operations WHERE id = :id FOR UPDATE)"
@@ -44,7 +41,7 @@ class AttemptRepository(Rows):
 
         If a crash of Postgres forgets that an attempt was started, its token is unknown and it can write nothing.
         """
-        statement = text(
+        statement = parsed(
             f"""WITH o AS (UPDATE operations o SET state = 'running', attempt = attempt + 1,
                     lease_token = gen_random_uuid(), lease_until = now() + make_interval(secs => :lease),
                     heartbeat_at = now(), worker = :worker, worker_id = :worker_id,
@@ -52,8 +49,9 @@ class AttemptRepository(Rows):
                 FROM unnest(:ids, CAST(:numbers AS int[])) AS given (id, number)
                 WHERE o.id = given.id AND o.dispatch = given.number AND o.kind = ANY(CAST(:kinds AS text[]))
                   AND {IS_DUE} AND (SELECT {RELAXED}) IS NOT NULL RETURNING o.*)
-                {SELECT.replace("FROM operations o", "FROM o", 1)}"""
-        ).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+                {SELECT.replace("FROM operations o", "FROM o", 1)}""",
+            ids=UUIDS,
+        )
         values = {
             "ids": [delivery[0] for delivery in deliveries],
             "numbers": [delivery[1] for delivery in deliveries],
@@ -67,13 +65,15 @@ class AttemptRepository(Rows):
 
     async def beat(self, leases: Sequence[Lease], *, lease_seconds: float) -> dict[UUID, LeaseAnswer]:
         """Renew leases; a lost one is missing from the answer."""
-        statement = text(
+        statement = parsed(
             """UPDATE operations o SET lease_until = now() + make_interval(secs => :lease), heartbeat_at = now()
                FROM unnest(:ids, :tokens) AS held (id, token), collections c
                WHERE o.id = held.id AND o.lease_token = held.token AND o.state = 'running' AND c.id = o.collection_id
                RETURNING o.id, o.cancel_requested_at IS NOT NULL AS cancel,
-                         o.paused_at IS NOT NULL OR c.paused_at IS NOT NULL AS pause"""
-        ).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("tokens", type_=ARRAY(Uuid)))
+                         o.paused_at IS NOT NULL OR c.paused_at IS NOT NULL AS pause""",
+            ids=UUIDS,
+            tokens=UUIDS,
+        )
         values = {
             "lease": float(lease_seconds),
             "ids": [lease.operation_id for lease in leases],
@@ -84,16 +84,17 @@ class AttemptRepository(Rows):
 
     async def save_progress(self, lease: Lease, progress: dict[str, Any] | None, *, why_waiting: str | None) -> None:
         """Keep the last progress snapshot, if there is a new one, and what slows the operation down."""
-        statement = text(
+        statement = parsed(
             f"""UPDATE operations SET progress = coalesce(CAST(:progress AS jsonb), progress), why_waiting = :why
-               WHERE id = :id AND lease_token = :token AND state = 'running' AND (SELECT {RELAXED}) IS NOT NULL"""
-        ).bindparams(bindparam("progress", type_=JSONB(none_as_null=True)))
+               WHERE id = :id AND lease_token = :token AND state = 'running' AND (SELECT {RELAXED}) IS NOT NULL""",
+            progress=JSON_OR_NULL,
+        )
         values = {"id": lease.operation_id, "token": lease.token, "progress": progress, "why": why_waiting}
         await self._connection.execute(statement, values)
 
     async def finish(self, outcomes: Sequence[Outcome]) -> dict[UUID, Operation]:
         """End running operations; one whose lease was lost is missing. A job that finished wins over a cancel."""
-        statement = text(
+        statement = parsed(
             f"""WITH locked AS MATERIALIZED (
                 SELECT id FROM operations WHERE id = ANY(:ids) ORDER BY id FOR UPDATE
             ), o AS (UPDATE operations o SET state = given.state,
@@ -104,8 +105,10 @@ class AttemptRepository(Rows):
                             CAST(:messages AS text[]), CAST(:retryables AS bool[]))
                   AS given (id, token, state, result, code, message, retryable) JOIN locked USING (id)
                 WHERE o.id = given.id AND o.lease_token = given.token AND o.state = 'running'
-                RETURNING o.*) {SELECT.replace("FROM operations o", "FROM o", 1)}"""
-        ).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("tokens", type_=ARRAY(Uuid)))
+                RETURNING o.*) {SELECT.replace("FROM operations o", "FROM o", 1)}""",
+            ids=UUIDS,
+            tokens=UUIDS,
+        )
         values = {
             "ids": [outcome.lease.operation_id for outcome in outcomes],
             "tokens": [outcome.lease.token for outcome in outcomes],
@@ -174,10 +177,11 @@ class AttemptRepository(Rows):
     async def expire_leases(self, worker_ids: Sequence[UUID] | None = None) -> None:
         """End the leases of these workers now, or all; who still holds one is fenced as if it had run out."""
         await self._connection.execute(
-            text(
+            parsed(
                 """UPDATE operations SET lease_until = now() - interval '1 millisecond'
-                   WHERE state = 'running' AND (:all OR worker_id = ANY(:workers))"""
-            ).bindparams(bindparam("workers", type_=ARRAY(Uuid))),
+                   WHERE state = 'running' AND (:all OR worker_id = ANY(:workers))""",
+                workers=UUIDS,
+            ),
             {"all": worker_ids is None, "workers": list(worker_ids or ())},
         )
 
@@ -189,7 +193,7 @@ class AttemptRepository(Rows):
         named for an operation that was not tried yet stays.
         """
         healed = await self._connection.execute(
-            text(
+            parsed(
                 """UPDATE operations o SET heartbeat_at = least(heartbeat_at, now()),
                        created_at = least(created_at, now()),
                        lease_until = least(lease_until, now() + (lease_until - heartbeat_at)),

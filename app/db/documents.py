@@ -4,12 +4,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import RowMapping, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import BigInteger, LargeBinary, Text, Uuid
 
 from app.db.database import copy_rows
+from app.db.statements import BYTES, INTEGERS, TEXTS, UUIDS, parsed
 from app.domain.documents import Document, DocumentState, PreparedDocument, ScannedDocument
 from app.domain.identity import document_id, locator_of
 from app.domain.sanitising import sanitise
@@ -65,7 +64,9 @@ WITH input AS (
         source_id = excluded.source_id, path = excluded.path, record_offset = excluded.record_offset,
         record_length = excluded.record_length, size = excluded.size, modified_ns = excluded.modified_ns,
         position = excluded.position, seen_by = excluded.seen_by, last_seen_at = excluded.last_seen_at,
-        state = excluded.state, change = excluded.change, changed_by = excluded.changed_by,
+        state = excluded.state,
+        change = CASE WHEN excluded.error_code IS NULL THEN coalesce(excluded.change, d.change) END,
+        changed_by = CASE WHEN excluded.error_code IS NULL THEN coalesce(excluded.changed_by, d.changed_by) END,
         points_dirty = d.points_dirty OR d.state = 'processing',
         attempts = CASE WHEN d.size = excluded.size AND d.modified_ns = excluded.modified_ns THEN d.attempts
                         ELSE 0 END,
@@ -121,6 +122,10 @@ def _safe(message: str | None) -> str | None:
     return None if message is None else sanitise(message)
 
 
+def _has_uuids(value: object) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], UUID)
+
+
 class DocumentRepository:
     """The manifest of one collection; never commits."""
 
@@ -129,11 +134,8 @@ class DocumentRepository:
         self._collection = collection_id
 
     async def _execute(self, sql: str, /, **values: object) -> Sequence[RowMapping]:
-        statement = text(sql)
-        for name, value in values.items():
-            if isinstance(value, list | tuple) and value and isinstance(value[0], UUID):
-                statement = statement.bindparams(bindparam(name, type_=ARRAY(Uuid)))
-        result = await self._connection.execute(statement, {"collection": self._collection, **values})
+        types = {name: UUIDS for name, value in values.items() if _has_uuids(value)}
+        result = await self._connection.execute(parsed(sql, **types), {"collection": self._collection, **values})
         return result.mappings().all() if result.returns_rows else []
 
     async def record_scan(
@@ -153,12 +155,12 @@ class DocumentRepository:
 
         A document whose state is ``pending`` afterwards has to be ingested.
         """
-        statement = text(_UPSERT).bindparams(
-            bindparam("ids", type_=ARRAY(Uuid)),
-            bindparam("hashes", type_=ARRAY(LargeBinary)),
-            *(bindparam(name, type_=ARRAY(Text)) for name in ("uris", "paths", "codes", "messages")),
-            *(bindparam(name, type_=ARRAY(BigInteger)) for name in ("offsets", "lengths", "sizes", "times")),
-            bindparam("positions", type_=ARRAY(BigInteger)),
+        statement = parsed(
+            _UPSERT,
+            ids=UUIDS,
+            hashes=BYTES,
+            **dict.fromkeys(("uris", "paths", "codes", "messages"), TEXTS),
+            **dict.fromkeys(("offsets", "lengths", "sizes", "times", "positions"), INTEGERS),
         )
         values = {
             "collection": self._collection,

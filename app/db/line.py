@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import Uuid
+from sqlalchemy import text
 
 from app.db.operation_rows import ALIVE, RELAXED, SELECT, WHY_WAITING, Rows, to_operation
+from app.db.statements import UUIDS, parsed
 from app.domain.operations import Operation
 
-# A pick that a crash of Postgres forgets is made again.
-_PICK_LOCK = text(f"SELECT pg_advisory_xact_lock(hashtext('vecloom.pick')), {RELAXED}")
+_LOCK = "hashtext('vecloom.pick')"
 
 # One pass over all that is alive: asking of each row who stands before it would cost a look-up a row, and backlogs are
-# long. `stands_first` is `FIRST_IN_LINE` of all rows at once.
+# long. `stands_first` is `FIRST_IN_LINE` of all rows at once. A pick that a crash of Postgres forgets is made again.
 _PICK = f"""
-WITH known AS MATERIALIZED (
+WITH turn AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock({_LOCK}) AS is_ours, {RELAXED}
+), known AS MATERIALIZED (
     SELECT DISTINCT unnest(w.kinds) AS kind FROM workers w WHERE {ALIVE}
 ), alive AS MATERIALIZED (
     SELECT id, user_id, collection_id, seq, state, dispatched_at,
@@ -31,7 +31,8 @@ WITH known AS MATERIALIZED (
     FROM operations WHERE state IN ('pending', 'running')
     WINDOW line AS (PARTITION BY collection_id, writes)
 ), room AS (
-    SELECT greatest(0, CASE WHEN count(*) = 0 THEN :without ELSE sum(w.slots) + :lookahead
+    SELECT greatest(0, CASE WHEN NOT (SELECT is_ours FROM turn) THEN 0
+                            WHEN count(*) = 0 THEN :without ELSE sum(w.slots) + :lookahead
                - (SELECT count(*) FROM alive WHERE state = 'running') END
            - (SELECT count(*) FROM alive WHERE state = 'pending' AND dispatched_at IS NOT NULL)) AS free
     FROM workers w WHERE {ALIVE}
@@ -48,28 +49,39 @@ WITH known AS MATERIALIZED (
     ORDER BY place LIMIT (SELECT free FROM room)
 ), marked AS (
     UPDATE operations o SET dispatch = dispatch + 1, dispatched_at = now(), why_waiting = NULL
-    FROM next WHERE o.id = next.id AND o.state = 'pending' RETURNING o.id, o.dispatch, next.place
+    FROM next WHERE o.id = next.id AND o.state = 'pending' AND o.dispatched_at IS NULL
+    RETURNING o.id, o.dispatch, next.place
 )
-SELECT id, dispatch FROM marked ORDER BY place
+SELECT is_ours, id, dispatch FROM turn LEFT JOIN marked ON true ORDER BY place
 """
 
 
 class LineRepository(Rows):
     """Picks and withdraws; never commits."""
 
-    async def pick(self, *, lookahead: int, without_workers: int, aging_seconds: float) -> list[tuple[UUID, int]]:
+    async def wait_for_turn(self) -> None:
+        """Wait until nobody else picks, and keep others waiting to the end of the transaction."""
+        await self._connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+
+    async def pick(
+        self, *, lookahead: int, without_workers: int, aging_seconds: float
+    ) -> list[tuple[UUID, int]] | None:
         """Give the operations that shall start next their next dispatch numbers; ``(id, dispatch)`` in their order.
 
         As many as live workers have free slots, and ``lookahead`` more; ``without_workers`` at most wait in the queue
         while no worker is known. The higher priority goes first; an operation rises one class each ``aging_seconds``
         that it is due. In a class the user with the fewest operations under way goes first, then the oldest operation.
-        One transaction at a time picks.
+
+        One transaction at a time picks: None if that is another one now. Without ``wait_for_turn``, what the one before
+        has picked at the same moment may still seem free; it is not picked twice, but may be one more than there is
+        room for.
         """
-        await self._connection.execute(_PICK_LOCK)
         rows = await self._rows(
             _PICK, {"lookahead": lookahead, "without": without_workers, "aging": float(aging_seconds)}
         )
-        return [(row["id"], row["dispatch"]) for row in rows]
+        if not rows[0]["is_ours"]:
+            return None
+        return [(row["id"], row["dispatch"]) for row in rows if row["id"] is not None]
 
     async def withdraw(
         self, operation_id: UUID, *, dispatch: int, kinds: Sequence[str], unknown_delay_seconds: float
@@ -89,12 +101,13 @@ class LineRepository(Rows):
 
     async def dispatch_again(self, deliveries: Sequence[tuple[UUID, int]]) -> list[tuple[UUID, int]]:
         """New dispatch numbers for operations whose announcement was lost; one that was claimed meanwhile has none."""
-        statement = text(
+        statement = parsed(
             """UPDATE operations o SET dispatch = dispatch + 1, dispatched_at = now()
                FROM unnest(:ids, CAST(:numbers AS int[])) AS given (id, number)
                WHERE o.id = given.id AND o.dispatch = given.number AND o.state = 'pending'
-                 AND o.dispatched_at IS NOT NULL RETURNING o.id, o.dispatch"""
-        ).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+                 AND o.dispatched_at IS NOT NULL RETURNING o.id, o.dispatch""",
+            ids=UUIDS,
+        )
         values = {"ids": [given[0] for given in deliveries], "numbers": [given[1] for given in deliveries]}
         rows = (await self._connection.execute(statement, values)).mappings().all()
         return [(row["id"], row["dispatch"]) for row in rows]

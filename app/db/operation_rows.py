@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.statements import JSON, parsed
 from app.domain.operations import Operation, OperationKind, OperationState, Priority
 
 _FIELDS = (
@@ -95,13 +95,11 @@ class Rows:
         self._connection = connection
 
     async def _rows(self, sql: str, values: Mapping[str, Any]) -> Sequence[RowMapping]:
-        return (await self._connection.execute(text(sql), dict(values))).mappings().all()
+        return (await self._connection.execute(parsed(sql), dict(values))).mappings().all()
 
     async def _change(self, sql: str, values: Mapping[str, Any]) -> Operation | None:
         """Run an ``UPDATE operations o … RETURNING o.*`` and give the changed row, if any."""
-        statement = text(f"WITH o AS ({sql} RETURNING o.*) {SELECT.replace('FROM operations o', 'FROM o')}")
-        for name, value in values.items():
-            if isinstance(value, dict):
-                statement = statement.bindparams(bindparam(name, type_=JSONB))
+        types = {name: JSON for name, value in values.items() if isinstance(value, dict)}
+        statement = parsed(f"WITH o AS ({sql} RETURNING o.*) {SELECT.replace('FROM operations o', 'FROM o')}", **types)
         row = (await self._connection.execute(statement, dict(values))).mappings().first()
         return None if row is None else to_operation(row)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import text
 
 from app.db.operation_rows import SELECT, Rows, to_operation
+from app.db.statements import JSON, parsed
 from app.domain.errors import OperationNotFoundError
 from app.domain.operations import Operation, OperationKind, OperationState, Submission
 
@@ -29,7 +29,7 @@ class OperationRepository(Rows):
         writes: bool = True,
     ) -> Operation:
         """Insert a pending operation, or give the unfinished one with the same idempotency key."""
-        statement = text(
+        statement = parsed(
             """
             INSERT INTO operations (id, user_id, collection_id, kind, state, writes, config, idempotency_key, priority,
                 run_after, trace_parent)
@@ -39,8 +39,9 @@ class OperationRepository(Rows):
                 WHERE idempotency_key IS NOT NULL AND state IN ('pending', 'running')
                 DO UPDATE SET idempotency_key = excluded.idempotency_key
             RETURNING id
-            """
-        ).bindparams(bindparam("config", type_=JSONB))
+            """,
+            config=JSON,
+        )
         values = {
             "id": uuid4(),
             "user_id": user_id,

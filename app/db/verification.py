@@ -6,12 +6,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Uuid
 
 from app.db.documents import ChunkRow
+from app.db.statements import UUIDS, parsed
 from app.domain.documents import DocumentState
 
 WRITTEN = frozenset({DocumentState.PENDING, DocumentState.PROCESSING})
@@ -71,10 +70,7 @@ class ManifestRepository:
         self._scope = {"collection": collection_id, "generation": generation_id}
 
     async def _rows(self, sql: str, **values: Any) -> Sequence[RowMapping]:  # noqa: ANN401 — bound values
-        statement = text(sql)
-        for name, value in values.items():
-            if isinstance(value, list):
-                statement = statement.bindparams(bindparam(name, type_=ARRAY(Uuid)))
+        statement = parsed(sql, **{name: UUIDS for name, value in values.items() if isinstance(value, list)})
         scope = {name: value for name, value in self._scope.items() if f":{name}" in sql}
         result = await self._connection.execute(statement, {**scope, **values})
         return result.mappings().all() if result.returns_rows else []

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 
@@ -54,15 +55,23 @@ class Dispatcher:
         return await self._rounds(None)
 
     async def _pump_once(self, callers: Sequence[None]) -> list[int]:
-        async with self._database.begin() as connection:
-            picked = await LineRepository(connection).pick(
-                lookahead=self._rules.lookahead,
-                without_workers=self._rules.without_workers,
-                aging_seconds=self._rules.aging_seconds,
-            )
+        async with self._database.single() as connection:
+            picked = await self._pick(LineRepository(connection))
+        if picked is None:
+            async with self._database.begin() as connection:
+                line = LineRepository(connection)
+                await line.wait_for_turn()
+                picked = await self._pick(line)
         if picked:
             await self._queue.enqueue(picked)
-        return [len(picked)] * len(callers)
+        return [len(picked or ())] * len(callers)
+
+    async def _pick(self, line: LineRepository) -> list[tuple[UUID, int]] | None:
+        return await line.pick(
+            lookahead=self._rules.lookahead,
+            without_workers=self._rules.without_workers,
+            aging_seconds=self._rules.aging_seconds,
+        )
 
     async def reconcile(self) -> dict[str, int]:
         """Heal what crashes left behind; safe on any number of workers at once."""

@@ -266,8 +266,8 @@ class OperationService:
         It is announced while it is picked: a worker can only tell of the start after that.
         """
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._tell(operation, "operation_queued"))
             group.create_task(self._dispatch())
+            group.create_task(self._tell(operation, "operation_queued"))
         return operation
 
     async def _dispatch(self) -> None:

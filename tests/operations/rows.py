@@ -91,7 +91,7 @@ async def add_worker(parts: Parts, *, slots: int, kinds: Sequence[str] = ("INDEX
 async def pick(parts: Parts, *, lookahead: int = 0, without_workers: int = 0) -> list[UUID]:
     """Operations that start next, in order."""
     async with parts.database.begin() as connection:
-        picked = await LineRepository(connection).pick(
-            lookahead=lookahead, without_workers=without_workers, aging_seconds=AGING_SECONDS
-        )
-    return [operation_id for operation_id, _ in picked]
+        line = LineRepository(connection)
+        await line.wait_for_turn()
+        picked = await line.pick(lookahead=lookahead, without_workers=without_workers, aging_seconds=AGING_SECONDS)
+    return [operation_id for operation_id, _ in picked or ()]

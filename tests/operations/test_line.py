@@ -10,6 +10,7 @@ from app.db.line import LineRepository
 from app.db.operations import OperationRepository
 from app.domain.operations import Priority
 from app.operations.attempts import Attempts
+from app.operations.dispatch import Dispatcher, DispatchRules
 from tests.operations.rows import add_collection, add_operations, add_user, add_worker, pick
 
 
@@ -131,6 +132,43 @@ async def test_pickers_at_once_pick_each_once(parts: Parts) -> None:
     picked = [operation_id for round_ in rounds for operation_id in round_.result()]
 
     assert sorted(picked) == sorted(ids[:30])
+
+
+async def test_dispatchers_at_once_leave_nothing_and_dispatch_nothing_twice(parts: Parts) -> None:
+    """Of many processes that bring the line on at once, the one whose turn it is picks for all the others."""
+    user = await add_user(parts, "a")
+    ids = await add_operations(parts, user, await add_collection(parts, user), count=40)
+    await add_worker(parts, slots=40)
+    rules = DispatchRules(max_interruptions=10)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(12):
+            group.create_task(Dispatcher(parts.database, parts.queue, parts.events, rules).pump())
+    async with parts.database.begin() as connection:
+        rows = await connection.execute(text("SELECT id, dispatch FROM operations WHERE dispatched_at IS NOT NULL"))
+        dispatched = {row.id: row.dispatch for row in rows}
+
+    assert dispatched == dict.fromkeys(ids, 1)
+    assert await parts.queue.find_queued(list(dispatched.items())) == set(ids)
+
+
+async def test_who_has_no_turn_picks_nothing(parts: Parts) -> None:
+    """Whoever waits for a turn gets what there is then."""
+    user = await add_user(parts, "a")
+    ids = await add_operations(parts, user, await add_collection(parts, user), count=3)
+    await add_worker(parts, slots=3)
+
+    async with parts.database.begin() as connection:
+        await LineRepository(connection).wait_for_turn()
+        async with parts.database.single() as other:
+            refused = await LineRepository(other).pick(lookahead=0, without_workers=0, aging_seconds=60)
+        waiting = asyncio.create_task(pick(parts))
+        await asyncio.sleep(0.1)
+        has_waited = not waiting.done()
+
+    assert refused is None
+    assert has_waited
+    assert await waiting == ids
 
 
 async def test_claims_at_once_claim_each_once(parts: Parts) -> None:
