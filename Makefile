@@ -17,7 +17,8 @@ JSON =
 ARGS =
 N = 500
 SEED =
-export DIR Q ONLY N SEED
+BESIDE =
+export DIR Q ONLY N SEED BESIDE
 
 .PHONY: help setup demo test chaos check format bench lock
 
@@ -32,8 +33,8 @@ demo: $(READY) ## Index DIR [docs], search it for Q; ONCE=1 exits after that
 test: $(READY) ## Run the whole test suite; ARGS are pytest's
 	$(BIN)/python -m pytest $(ARGS)
 
-chaos: $(READY) ## N random faults [500] among real processes, then every promise is checked; SEED=S repeats a plan
-	@$(BIN)/python -m tests.chaos --faults "$$N" $(if $(SEED),--seed "$$SEED")
+chaos: $(READY) ## N random faults [500] among real processes, then every promise is checked; SEED=S repeats a plan; BESIDE=DIR mixes versions
+	@$(BIN)/python -m tests.chaos --faults "$$N" $(if $(SEED),--seed "$$SEED") $(if $(BESIDE),--beside "$$BESIDE")
 
 check: $(READY) ## Lint, formatting, types, layers, dependencies
 	$(BIN)/ruff check .

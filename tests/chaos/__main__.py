@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from app.logs import log_nowhere
 from tests.chaos.plan import FAULTS, SEEDS
@@ -21,7 +22,20 @@ async def _run(arguments: argparse.Namespace) -> Outcome:
     if me is not None:
         for number in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, me.cancel)
-    return await run(faults=arguments.faults, seed=arguments.seed, only=arguments.only, keep=arguments.keep)
+    return await run(
+        faults=arguments.faults,
+        seed=arguments.seed,
+        only=arguments.only,
+        keep=arguments.keep,
+        beside=arguments.beside,
+    )
+
+
+def _checkout(name: str) -> Path:
+    folder = Path(name).resolve()
+    if not (folder / "app" / "worker.py").is_file():
+        raise argparse.ArgumentTypeError(f"{folder} is no checkout of Vecloom")
+    return folder
 
 
 def main() -> int:
@@ -30,6 +44,12 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=FAULT_COUNT, metavar="N")
     parser.add_argument("--seed", type=int, default=None, metavar="S")
     parser.add_argument("--only", nargs="+", choices=sorted(FAULTS), default=[], metavar="NAME")
+    parser.add_argument(
+        "--beside",
+        type=_checkout,
+        metavar="DIR",
+        help="a checkout of another version: workers run either, and change when they are asked to end",
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs in any case")
     arguments = parser.parse_args()
     if arguments.seed is None:

@@ -45,12 +45,13 @@ async def kill_worker(system: System, step: Step) -> str:
 
 
 async def terminate_worker(system: System, step: Step) -> str:
-    """SIGTERM to one worker, which must end within a minute."""
+    """SIGTERM to one worker, which must end within a minute; it comes back as the other version, if there are two."""
     worker = system.workers[step.target % len(system.workers)]
     if worker.pid is None:
         raise NothingToBreakError(f"{worker.name} does not run")
+    version = worker.deploy()
     await worker.terminate()
-    return worker.name
+    return f"{worker.name}, comes back from {version}"
 
 
 async def kill_all_workers(system: System, step: Step) -> str:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 from tests.chaos.client import GaveUpError
+from tests.chaos.expected import Expected, chunking_of, expect
 from tests.chaos.folders import change_folder, make_folder
 from tests.chaos.plan import Step
 from tests.chaos.system import MODEL, System
@@ -45,12 +47,13 @@ class Watched:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A collection over one folder."""
+    """A collection over one folder, and what that held when its INDEX was created."""
 
     name: str
     folder: Path
     source_id: str
     model: str
+    first: Expected
 
 
 class Load:
@@ -65,6 +68,9 @@ class Load:
         self._seed = seed
         self.targets: list[Target] = []
         self.operations: dict[str, Watched] = {}
+        self.disturbed: set[str] = set()
+        """Collections that something else was done to before their INDEX was complete."""
+        self.results_checked = 0
         self._actions: Mapping[str, Callable[[Step], Awaitable[None]]] = {
             "append": self._append,
             "append_twice": self._append_twice,
@@ -126,6 +132,18 @@ class Load:
             if watched.collection == target.name and watched.story.final is None
         ]
 
+    def find_index(self, target: Target) -> Watched:
+        """The operation that made a collection."""
+        ours = (watched for watched in self.operations.values() if watched.collection == target.name)
+        return next(watched for watched in ours if watched.kind == "INDEX")
+
+    async def _change(self, target: Target, step: Step) -> str:
+        """Change the target's folder, to be appended; says what was done."""
+        final = self.find_index(target).story.final
+        if final is None or final["type"] != "operation_completed":
+            self.disturbed.add(target.name)
+        return await asyncio.to_thread(change_folder, target.folder, seed=step.seed)
+
     def _target(self, step: Step) -> Target:
         return self.targets[step.target % len(self.targets)]
 
@@ -142,8 +160,11 @@ class Load:
         answers = await self._twice("/collections", body, key=f"chaos-{self._seed}-{name}")
         operation = answers[0]["operation"]
         sources = (await self._client.get(f"/collections/{name}/sources"))["sources"]
-        self.targets.append(Target(name=name, folder=folder, source_id=sources[0]["id"], model=model))
+        collection = await self._client.get(f"/collections/{name}")
+        first = await asyncio.to_thread(expect, folder, UUID(collection["id"]), chunking_of(collection))
         self.follow(operation)
+        target = Target(name=name, folder=folder, source_id=sources[0]["id"], model=model, first=first)
+        self.targets.append(target)
 
     async def _twice(self, path: str, body: dict[str, Any], *, key: str) -> list[dict[str, Any]]:
         """The same request twice at once: both must be accepted and name the same operation."""
@@ -176,7 +197,7 @@ class Load:
 
     async def _append(self, step: Step) -> None:
         target = self._target(step)
-        changes = await asyncio.to_thread(change_folder, target.folder, seed=step.seed)
+        changes = await self._change(target, step)
         if len(self._unfinished(target)) < MOST_UNFINISHED:
             watched = await self.append(target, key=self._key(step))
             self._journal.tell(f"  {step.name} {target.name}: {changes}, {watched.id if watched else None}")
@@ -185,7 +206,7 @@ class Load:
         target = self._target(step)
         if len(self._unfinished(target)) >= MOST_UNFINISHED:
             return
-        await asyncio.to_thread(change_folder, target.folder, seed=step.seed)
+        await self._change(target, step)
         body = {"kind": "APPEND", "config": {"source_id": target.source_id}}
         answers = await self._twice(f"/collections/{quote(target.name)}/operations", body, key=self._key(step))
         self.follow(answers[0])
@@ -194,7 +215,7 @@ class Load:
         target = self._target(step)
         if len(self._unfinished(target)) >= MOST_UNFINISHED:
             return
-        await asyncio.to_thread(change_folder, target.folder, seed=step.seed)
+        await self._change(target, step)
         async with asyncio.TaskGroup() as group:
             for number in range(3):
                 group.create_task(self.append(target, key=self._key(step, number)))

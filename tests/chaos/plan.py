@@ -54,7 +54,7 @@ ACTIONS: Mapping[str, int] = {
     "pause": 3,
     "pause_collection": 2,
     "verify": 2,
-    "create": 1,
+    "create": 3,
     "search": 4,
 }
 """Everything users do by name, with how often it is drawn."""

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import os
 import signal
+from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,12 @@ def _die_with(parent: int) -> None:
 
 
 class Supervised:
-    """One process, started again whenever it ends."""
+    """One process, started again whenever it ends.
+
+    Args:
+        versions: checkouts whose code it runs, the first one at first.
+        good_ends: exit statuses of one that was asked to end.
+    """
 
     def __init__(
         self,
@@ -40,6 +46,7 @@ class Supervised:
         environment: Mapping[str, str],
         log: Path,
         journal: Journal,
+        versions: Sequence[Path],
         good_ends: Sequence[int] = (0,),
     ) -> None:
         self.name = name
@@ -48,6 +55,7 @@ class Supervised:
         self._environment = environment
         self._journal = journal
         self._good_ends = good_ends
+        self._versions = deque(versions)
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._asked = False
@@ -55,6 +63,16 @@ class Supervised:
     def start(self) -> None:
         """Start it and keep it running."""
         self._keeper = asyncio.create_task(self._keep(), name=f"keep-{self.name}")
+
+    @property
+    def version(self) -> Path:
+        """The checkout whose code it runs when it is started next."""
+        return self._versions[0]
+
+    def deploy(self) -> Path:
+        """Have the next start run the next version, which may be the same."""
+        self._versions.rotate(-1)
+        return self.version
 
     @property
     def pid(self) -> int | None:
@@ -109,7 +127,8 @@ class Supervised:
             with self.log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
                     *self._command,
-                    env=dict(self._environment),
+                    env={**self._environment, "PYTHONPATH": str(self.version)},
+                    cwd=self.version,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -51,14 +51,16 @@ class Outcome:
         )
 
 
-async def run(*, faults: int, seed: int, only: Sequence[str] = (), keep: bool = False) -> Outcome:
+async def run(
+    *, faults: int, seed: int, only: Sequence[str] = (), keep: bool = False, beside: Path | None = None
+) -> Outcome:
     """Carry out the plan of a seed; every process of it is gone when this returns or raises."""
     journal = Journal()
     plan = make_plan(seed, faults, only=only)
     folder = Path(tempfile.mkdtemp(prefix="vecloom-chaos-"))
     journal.tell(f"seed {seed}, {faults} faults, logs in {folder}")
     try:
-        injected, operations = await _run_in(folder, plan, seed, journal)
+        injected, operations = await _run_in(folder, plan, seed, journal, beside)
     except Exception as error:  # noqa: BLE001 — whatever it is, the run has failed and says so in its last line
         traceback.print_exc()
         journal.violate(f"the run broke off: {type(error).__name__} {error}")
@@ -69,8 +71,10 @@ async def run(*, faults: int, seed: int, only: Sequence[str] = (), keep: bool = 
     return Outcome(faults=sum(injected.values()), seed=seed, operations=operations, violations=journal.violations)
 
 
-async def _run_in(folder: Path, plan: Sequence[Step], seed: int, journal: Journal) -> tuple[Counter[str], int]:
-    async with open_system(folder, journal) as system:
+async def _run_in(
+    folder: Path, plan: Sequence[Step], seed: int, journal: Journal, beside: Path | None
+) -> tuple[Counter[str], int]:
+    async with open_system(folder, journal, beside=beside) as system:
         async with asyncio.TaskGroup() as watchers:
             load = Load(system, watchers, seed=seed)
             await load.prepare()

@@ -6,7 +6,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from tests.chaos.processes import MARKER, Supervised
 from tests.harness import environment_of
 from tests.model_server import FakeModelServer
 
+HERE = Path(__file__).parents[2]
 NAMESPACE = "chaos"
 MODEL = "fake-model"
 MODEL_SECONDS = 0.15
@@ -55,6 +56,7 @@ class System:
     lines: list[Forwarder]
     model: FakeModelServer
     model_line: Forwarder
+    has_two_versions: bool
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection to Postgres that nothing is between."""
@@ -123,22 +125,40 @@ def _free_port() -> int:
 
 def _api(number: int, port: int, environment: dict[str, str], folder: Path, journal: Journal) -> Supervised:
     arguments = ("--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3")
-    command = (sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", *arguments)
-    log = folder / f"api-{number}.log"
-    # uvicorn shuts down in good order and then ends by the signal it was sent
-    ends = (0, -signal.SIGTERM)
-    return Supervised(f"api {number}", command, environment=environment, log=log, journal=journal, good_ends=ends)
+    return Supervised(
+        f"api {number}",
+        (sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", *arguments),
+        environment=environment,
+        log=folder / f"api-{number}.log",
+        journal=journal,
+        versions=[HERE],
+        # uvicorn shuts down in good order and then ends by the signal it was sent
+        good_ends=(0, -signal.SIGTERM),
+    )
 
 
-def _worker(number: int, environment: dict[str, str], folder: Path, journal: Journal) -> Supervised:
-    command = (sys.executable, "-m", "tests.chaos.worker")
-    log = folder / f"worker-{number}.log"
-    return Supervised(f"worker {number}", command, environment=environment, log=log, journal=journal)
+def _worker(
+    number: int, environment: dict[str, str], folder: Path, journal: Journal, versions: Sequence[Path]
+) -> Supervised:
+    turn = number % len(versions)
+    return Supervised(
+        f"worker {number}",
+        # by its path and without the folder it lies in, so that whatever it imports is of its version
+        (sys.executable, "-P", str(Path(__file__).with_name("worker.py"))),
+        environment=environment,
+        log=folder / f"worker-{number}.log",
+        journal=journal,
+        versions=[*versions[turn:], *versions[:turn]],
+    )
 
 
 @asynccontextmanager
-async def open_system(folder: Path, journal: Journal) -> AsyncIterator[System]:
-    """Everything started and answering; whatever still runs at the end is killed."""
+async def open_system(folder: Path, journal: Journal, *, beside: Path | None = None) -> AsyncIterator[System]:
+    """Everything started and answering; whatever still runs at the end is killed.
+
+    ``beside`` is a checkout of another version, which every second worker runs at first.
+    """
+    versions = [HERE] if beside is None else [HERE, beside]
     token = secrets.token_hex(8)
     async with AsyncExitStack() as closing:
         opened = EmbeddedStack(folder / "data", longest_restart_seconds=LONGEST_SERVER_RESTART_SECONDS)
@@ -158,7 +178,9 @@ async def open_system(folder: Path, journal: Journal) -> AsyncIterator[System]:
         ports = [_free_port(), _free_port()]
         apis = [_api(number, port, environment, folder, journal) for number, port in enumerate(ports)]
         workers = [
-            _worker(number, environment | (through_lines if number == CUT_OFF_WORKER else {}), folder, journal)
+            _worker(
+                number, environment | (through_lines if number == CUT_OFF_WORKER else {}), folder, journal, versions
+            )
             for number in range(WORKERS)
         ]
         for process in (*apis, *workers):
@@ -180,6 +202,7 @@ async def open_system(folder: Path, journal: Journal) -> AsyncIterator[System]:
             lines=lines,
             model=model,
             model_line=model_line,
+            has_two_versions=len(versions) > 1,
         )
         await wait_until_ready(system)
         yield system
