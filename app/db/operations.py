@@ -1,15 +1,13 @@
 """Rows of ``operations`` as their owners see and change them."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
 from app.db.operation_rows import SELECT, Rows, to_operation
-from app.db.statements import JSON, parsed
 from app.domain.errors import OperationNotFoundError
-from app.domain.operations import Operation, OperationKind, OperationState, Submission
+from app.domain.operations import NewOperation, Operation, OperationState
 
 POKE_CHANNEL = "vecloom_poke"
 """Postgres' channel on which workers hear that somebody wants something of an operation."""
@@ -18,69 +16,43 @@ POKE_CHANNEL = "vecloom_poke"
 class OperationRepository(Rows):
     """Takes ids, gives operations, never commits."""
 
-    async def add(
-        self,
-        *,
-        user_id: UUID,
-        collection_id: UUID,
-        kind: OperationKind,
-        config: dict[str, Any],
-        submission: Submission,
-        writes: bool = True,
-    ) -> Operation:
+    async def add(self, new: NewOperation) -> Operation:
         """Insert a pending operation, or give the unfinished one with the same idempotency key."""
-        statement = parsed(
+        submission = new.submission
+        added = await self._change(
             """
-            INSERT INTO operations (id, user_id, collection_id, kind, state, writes, config, idempotency_key, priority,
-                run_after, trace_parent)
+            INSERT INTO operations AS o (id, user_id, collection_id, kind, state, writes, config, idempotency_key,
+                priority, run_after, trace_parent)
             VALUES (:id, :user_id, :collection_id, :kind, 'pending', :writes, :config, :key, :priority,
                 coalesce(CAST(:run_after AS timestamptz), now()), :trace_parent)
             ON CONFLICT (user_id, idempotency_key)
                 WHERE idempotency_key IS NOT NULL AND state IN ('pending', 'running')
                 DO UPDATE SET idempotency_key = excluded.idempotency_key
-            RETURNING id
             """,
-            config=JSON,
+            {
+                "id": uuid4(),
+                "user_id": new.user_id,
+                "collection_id": new.collection_id,
+                "kind": new.kind.value,
+                "writes": new.writes,
+                "config": new.config | submission.limits(),
+                "key": submission.idempotency_key,
+                "priority": int(submission.priority),
+                "run_after": submission.run_after,
+                "trace_parent": submission.trace_parent,
+            },
         )
-        values = {
-            "id": uuid4(),
-            "user_id": user_id,
-            "collection_id": collection_id,
-            "kind": kind.value,
-            "writes": writes,
-            "config": config | submission.limits(),
-            "key": submission.idempotency_key,
-            "priority": int(submission.priority),
-            "run_after": submission.run_after,
-            "trace_parent": submission.trace_parent,
-        }
-        operation_id = (await self._connection.execute(statement, values)).scalar_one()
-        return await self.get(operation_id)
+        if added is None:
+            raise RuntimeError("an insert that may not do nothing has given no row")
+        return added
 
-    async def add_once(
-        self,
-        *,
-        user_id: UUID,
-        collection_id: UUID,
-        kind: OperationKind,
-        config: dict[str, Any],
-        submission: Submission,
-        writes: bool = True,
-    ) -> tuple[Operation, bool]:
+    async def add_once(self, new: NewOperation) -> tuple[Operation, bool]:
         """The operation that was submitted with this idempotency key before, finished or not, or a new one."""
-        if submission.idempotency_key is not None:
-            known = await self.find_by_key(user_id, submission.idempotency_key)
+        if new.submission.idempotency_key is not None:
+            known = await self.find_by_key(new.user_id, new.submission.idempotency_key)
             if known is not None:
                 return known, False
-        operation = await self.add(
-            user_id=user_id,
-            collection_id=collection_id,
-            kind=kind,
-            config=config,
-            submission=submission,
-            writes=writes,
-        )
-        return operation, True
+        return await self.add(new), True
 
     async def get(self, operation_id: UUID) -> Operation:
         """Raises OperationNotFoundError."""

@@ -171,3 +171,15 @@ class Submission:
 
 PLAIN = Submission()
 """Nothing special."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOperation:
+    """An operation to be created. ``writes`` says that it waits for its turn among the writers of its collection."""
+
+    user_id: UUID
+    collection_id: UUID
+    kind: OperationKind
+    config: dict[str, Any]
+    submission: Submission = PLAIN
+    writes: bool = True

@@ -20,7 +20,7 @@ from app.domain.errors import (
     OperationNotFoundError,
     OperationNotRetryableError,
 )
-from app.domain.operations import PLAIN, Operation, OperationKind, OperationState, Submission, Worker
+from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind, OperationState, Submission, Worker
 from app.domain.ports import OperationEvents, OperationQueue
 from app.operations.dispatch import Dispatcher
 
@@ -97,7 +97,6 @@ class OperationService:
         submission: Submission,
     ) -> tuple[Collection, Operation]:
         async with self._database.begin() as connection:
-            operations = OperationRepository(connection)
             collection = await CollectionRepository(connection).add(
                 user_id=user_id,
                 name=name,
@@ -106,12 +105,14 @@ class OperationService:
             )
             for spec in sources:
                 await SourceRepository(connection).add(collection.id, url=spec.url, config=spec.config())
-            operation = await operations.add(
-                user_id=user_id,
-                collection_id=collection.id,
-                kind=OperationKind.INDEX,
-                config={},
-                submission=submission,
+            operation = await OperationRepository(connection).add(
+                NewOperation(
+                    user_id=user_id,
+                    collection_id=collection.id,
+                    kind=OperationKind.INDEX,
+                    config={},
+                    submission=submission,
+                )
             )
         return collection, operation
 
@@ -129,13 +130,14 @@ class OperationService:
             await CollectionRepository(connection).get(user_id, collection_id)
             source = await SourceRepository(connection).get(collection_id, source_id)
             config = {"source_id": str(source.id), "mode": mode, "trigger": "manual"}
-            operation, is_new = await OperationRepository(connection).add_once(
+            new = NewOperation(
                 user_id=user_id,
                 collection_id=collection_id,
                 kind=OperationKind.APPEND,
                 config=config,
                 submission=submission,
             )
+            operation, is_new = await OperationRepository(connection).add_once(new)
         return await self._launch(operation) if is_new else operation
 
     async def create_verify(
@@ -144,7 +146,7 @@ class OperationService:
         """Add a VERIFY; only one that repairs waits for its turn among the writers."""
         async with self._database.begin() as connection:
             await CollectionRepository(connection).get(user_id, collection_id)
-            operation, is_new = await OperationRepository(connection).add_once(
+            new = NewOperation(
                 user_id=user_id,
                 collection_id=collection_id,
                 kind=OperationKind.VERIFY,
@@ -152,6 +154,7 @@ class OperationService:
                 submission=submission,
                 writes=repair,
             )
+            operation, is_new = await OperationRepository(connection).add_once(new)
         return await self._launch(operation) if is_new else operation
 
     async def get(self, user_id: UUID, operation_id: UUID) -> Operation:

@@ -1,7 +1,7 @@
 """Cancel, in every stage an operation can be in: it stops, its processes end, and the collection is usable."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import text
 
 from app.bootstrap import Parts, running_worker
-from app.embedded.stack import EmbeddedStack
 from app.settings import Settings
 from benchmarks.corpus import write_corpus
 from tests.harness import Api, wait_until
@@ -19,20 +18,6 @@ from tests.model_server import FakeModelServer
 from tests.vector_proxy import Plan, Spoil, VectorProxy
 
 IMPORT_SECONDS = 5.0
-
-
-@pytest.fixture
-def server() -> Iterator[FakeModelServer]:
-    """A model server."""
-    with FakeModelServer().running() as running:
-        yield running
-
-
-@pytest.fixture
-def proxy(services: EmbeddedStack) -> Iterator[VectorProxy]:
-    """A proxy in front of the vector server."""
-    with VectorProxy(services.qdrant_url).running() as running:
-        yield running
 
 
 @pytest.fixture

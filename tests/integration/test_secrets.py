@@ -1,12 +1,10 @@
 """Secrets in what other servers answer reach no row, no event and no log line."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from app.embedded.stack import EmbeddedStack
 from app.progress.events import stream_key
 from app.settings import Settings
 from tests.harness import Api, WorkerProcess
@@ -18,20 +16,6 @@ REASON = (
     f'denied {{"headers": {{"Authorization": "Bearer {TOKEN}"}}}} for /home/{PERSON}/notes'
     f" of {PERSON}@mail.example.org, via postgresql://bob:{PASSWORD}@db/x?password={PASSWORD}"
 )
-
-
-@pytest.fixture
-def server() -> Iterator[FakeModelServer]:
-    """A model server."""
-    with FakeModelServer().running() as running:
-        yield running
-
-
-@pytest.fixture
-def proxy(services: EmbeddedStack) -> Iterator[VectorProxy]:
-    """A proxy in front of the vector server."""
-    with VectorProxy(services.qdrant_url).running() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """INDEX in front of a vector store that refuses, cuts, dawdles or answers nonsense, at any of its writes."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app.embedded.stack import EmbeddedStack
 from app.settings import Settings
 from tests.harness import Api
 from tests.vector_proxy import Plan, Spoil, VectorProxy
@@ -37,13 +35,6 @@ def settings(settings: Settings, proxy: VectorProxy) -> Settings:
     """Settings that reach the vector server through the proxy, with few tries."""
     changes = {"qdrant_url": proxy.url, "default_max_retries": 2}
     return Settings(**{**{name: getattr(settings, name) for name in settings.model_fields_set}, **changes})
-
-
-@pytest.fixture
-def proxy(services: EmbeddedStack) -> Iterator[VectorProxy]:
-    """A proxy in front of the vector server."""
-    with VectorProxy(services.qdrant_url).running() as running:
-        yield running
 
 
 @pytest.fixture
