@@ -19,58 +19,61 @@ if TYPE_CHECKING:
     from benchmarks.__main__ import Bench
 
 SYSTEMS = ("vecloom", "arq", "saq", "celery")
-SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, "freeze": signal.SIGSTOP}
-REPETITIONS = 10
+FAULTS: dict[str, Callable[[Worker], None]] = {
+    "kill": lambda worker: worker.send(signal.SIGKILL),
+    "terminate": lambda worker: worker.send(signal.SIGTERM),
+    "freeze": lambda worker: worker.send(signal.SIGSTOP),
+    "partition": Worker.cut_off,
+}
+REPETITIONS = {"kill": 10, "terminate": 10, "freeze": 5, "partition": 5}
 CAP_SECONDS = 90.0
 LONGEST_WAIT_SECONDS = 5.0
-"""The signal comes at any time within one heartbeat after the start."""
+"""The fault comes at any time within one heartbeat after the start."""
 
 CLEAR_SECONDS = 60.0
 
 
-async def bench_recovery(bench: "Bench", repetitions: int = REPETITIONS) -> Figures:
+async def bench_recovery(bench: "Bench") -> Figures:
     """Once for each other system, all at the same time for they mostly wait; then Vecloom alone, again and again."""
     rivals = await measure_rivals(bench)
     figures: Figures = {"vecloom_configuration": Vecloom.configuration}
-    for name, number in SIGNALS.items():
+    for name in FAULTS:
         seconds = []
-        for turn in range(repetitions):
+        for turn in range(REPETITIONS[name]):
             async with Vecloom(bench, bench.folder / f"vecloom-{name}-{turn}") as system:
                 await system.add_collections(1)
-                seconds.append(await measure_takeover(system, number))
+                seconds.append(await measure_takeover(system, name))
         figures |= _summary(f"vecloom_{name}", seconds)
     return figures | rivals
 
 
 async def measure_rivals(bench: "Bench") -> Figures:
-    """Every signal for every other system. No signal is sent before all workers have started."""
+    """Every fault for every other system. None comes before all workers have started."""
     socket = socket_of(bench.parts.endpoints.redis_url)
     kinds: Sequence[type[ArqPlain | SaqPlain | CeleryPlain]] = (ArqPlain, SaqPlain, CeleryPlain)
     systems: dict[tuple[str, str], System] = {}
-    for name in SIGNALS:
+    for name in FAULTS:
         for kind in kinds:
             database = len(systems) + 1
             system = kind(bench.folder / f"rival-{database}", socket=socket, database=database)
             systems[system.name, name] = system
     barrier = asyncio.Barrier(len(systems))
 
-    async def measure(system: System, number: signal.Signals) -> float | None:
+    async def measure(system: System, fault: str) -> float | None:
         async with system:
-            return await measure_takeover(system, number, barrier=barrier)
+            return await measure_takeover(system, fault, barrier=barrier)
 
     async with asyncio.TaskGroup() as group:
-        tasks = {key: group.create_task(measure(system, SIGNALS[key[1]])) for key, system in systems.items()}
+        tasks = {key: group.create_task(measure(system, key[1])) for key, system in systems.items()}
     figures: Figures = {f"{rival}_configuration": system.configuration for (rival, _), system in systems.items()}
     for (rival, name), task in tasks.items():
         figures |= _summary(f"{rival}_{name}", [task.result()])
     return figures
 
 
-async def measure_takeover(
-    system: System, number: signal.Signals, *, barrier: asyncio.Barrier | None = None
-) -> float | None:
-    """Seconds from the signal to the next start of the job's body in the other worker; None if not in time."""
-    async with system.workers(WAIT, 2) as workers:
+async def measure_takeover(system: System, fault: str, *, barrier: asyncio.Barrier | None = None) -> float | None:
+    """Seconds from the fault to the next start of the job's body in the other worker; None if not in time."""
+    async with system.workers(WAIT, 2, can_be_cut_off=fault == "partition") as workers:
         if barrier is not None:
             await barrier.wait()
         await system.create()
@@ -78,7 +81,7 @@ async def measure_takeover(
         victim = _find_owner(workers, system.log.read()[0])
         await asyncio.sleep(random.uniform(0, LONGEST_WAIT_SECONDS))
         sent = time.monotonic_ns()
-        victim.send(number)
+        FAULTS[fault](victim)
         start = await _wait_for_start(lambda: _find_start_elsewhere(system, victim), seconds=CAP_SECONDS)
         victim.close()
         system.log.release()

@@ -7,13 +7,15 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import psutil
 from redis.asyncio import Redis
 
+from benchmarks.forwarder import Forwarder
 from benchmarks.starts import StartLog
 
 Figures = dict[str, float | int | str]
@@ -36,8 +38,11 @@ async def wait_for(what: str, holds: Callable[[], bool], *, seconds: float) -> N
 class Worker:
     """A worker process with whatever children it has."""
 
-    def __init__(self, command: Sequence[str], *, environment: dict[str, str], output: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], *, environment: dict[str, str], output: Path, lines: Sequence["Line"] = ()
+    ) -> None:
         self._output = output
+        self._lines = lines
         with output.open("wb") as file:
             self._process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
         self._seen: set[int] = {self._process.pid}
@@ -69,11 +74,25 @@ class Worker:
         else:
             os.killpg(self._process.pid, number)
 
+    def cut_off(self) -> None:
+        """Let nothing through on its lines any more, as a network that is partitioned."""
+        for line in self._lines:
+            line.forwarder.flowing.clear()
+
     def close(self) -> None:
         """Kill what is left."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A connection that can be cut: what a worker's command and environment call it, and what instead of that."""
+
+    name: str
+    instead: str
+    forwarder: Forwarder
 
 
 class System(ABC):
@@ -106,6 +125,10 @@ class System(ABC):
         return dict(os.environ)
 
     @abstractmethod
+    def lines(self, folder: Path) -> list[Line]:
+        """Lines through a folder to all that keeps a worker's jobs alive."""
+
+    @abstractmethod
     async def create(self) -> str:
         """Create one job; gives the key it writes down."""
 
@@ -131,14 +154,20 @@ class System(ABC):
         await self.aclose()
 
     @asynccontextmanager
-    async def workers(self, body: str, count: int) -> AsyncIterator[list[Worker]]:
+    async def workers(self, body: str, count: int, *, can_be_cut_off: bool = False) -> AsyncIterator[list[Worker]]:
         """Worker processes that are ready; killed at the end."""
-        with ExitStack() as stack:
+        async with AsyncExitStack() as stack:
             workers = []
             for _ in range(count):
                 self._started += 1
                 output = self._folder / f"worker-{self._started}.log"
-                worker = Worker(self.command(body), environment=self.environment(), output=output)
+                lines = self.lines(self._folder / f"line-{self._started}") if can_be_cut_off else []
+                for line in lines:
+                    await line.forwarder.open()
+                    stack.push_async_callback(line.forwarder.close)
+                command = [_through(lines, argument) for argument in self.command(body)]
+                environment = {name: _through(lines, value) for name, value in self.environment().items()}
+                worker = Worker(command, environment=environment, output=output, lines=lines)
                 stack.callback(worker.close)
                 workers.append(worker)
             for worker in workers:
@@ -153,6 +182,19 @@ class System(ABC):
             if time.monotonic() > deadline:
                 raise SystemExit(f"{self.name}: some jobs did not end within {seconds:.0f} s")
             await asyncio.sleep(POLL_SECONDS)
+
+
+def _through(lines: Sequence[Line], text: str) -> str:
+    for line in lines:
+        text = text.replace(line.name, line.instead)
+    return text
+
+
+def line_to_valkey(socket: str, folder: Path) -> Line:
+    """A line to Valkey's socket."""
+    folder.mkdir(parents=True, exist_ok=True)
+    listen = folder / "valkey.sock"
+    return Line(socket, str(listen), Forwarder(listen, Path(socket)))
 
 
 def socket_of(redis_url: str) -> str:

@@ -6,6 +6,7 @@ import time
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 from sqlalchemy import event, text
@@ -13,7 +14,8 @@ from sqlalchemy import event, text
 from app.db.collections import CollectionRepository
 from app.db.sources import SourceRepository
 from app.domain.documents import Chunking
-from benchmarks.systems import System
+from benchmarks.forwarder import Forwarder
+from benchmarks.systems import Line, System, line_to_valkey, socket_of
 
 if TYPE_CHECKING:
     from benchmarks.__main__ import Bench
@@ -45,14 +47,25 @@ class Vecloom(System):
 
     def environment(self) -> dict[str, str]:
         """See the base."""
-        endpoints = self._bench.parts.endpoints
+        endpoints, settings = self._bench.parts.endpoints, self._bench.parts.settings
         return os.environ | {
+            "VECLOOM_LEASE": str(settings.lease),
+            "VECLOOM_HEARTBEAT": str(settings.heartbeat),
+            "VECLOOM_RECONCILE": str(settings.reconcile),
             "VECLOOM_DATABASE_URL": endpoints.database_url,
             "VECLOOM_REDIS_URL": endpoints.redis_url,
             "VECLOOM_QDRANT_URL": endpoints.qdrant_url,
             "VECLOOM_QDRANT_API_KEY": endpoints.qdrant_api_key or "",
-            "VECLOOM_REDIS_NAMESPACE": self._bench.parts.settings.redis_namespace,
+            "VECLOOM_REDIS_NAMESPACE": settings.redis_namespace,
         }
+
+    def lines(self, folder: Path) -> list[Line]:
+        """See the base."""
+        endpoints = self._bench.parts.endpoints
+        valkey = line_to_valkey(socket_of(endpoints.redis_url), folder)
+        postgres = parse_qs(urlsplit(endpoints.database_url).query)["host"][0]
+        name = ".s.PGSQL.5432"
+        return [valkey, Line(f"host={postgres}", f"host={folder}", Forwarder(folder / name, Path(postgres) / name))]
 
     async def add_collections(self, number: int) -> None:
         """Add collections with a source each, without operations: one operation writes to a collection at a time."""

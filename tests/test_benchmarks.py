@@ -10,7 +10,9 @@ from app.bootstrap import Parts
 from app.operations.collections import IdentityService
 from benchmarks.__main__ import Bench
 from benchmarks.overhead import SYSTEMS, Sizes, all_systems, measure
+from benchmarks.recovery import measure_takeover
 from benchmarks.systems import Figures, System
+from benchmarks.vecloom import Vecloom
 
 FIGURES = (
     "start_p50_ms",
@@ -53,3 +55,17 @@ async def test_overhead_is_measured_for_every_system(bench: Bench) -> None:
     vecloom = measured["vecloom"]
     assert 0 < float(vecloom["commit_to_start_p50_ms"]) < float(vecloom["start_p50_ms"])
     assert vecloom["run_twice"] == 0
+
+
+@pytest.mark.parametrize("fault", ["kill", "partition"])
+async def test_a_takeover_is_measured(bench: Bench, tmp_path: Path, fault: str) -> None:
+    """The job starts in the other worker, also when the first one lives on behind a cut network."""
+    async with Vecloom(bench, tmp_path / fault) as system:
+        await system.add_collections(1)
+        seconds = await measure_takeover(system, fault)
+        first, second = system.log.read()
+
+    assert seconds is not None
+    assert seconds > 0
+    assert first.key == second.key
+    assert first.pid != second.pid

@@ -11,7 +11,7 @@ from arq.constants import default_queue_name
 from arq.worker import Worker, func
 
 from benchmarks.starts import LOOK_SECONDS, StartLog
-from benchmarks.systems import READY, System, flush
+from benchmarks.systems import READY, Line, System, flush, line_to_valkey
 
 JOB = "body"
 
@@ -32,6 +32,10 @@ class ArqPlain(System):
         """See the base."""
         place = (self._socket, str(self._database), body, str(self.log.path), str(self._max_jobs))
         return [sys.executable, "-m", "benchmarks.rivals.arq_plain", *place]
+
+    def lines(self, folder: Path) -> list[Line]:
+        """See the base."""
+        return [line_to_valkey(self._socket, folder)]
 
     async def open(self) -> None:
         """See the base."""

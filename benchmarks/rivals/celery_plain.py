@@ -12,7 +12,7 @@ from celery.signals import worker_ready
 from redis.asyncio import Redis
 
 from benchmarks.starts import LOOK_SECONDS, StartLog
-from benchmarks.systems import READY, System, flush
+from benchmarks.systems import READY, Line, System, flush, line_to_valkey
 
 JOB = "body"
 VISIBILITY_SECONDS = 20
@@ -50,6 +50,10 @@ class CeleryPlain(System):
         """See the base."""
         place = (self._socket, str(self._database), body, str(self.log.path))
         return [sys.executable, "-m", "benchmarks.rivals.celery_plain", *place]
+
+    def lines(self, folder: Path) -> list[Line]:
+        """See the base."""
+        return [line_to_valkey(self._socket, folder)]
 
     async def open(self) -> None:
         """See the base."""

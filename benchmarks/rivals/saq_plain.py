@@ -11,7 +11,7 @@ from saq.types import Context
 from saq.worker import Worker
 
 from benchmarks.starts import LOOK_SECONDS, StartLog
-from benchmarks.systems import READY, System, flush
+from benchmarks.systems import READY, Line, System, flush, line_to_valkey
 
 JOB = "body"
 HEARTBEAT_SECONDS = 20
@@ -40,6 +40,10 @@ class SaqPlain(System):
         """See the base."""
         place = (self._socket, str(self._database), body, str(self.log.path))
         return [sys.executable, "-m", "benchmarks.rivals.saq_plain", *place]
+
+    def lines(self, folder: Path) -> list[Line]:
+        """See the base."""
+        return [line_to_valkey(self._socket, folder)]
 
     async def open(self) -> None:
         """See the base."""

@@ -18,8 +18,8 @@ from app.bootstrap import Parts, configured_endpoints, open_parts
 from app.db.migrate import migrate
 from app.embedded.stack import EmbeddedStack
 from app.settings import Settings
+from benchmarks.forwarder import Forwarder
 from tests.chaos.client import Client
-from tests.chaos.forwarder import Forwarder
 from tests.chaos.journal import Journal
 from tests.chaos.processes import MARKER, Supervised
 from tests.harness import environment_of

@@ -1,7 +1,7 @@
 """A connection between two processes that can be cut: what a network does."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
 
@@ -88,12 +88,3 @@ async def _first(*pumps: Awaitable[None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-
-
-async def during(hold: Callable[[], Awaitable[None]], release: Callable[[], Awaitable[None]], seconds: float) -> None:
-    """Hold something for a while, and release it whatever happens."""
-    await hold()
-    try:
-        await asyncio.sleep(seconds)
-    finally:
-        await release()
