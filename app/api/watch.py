@@ -5,9 +5,11 @@ nothing learns the end from the row.
 """
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+import orjson
 
 from app.domain.errors import ProgressUnavailableError
 from app.domain.operations import Operation
@@ -25,6 +27,8 @@ from app.progress.hub import Gap, ProgressHub, Subscription
 
 POLL_SECONDS = 5.0
 GRACE_SECONDS = 1.0
+BEGINNING = "operation_started"
+"""What no life of an operation has after its end; a late ``operation_queued`` may come behind everything."""
 
 FindOperation = Callable[[], Awaitable[Operation]]
 Events = AsyncGenerator[ProgressEvent | None, None]
@@ -104,12 +108,9 @@ class OperationWatch:
         return events
 
     def _pick(self, missed: list[ProgressEvent], operation: Operation) -> list[ProgressEvent]:
-        """New events in order, none after the end. Only the last final is the end, and only if the row agrees.
-
-        A retried operation may have older finals in its stream if Redis was away when it was to be dropped.
-        """
-        finals = [position for position, event in enumerate(missed) if event.is_final]
-        end = finals[-1] if finals and operation.state.is_final else len(missed)
+        """New events in order, none after the end."""
+        end = find_end(missed, operation)
+        end = len(missed) if end is None else end
         return [
             event
             for position, event in enumerate(missed[: end + 1])
@@ -121,7 +122,7 @@ class OperationWatch:
 
         The event may be on its way, the watcher may have it, or it is gone; then it is made from the row.
         """
-        if not self._is_behind and await self._has_seen_end():
+        if not self._is_behind and await self._has_seen_end(operation):
             return []
         events = []
         deadline = time.monotonic() + (GRACE_SECONDS if ended_just_now(operation) else 0.0)
@@ -133,15 +134,38 @@ class OperationWatch:
             events.append(synthesise_end(operation, event_id=self._last))
         return events
 
-    async def _has_seen_end(self) -> bool:
-        """Whether the last event the watcher has comes at or after a final one of the stream."""
+    async def _has_seen_end(self, operation: Operation) -> bool:
+        """Whether the last event the watcher has comes at or after the end in the stream."""
         if self._last == FIRST_ID:
             return False
         try:
             events = await self._hub.replay(self._operation_id, None)
         except ProgressUnavailableError:
             return False
-        return any(event.is_final and id_key(event.id) <= self._last_key for event in events)
+        end = find_end(events, operation)
+        return end is not None and id_key(events[end].id) <= self._last_key
+
+
+def find_end(events: Sequence[ProgressEvent], operation: Operation) -> int | None:
+    """Place of the event that ended an operation, if its row says that it has ended and the stream says the same.
+
+    A retried operation may have older ends in its stream, if Redis was away when that was to be dropped. They are of
+    another type or code than the row, or something was begun after them.
+    """
+    if not operation.state.is_final:
+        return None
+    for place in range(len(events) - 1, -1, -1):
+        if events[place].type == BEGINNING:
+            return None
+        if events[place].is_final:
+            return place if _agrees(events[place], operation) else None
+    return None
+
+
+def _agrees(event: ProgressEvent, operation: Operation) -> bool:
+    event_type, data = final_event(operation)
+    told = orjson.loads(event.body).get("data") or {}
+    return event.type == event_type and told.get("error_code") == data.get("error_code")
 
 
 def ended_just_now(operation: Operation) -> bool:

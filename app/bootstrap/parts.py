@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 from app.db.database import Database
 from app.db.migrate import migrate as migrate_database
 from app.domain.errors import InvalidInputError, UnknownModelError
-from app.domain.ports import Embedder
+from app.domain.ports import Embedder, OperationEvents
 from app.embedded.folder import DataFolder
 from app.embedders.http import HttpEmbedder
 from app.embedders.static import StaticEmbedder
@@ -116,7 +116,7 @@ class Parts:
     database: Database
     redis: ArqRedis
     queue: ArqQueue
-    events: ProgressStreams
+    events: OperationEvents
     dispatcher: Dispatcher
     store: QdrantStore
 

@@ -50,6 +50,7 @@ JOBS: dict[OperationKind, Job] = {
 PRELOAD = ("app.pipeline.prepare", "app.pipeline.chunk:load_tokenizer", "app.embedders.static:load_model")
 READY_SECONDS = 2.0
 """How long `/health/ready` takes at most; probes of containers wait for about three seconds."""
+REPLACE_SECONDS = 1.0
 GIVEN_UP = 70
 """Exit status of a worker that ended itself because its event loop stood still (EX_SOFTWARE)."""
 
@@ -267,11 +268,24 @@ async def _work_anew(
     parts: Parts, jobs: Mapping[OperationKind, Job], *, stop: asyncio.Event, first: asyncio.Event
 ) -> None:
     while not stop.is_set():
-        async with running_worker(parts, jobs=jobs) as runner:
-            first.set()
-            ends = {asyncio.create_task(stop.wait()), asyncio.create_task(runner.broken.wait())}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            for end in ends:
-                end.cancel()
-            if runner.broken.is_set():
-                log.error("worker_replaced", note="see the lines before")
+        try:
+            await _work_until_broken(parts, jobs, stop=stop, first=first)
+        except Exception:
+            if not first.is_set():
+                raise
+            log.exception("worker_failed", note="another one is started in a moment")
+            await asyncio.wait({stop_waiting := asyncio.create_task(stop.wait())}, timeout=REPLACE_SECONDS)
+            stop_waiting.cancel()
+
+
+async def _work_until_broken(
+    parts: Parts, jobs: Mapping[OperationKind, Job], *, stop: asyncio.Event, first: asyncio.Event
+) -> None:
+    async with running_worker(parts, jobs=jobs) as runner:
+        first.set()
+        ends = {asyncio.create_task(stop.wait()), asyncio.create_task(runner.broken.wait())}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+        if runner.broken.is_set():
+            log.error("worker_replaced", note="see the lines before")

@@ -144,7 +144,9 @@ class AttemptRepository(Rows):
                     dispatched_at = NULL, run_after = now() + make_interval(secs => :delay),
                     failures = CASE WHEN :goes_on THEN 0 ELSE failures + :failures END,
                     interruptions = CASE WHEN :goes_on THEN 0 ELSE interruptions + :interruptions END,
-                    why_waiting = :why, error_code = :code, error_message = :message, {RAN}
+                    why_waiting = CASE WHEN cancel_requested_at IS NULL THEN :why END,
+                    error_code = CASE WHEN cancel_requested_at IS NULL THEN :code END,
+                    error_message = CASE WHEN cancel_requested_at IS NULL THEN :message END, {RAN}
                WHERE o.id = {_LOCKED} AND o.lease_token = :token AND o.state = 'running'""",
             {
                 "id": lease.operation_id,
@@ -211,8 +213,17 @@ class AttemptRepository(Rows):
         )
         return healed.rowcount
 
+    async def wait_at_most(self, seconds: float) -> None:
+        """Have a statement of this transaction that waits longer for a lock raise a DBAPIError."""
+        await self._connection.execute(
+            parsed("SELECT set_config('lock_timeout', :milliseconds, true)"), {"milliseconds": str(int(seconds * 1000))}
+        )
+
     async def take_back(self, lease: Lease, *, max_interruptions: int) -> Operation | None:
-        """Take an expired lease away: cancelled if that was asked, failed if it died too often, else pending."""
+        """Take an expired lease away: cancelled if that was asked, failed if it died too often, else pending.
+
+        The dispatch number grows, so that whoever lost the lease can tell this end from one of its own.
+        """
         return await self._change(
             f"""UPDATE operations o SET
                     state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
@@ -222,9 +233,9 @@ class AttemptRepository(Rows):
                     error_code = CASE WHEN cancel_requested_at IS NULL AND interruptions >= :most
                                       THEN 'interrupted_too_often' END,
                     error_message = CASE WHEN cancel_requested_at IS NULL AND interruptions >= :most
-                                         THEN 'its worker died ' || interruptions + 1 || ' times' END,
+                                         THEN 'it was interrupted ' || interruptions + 1 || ' times' END,
                     retryable = CASE WHEN cancel_requested_at IS NULL AND interruptions >= :most THEN true END,
-                    interruptions = interruptions + 1, lease_token = NULL, lease_until = NULL,
+                    interruptions = interruptions + 1, lease_token = NULL, lease_until = NULL, dispatch = dispatch + 1,
                     dispatched_at = NULL, run_after = now(), why_waiting = 'its worker is gone', {RAN}
                WHERE o.id = {_LOCKED} AND o.lease_token = :token AND o.state = 'running'
                  AND o.lease_until < now()""",

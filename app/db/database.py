@@ -17,6 +17,9 @@ from app.domain.operations import Lease
 
 STATEMENT_TIMEOUT_SECONDS = 60
 CONNECT_TIMEOUT_SECONDS = 10
+SILENCE_SECONDS = 10
+"""How long Postgres keeps the locks of a client that was frozen or cut off in the middle of a transaction."""
+
 OUTAGES = ("08", "53", "57")
 """SQLSTATE classes: connection exception, insufficient resources, operator intervention."""
 
@@ -56,7 +59,12 @@ def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
         connect_args={
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "command_timeout": STATEMENT_TIMEOUT_SECONDS,
-            "server_settings": {"application_name": "vecloom", "jit": "off"},
+            "server_settings": {
+                "application_name": "vecloom",
+                "jit": "off",
+                "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
+                "idle_in_transaction_session_timeout": f"{SILENCE_SECONDS}s",
+            },
         },
     )
     event.listen(engine.sync_engine, "handle_error", _name_outage)

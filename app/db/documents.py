@@ -48,7 +48,7 @@ WITH input AS (
            CASE WHEN error_code IS NOT NULL THEN NULL
                 WHEN old_state IS NULL OR old_state = 'removed' THEN 'added'
                 WHEN old_change = 'added' AND (ours OR old_state IN ('pending', 'processing')) THEN 'added'
-                WHEN NOT same THEN 'changed'
+                WHEN NOT same THEN CASE WHEN never_indexed AND old_change IS NULL THEN 'added' ELSE 'changed' END
                 WHEN ours THEN old_change
                 WHEN old_state IN ('pending', 'processing')
                   THEN coalesce(old_change, CASE WHEN never_indexed THEN 'added' ELSE 'changed' END)
@@ -81,6 +81,9 @@ SELECT count(*) AS found,
        count(*) FILTER (WHERE change = 'changed') AS changed,
        count(*) FILTER (WHERE error_code IS NULL AND coalesce(change NOT IN ('added', 'changed'), true)) AS unchanged,
        count(*) FILTER (WHERE new_state = 'pending') AS pending,
+       count(*) FILTER (WHERE new_state = 'pending' AND ours AND old_state = 'completed') AS completed_again,
+       count(*) FILTER (WHERE new_state = 'pending' AND ours AND old_state = 'failed') AS failed_again,
+       count(*) FILTER (WHERE new_state = 'pending' AND ours AND old_state = 'needs_ocr') AS needs_ocr_again,
        coalesce(sum(size), 0)::bigint AS bytes
 FROM decided
 """
@@ -205,14 +208,15 @@ class DocumentRepository:
         )
         return [row["id"] for row in rows]
 
-    async def claim(self, source_id: UUID, *, limit: int) -> list[Document]:
-        """Take the next pending documents in scan order; other lanes do not see them."""
+    async def claim(self, source_id: UUID, *, scan: UUID, limit: int) -> list[Document]:
+        """Take the next pending documents that a scan has seen, in its order; other lanes do not see them."""
         rows = await self._execute(
             """UPDATE documents d SET state = 'processing', updated_at = now()
                FROM (SELECT id FROM documents WHERE source_id = :source AND state = 'pending'
-                     ORDER BY position LIMIT :limit FOR UPDATE SKIP LOCKED) AS next
+                       AND seen_by = :scan ORDER BY position LIMIT :limit FOR UPDATE SKIP LOCKED) AS next
                WHERE d.id = next.id RETURNING d.*""",
             source=source_id,
+            scan=scan,
             limit=limit,
         )
         return [_to_document(row) for row in sorted(rows, key=lambda row: row["position"])]
@@ -297,7 +301,8 @@ class DocumentRepository:
     async def complete_unchanged(self, ids: Sequence[UUID]) -> None:
         """Record that touched files still have the content that is indexed."""
         await self._execute(
-            """UPDATE documents SET state = 'completed', change = 'touched', error_code = NULL,
+            """UPDATE documents SET state = 'completed', error_code = NULL,
+                    change = CASE WHEN change = 'added' THEN change ELSE 'touched' END,
                     error_message = NULL, attempts = 0, updated_at = now() WHERE id = ANY(:ids)""",
             ids=list(ids),
         )
@@ -330,32 +335,50 @@ class DocumentRepository:
         """The store holds exactly the manifest's points of these documents."""
         await self._execute("UPDATE documents SET points_dirty = false WHERE id = ANY(:ids)", ids=list(ids))
 
-    async def count_states(self, source_id: UUID) -> dict[str, int]:
-        """Documents of a source by state."""
+    async def has_pending(self, source_id: UUID, *, scan: UUID) -> bool:
+        """Whether documents that a scan has seen are still to be ingested."""
         rows = await self._execute(
-            "SELECT state, count(*) AS n FROM documents WHERE source_id = :source GROUP BY state", source=source_id
+            "SELECT 1 FROM documents WHERE source_id = :source AND state = 'pending' AND seen_by = :scan LIMIT 1",
+            source=source_id,
+            scan=scan,
         )
-        return {row["state"]: row["n"] for row in rows}
+        return bool(rows)
 
-    async def count_settled(self, source_id: UUID, *, operation_id: UUID) -> dict[str, int]:
-        """Documents of a source that an operation has taken up and need no more work, by state."""
+    async def count_settled(self, source_ids: Sequence[UUID], *, operation_id: UUID) -> dict[str, int]:
+        """Documents of sources that an operation has taken up and that need no more work, by state."""
         rows = await self._execute(
-            """SELECT state, count(*) AS n FROM documents WHERE source_id = :source AND changed_by = :operation
+            """SELECT state, count(*) AS n FROM documents WHERE source_id = ANY(:sources) AND changed_by = :operation
                AND state IN ('completed', 'failed', 'needs_ocr') GROUP BY state""",
-            source=source_id,
+            sources=list(source_ids),
             operation=operation_id,
         )
         return {row["state"]: row["n"] for row in rows}
 
-    async def count_changes(self, source_id: UUID, *, operation_id: UUID) -> dict[str, int]:
-        """How many documents of a source an operation has added, changed, touched, retried and removed."""
+    async def summarise(
+        self, source_ids: Sequence[UUID], *, operation_id: UUID, scans: Sequence[UUID]
+    ) -> dict[str, int]:
+        """What sources hold and what an operation did to that, each document counted once though sources overlap.
+
+        Keys: ``completed``, ``failed`` and ``needs_ocr`` (states), ``added``, ``changed`` and ``removed`` (by the
+        operation), ``unchanged`` (seen by these scans, readable then, and neither added nor changed).
+        """
         rows = await self._execute(
-            """SELECT change, count(*) AS n FROM documents WHERE source_id = :source AND changed_by = :operation
-               AND change IS NOT NULL GROUP BY change""",
-            source=source_id,
+            """SELECT count(*) FILTER (WHERE state = 'completed') AS completed,
+                      count(*) FILTER (WHERE state = 'failed') AS failed,
+                      count(*) FILTER (WHERE state = 'needs_ocr') AS needs_ocr,
+                      count(*) FILTER (WHERE ours AND change = 'added') AS added,
+                      count(*) FILTER (WHERE ours AND change = 'changed') AS changed,
+                      count(*) FILTER (WHERE ours AND change = 'removed') AS removed,
+                      count(*) FILTER (WHERE seen_by = ANY(:scans) AND NOT (state = 'failed' AND change = '')
+                                       AND NOT (ours AND change IN ('added', 'changed'))) AS unchanged
+               FROM (SELECT state, seen_by, coalesce(change, '') AS change,
+                            coalesce(changed_by = :operation, false) AS ours
+                     FROM documents WHERE source_id = ANY(:sources)) AS d""",
+            sources=list(source_ids),
             operation=operation_id,
+            scans=list(scans),
         )
-        return {row["change"]: row["n"] for row in rows}
+        return dict(rows[0])
 
     async def count_gone(self, source_id: UUID, *, scan: UUID) -> int:
         """Documents of the source that this scan has not seen."""
@@ -386,7 +409,9 @@ class DocumentRepository:
         await self._execute(
             """UPDATE documents SET state = 'removed', chunk_count = 0, tokens = 0, content_hash = NULL,
                     points_dirty = true, error_code = NULL, error_message = NULL, updated_at = now(),
-                    change = CASE WHEN change = 'added' AND changed_by = :operation THEN NULL ELSE 'removed' END,
+                    change = CASE WHEN change = 'added' AND changed_by = :operation
+                                    OR content_hash IS NULL AND state IN ('pending', 'processing') THEN NULL
+                                  ELSE 'removed' END,
                     changed_by = :operation
                WHERE id = ANY(:ids) AND state <> 'removed'""",
             ids=list(ids),

@@ -10,6 +10,8 @@ from app.db.statements import UUIDS, parsed
 from app.domain.operations import Operation
 
 _LOCK = "hashtext('vecloom.pick')"
+TURN_SECONDS = 2
+"""How long everybody waits for one who is frozen or cut off while it is its turn."""
 
 # One pass over all that is alive: asking of each row who stands before it would cost a look-up a row, and backlogs are
 # long. `stands_first` is `FIRST_IN_LINE` of all rows at once. A pick that a crash of Postgres forgets is made again.
@@ -60,8 +62,13 @@ class LineRepository(Rows):
     """Picks and withdraws; never commits."""
 
     async def wait_for_turn(self) -> None:
-        """Wait until nobody else picks, and keep others waiting to the end of the transaction."""
-        await self._connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        """Wait until nobody else picks, and keep others waiting to the end of the transaction, which has to be soon."""
+        await self._connection.execute(
+            parsed(
+                f"""SELECT set_config('idle_in_transaction_session_timeout', '{TURN_SECONDS}s', true),
+                           pg_advisory_xact_lock({_LOCK})"""
+            )
+        )
 
     async def pick(
         self, *, lookahead: int, without_workers: int, aging_seconds: float

@@ -23,6 +23,18 @@ _BEFORE = """
     AND (e.state = 'running'
          OR (e.state = 'pending' AND e.seq < o.seq AND (e.run_after <= now() OR e.attempt > 0)))
 """
+# The nearest of those, with one look into the index each: asking for all of them would take a long line as many looks
+# as the square of its length.
+_NEXT_BEFORE = """
+    SELECT 'behind operation ' || e.id || ' (' || e.kind || ', '
+           || CASE WHEN e.paused_at IS NULL THEN e.state ELSE 'paused' END || ')'
+    FROM operations e
+    WHERE e.id = coalesce(
+        (SELECT p.id FROM operations p WHERE p.collection_id = o.collection_id AND p.writes AND p.state = 'pending'
+           AND p.seq < o.seq AND (p.run_after <= now() OR p.attempt > 0) ORDER BY p.seq DESC LIMIT 1),
+        (SELECT r.id FROM operations r WHERE r.collection_id = o.collection_id AND r.writes AND r.state = 'running'
+           AND r.id <> o.id))
+"""
 _FIRST_IN_LINE = f"(NOT o.writes OR NOT EXISTS (SELECT 1 FROM operations e WHERE {_BEFORE}))"
 
 IS_DUE = f"""
@@ -50,10 +62,7 @@ WHY_WAITING = f"""
     WHEN o.run_after > now() AND o.error_code IS NOT NULL
         THEN 'waiting to try again at ' || {_utc("o.run_after")} || ' after ' || o.error_code
     WHEN o.run_after > now() THEN 'not before ' || {_utc("o.run_after")}
-    WHEN NOT {_FIRST_IN_LINE} THEN
-        (SELECT 'behind operation ' || e.id || ' (' || e.kind || ', ' || CASE WHEN e.paused_at IS NULL THEN e.state
-                ELSE 'paused' END || ')'
-         FROM operations e WHERE {_BEFORE} ORDER BY e.state = 'running', e.seq DESC LIMIT 1)
+    WHEN o.writes AND ({_NEXT_BEFORE}) IS NOT NULL THEN ({_NEXT_BEFORE})
     WHEN NOT EXISTS (SELECT 1 FROM workers w WHERE {ALIVE}) THEN coalesce(
         (SELECT 'no worker alive since ' || {_utc("max(coalesce(w.stopped_at, w.heartbeat_at))")} FROM workers w
          HAVING count(*) > 0), 'no worker has been started yet; start one with `vecloom worker`')

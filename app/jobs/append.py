@@ -55,6 +55,7 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
         limits=resources.limits,
         embed_slots=resources.embed_slots,
         should_yield=context.should_yield,
+        note_progress=context.note_progress,
         require_lease=context.require_lease,
         account=Account(lanes={"read": slots, "extract": slots, "chunk": slots, "embed": requests, "store": 4}),
         shared=SharedVectors(max_bytes=SHARED_BYTES),
@@ -68,12 +69,15 @@ async def bring_up_to_date(
     resources = context.resources
     ingest = open_ingest(context, collection, generation)
     account = ingest.account
-    async with resources.database.begin() as connection:
-        account.carry_on(await TotalsRepository(connection, context.lease.operation_id).load())
+    await _carry_on(ingest, sources)
     await check_canaries(ingest.embedder, generation.canaries, dimension=generation.dimension)
-    totals: Counter[str] = Counter()
+    scans: list[UUID] = []
+    skipped = 0
     for source in sources:
-        totals.update(await _bring_source_up_to_date(ingest, source, resources.open_source(source)))
+        scan, found = await _bring_source_up_to_date(ingest, source, resources.open_source(source))
+        scans.append(scan)
+        skipped += found["skipped"]
+    totals = await _summarise(ingest, sources, scans)
     return {
         "documents_added": totals["added"],
         "documents_changed": totals["changed"],
@@ -81,7 +85,7 @@ async def bring_up_to_date(
         "unchanged": totals["unchanged"],
         "documents_failed": totals["failed"],
         "needs_ocr": totals["needs_ocr"],
-        "skipped": totals["skipped"],
+        "skipped": skipped,
         "documents": totals["completed"],
         "chunks": account.chunks,
         "tokens": account.tokens,
@@ -93,26 +97,36 @@ async def bring_up_to_date(
     }
 
 
-async def _bring_source_up_to_date(context: IngestContext, source: Source, adapter: DocumentSource) -> Counter[str]:
+async def _carry_on(context: IngestContext, sources: Sequence[Source]) -> None:
+    """Count what earlier attempts at the operation have done."""
     operation_id = context.lease.operation_id
+    async with context.database.begin() as connection:
+        context.account.carry_on(await TotalsRepository(connection, operation_id).load())
+        manifest = DocumentRepository(connection, context.collection.id)
+        settled = await manifest.count_settled([source.id for source in sources], operation_id=operation_id)
+        context.account.carry_documents(settled)
+
+
+async def _bring_source_up_to_date(
+    context: IngestContext, source: Source, adapter: DocumentSource
+) -> tuple[UUID, Counter[str]]:
     with stage_span("scan", source_id=str(source.id)):
         scan, found = await scan_source(context, source, adapter)
-    async with context.database.begin() as connection:
-        manifest = DocumentRepository(connection, context.collection.id)
-        context.account.carry_documents(await manifest.count_settled(source.id, operation_id=operation_id))
-    context.account.total += found["pending"] + found["errors"]
-    context.account.failed += found["errors"]
-    await ingest_source(context, source.id, adapter)
+    context.account.take_scan(found)
+    await ingest_source(context, source.id, adapter, scan=scan)
     if not adapter.unseen:
         # only a scan that saw everything may say what is gone
         await remove_gone(context, source, scan=scan, counts=found)
     async with context.database.fenced(context.lease) as connection:
         manifest = DocumentRepository(connection, context.collection.id)
-        changes = await manifest.count_changes(source.id, operation_id=operation_id)
-        states = await manifest.count_states(source.id)
-        counts = Counter({name: changes.get(name, 0) for name in ("added", "changed", "removed")})
-        counts.update({name: states.get(name, 0) for name in ("completed", "failed", "needs_ocr")})
-        counts["unchanged"] = max(0, found["found"] - found["errors"] - counts["added"] - counts["changed"])
-        counts["skipped"] = found["skipped"]
-        await SourceRepository(connection).record_run(source.id, dict(counts))
-    return counts
+        result = await manifest.summarise([source.id], operation_id=context.lease.operation_id, scans=[scan])
+        await SourceRepository(connection).record_run(source.id, {**result, "skipped": found["skipped"]})
+    return scan, found
+
+
+async def _summarise(context: IngestContext, sources: Sequence[Source], scans: Sequence[UUID]) -> dict[str, int]:
+    async with context.database.begin() as connection:
+        manifest = DocumentRepository(connection, context.collection.id)
+        return await manifest.summarise(
+            [source.id for source in sources], operation_id=context.lease.operation_id, scans=scans
+        )

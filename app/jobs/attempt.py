@@ -47,6 +47,8 @@ class Attempt:
         self.paused = False
         self.renewed = asked
         self.stopped = asyncio.Event()
+        self._has_progressed = False
+        self._ends_slice = False
         self._fence_seconds = fence_seconds
 
     @property
@@ -58,6 +60,19 @@ class Attempt:
         """Raise LeaseLostError if this attempt cannot be sure to own its operation."""
         if self.fenced or self.reason is Reason.LEASE_LOST:
             raise LeaseLostError(f"the lease on operation {self.operation.id} was not renewed in time")
+
+    def ask_for_slice_end(self) -> None:
+        """Have the job stop at its next checkpoint, but not before it has something to show for.
+
+        Else a job whose way to its first checkpoint is longer than a slice would begin again for ever.
+        """
+        self._ends_slice = True
+        self.yielding |= self._has_progressed
+
+    def note_progress(self) -> None:
+        """The job has kept something that the next slice need not do again."""
+        self._has_progressed = True
+        self.yielding |= self._ends_slice
 
     def stop(self, reason: Reason) -> None:
         """Have the job cancelled; the first reason stands, unless the lease is lost."""

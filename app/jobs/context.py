@@ -28,12 +28,16 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """One attempt's view: its lease, its reporter, and whether it should stop at the next checkpoint."""
+    """One attempt's view: its lease, its reporter, and whether it should stop at the next checkpoint.
+
+    A job that stops there calls ``note_progress`` whenever it has kept something: no slice ends before.
+    """
 
     resources: Resources
     lease: Lease
     report: Reporter
     should_yield: Callable[[], bool]
+    note_progress: Callable[[], None]
     require_lease: Callable[[], None]
 
     def find_embedder(self, model: str) -> Embedder:

@@ -82,7 +82,7 @@ class Settler:
                 async with asyncio.timeout(COMMIT_SECONDS):
                     ended = await self._decide(attempt, error)
                     if ended is None and is_unsure:
-                        ended = await self._attempts.find_ended(attempt.lease, attempt=attempt.operation.attempt)
+                        ended = await self._attempts.find_ended(attempt.operation)
                     return ended
             except PASSING as failure:
                 is_unsure = True

@@ -69,6 +69,7 @@ class Runner:
         self._limits = limits
         self._worker = worker
         self._running: dict[UUID, Attempt] = {}
+        self._open = 0
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -107,7 +108,11 @@ class Runner:
 
     async def _carry_out(self, attempt: Attempt) -> None:
         operation = attempt.operation
+        # one before it may still tell its watchers how it ended, or not know yet that it lost its lease
+        if (older := self._running.get(operation.id)) is not None:
+            older.stop(Reason.LEASE_LOST)
         self._running[operation.id] = attempt
+        self._open += 1
         self._idle.clear()
         _observe_latency(operation)
         try:
@@ -115,8 +120,10 @@ class Runner:
                 error = await self._execute(attempt, reporter)
                 await _see_through(self._settler.settle(attempt, error, reporter))
         finally:
-            self._running.pop(operation.id, None)
-            if not self._running:
+            if self._running.get(operation.id) is attempt:
+                del self._running[operation.id]
+            self._open -= 1
+            if not self._open:
                 self._idle.set()
 
     async def _announce_start(self, operation: Operation, reporter: Reporter) -> None:
@@ -136,6 +143,7 @@ class Runner:
             lease=attempt.lease,
             report=report,
             should_yield=lambda: attempt.yielding,
+            note_progress=attempt.note_progress,
             require_lease=attempt.require_lease,
         )
         job = self._jobs[attempt.operation.kind]
@@ -171,7 +179,8 @@ class Runner:
                 elif attempt.paused and age - paused_at >= PAUSE_SECONDS:
                     attempt.stop(Reason.PAUSE)
                 elif age >= self._limits.soft_seconds and not told:
-                    attempt.yielding = told = True
+                    attempt.ask_for_slice_end()
+                    told = True
                     await reporter.send_update("soft_time_limit", {})
                 deadlines = (most, self._limits.hard_seconds, *(() if told else (self._limits.soft_seconds,)))
                 wait = min(max(min(deadlines) - age, 0.0), LIMIT_CHECK_SECONDS)

@@ -68,11 +68,12 @@ class Attempts:
         """End as cancelled."""
         return await self._end(Outcome(lease=lease, state=OperationState.CANCELLED))
 
-    async def find_ended(self, lease: Lease, *, attempt: int) -> Operation | None:
+    async def find_ended(self, attempted: Operation) -> Operation | None:
         """The operation, if it has ended with this attempt: its commit may have gone unanswered."""
         async with self._database.single() as connection:
-            operation = await OperationRepository(connection).get(lease.operation_id)
-        return operation if operation.state.is_final and operation.attempt == attempt else None
+            operation = await OperationRepository(connection).get(attempted.id)
+        is_ours = (operation.attempt, operation.dispatch) == (attempted.attempt, attempted.dispatch)
+        return operation if operation.state.is_final and is_ours else None
 
     async def fail(self, lease: Lease, *, code: str, message: str, retryable: bool) -> Operation | None:
         """End as failed."""

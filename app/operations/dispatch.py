@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from app.db.attempts import AttemptRepository
 from app.db.database import Database
@@ -20,6 +21,9 @@ log = structlog.get_logger(__name__)
 PER_ROUND = 500
 OVERDUE_SECONDS = 60
 """A worker that died between taking a delivery and claiming it leaves a queue entry nobody will take."""
+
+TAKE_BACK_SECONDS = 2.0
+"""How long to wait for the last transaction of a lost attempt before the others get their turn."""
 
 LONGEST_DELAY_SECONDS = 3600.0
 """No operation waits longer than this for its next attempt after an error."""
@@ -105,7 +109,11 @@ class Dispatcher:
             expired = await AttemptRepository(connection).list_expired()
         count = 0
         for operation in expired:
-            count += await self._take_back(operation)
+            try:
+                count += await self._take_back(operation)
+            except DBAPIError as error:
+                # its worker was stopped in the middle of a transaction: its turn comes when Postgres has ended that
+                log.warning("not_taken_back", operation_id=str(operation.id), error=type(error.orig).__name__)
         # counted here: workers that find another one dead do not wait for the next round
         RECONCILED.labels("taken_back").inc(count)
         return count
@@ -115,9 +123,9 @@ class Dispatcher:
             return False
         lease = Lease(operation_id=operation.id, token=operation.lease_token)
         async with self._database.begin() as connection:
-            changed = await AttemptRepository(connection).take_back(
-                lease, max_interruptions=self._rules.max_interruptions
-            )
+            attempts = AttemptRepository(connection)
+            await attempts.wait_at_most(TAKE_BACK_SECONDS)
+            changed = await attempts.take_back(lease, max_interruptions=self._rules.max_interruptions)
         if changed is None:
             return False
         log.warning("lease_expired", operation_id=str(operation.id), worker=operation.worker, now=changed.state.value)

@@ -63,7 +63,14 @@ class Account:
         self.failed += settled.get("failed", 0)
         self.needs_ocr += settled.get("needs_ocr", 0)
         self.total += sum(settled.values())
-        self._marks.clear()  # they did not become done just now
+
+    def take_scan(self, found: Mapping[str, int]) -> None:
+        """Count what a scan has found to do; what this operation had settled before is done again."""
+        again = {state: found[f"{state}_again"] for state in ("completed", "failed", "needs_ocr")}
+        self.done -= again["completed"]
+        self.failed += found["errors"] - again["failed"]
+        self.needs_ocr -= again["needs_ocr"]
+        self.total += found["pending"] + found["errors"] - sum(again.values())
 
     def take_seconds(self) -> dict[str, float]:
         """The time that has passed since this was last asked for, as amounts to keep."""

@@ -33,7 +33,8 @@ class Limits:
 class IngestContext:
     """Everything the stages need. ``embed_slots`` is shared by all operations of the worker.
 
-    ``should_yield`` says that the slice must stop at its next checkpoint; ``require_lease`` raises
+    ``should_yield`` says that the slice must stop at its next checkpoint; ``note_progress`` is told of each commit that
+    the next slice need not repeat; ``require_lease`` raises
     ``LeaseLostError`` once this worker cannot be sure any more that it still holds the lease.
     """
 
@@ -48,6 +49,7 @@ class IngestContext:
     limits: Limits
     embed_slots: asyncio.Semaphore
     should_yield: Callable[[], bool]
+    note_progress: Callable[[], None]
     require_lease: Callable[[], None]
     account: Account
     shared: SharedVectors

@@ -29,8 +29,8 @@ UNREADABLE = frozenset({"file_vanished", "unreadable_file"})
 Group = list[Document]
 
 
-async def ingest_source(context: IngestContext, source_id: UUID, adapter: DocumentSource) -> None:
-    """Ingest all pending documents of a source.
+async def ingest_source(context: IngestContext, source_id: UUID, adapter: DocumentSource, *, scan: UUID) -> None:
+    """Ingest all pending documents of a source that a scan has seen.
 
     Raises:
         SliceEndedError: if the slice was asked to yield; what was finished is committed, the rest is pending.
@@ -42,14 +42,18 @@ async def ingest_source(context: IngestContext, source_id: UUID, adapter: Docume
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(_report_progress(context, until=ended))
-            lane = group.create_task(_run_lane(context, source_id, adapter))
+            lane = group.create_task(_run_lane(context, source_id, adapter, scan))
             lane.add_done_callback(lambda _: ended.set())
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
     await context.report.send_update("ingest_progress", context.account.snapshot())
     await delete_leftovers(context, source_id)
-    if context.should_yield() and context.account.settled < context.account.total:
-        raise SliceEndedError("the slice ended before all documents were ingested")
+    if context.should_yield():
+        async with context.database.begin() as connection:
+            manifest = DocumentRepository(connection, context.collection.id)
+            is_unfinished = await manifest.has_pending(source_id, scan=scan)
+        if is_unfinished:
+            raise SliceEndedError("the slice ended before all documents were ingested")
 
 
 async def _report_progress(context: IngestContext, *, until: asyncio.Event) -> None:
@@ -60,13 +64,13 @@ async def _report_progress(context: IngestContext, *, until: asyncio.Event) -> N
                 await until.wait()
 
 
-async def _run_lane(context: IngestContext, source_id: UUID, adapter: DocumentSource) -> None:
+async def _run_lane(context: IngestContext, source_id: UUID, adapter: DocumentSource, scan: UUID) -> None:
     budget = ByteBudget(context.limits.pipeline_max_bytes)
     preparers = context.processes.size + 1
     to_prepare, groups = anyio.create_memory_object_stream[Group](preparers)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_claim_documents(context, source_id, to_prepare))
+            tasks.create_task(_claim_documents(context, source_id, scan, to_prepare))
             for _ in range(preparers + WRITERS):
                 tasks.create_task(_carry_groups(context, adapter, budget, groups.clone()))
             groups.close()
@@ -74,12 +78,14 @@ async def _run_lane(context: IngestContext, source_id: UUID, adapter: DocumentSo
         raise failures.exceptions[0] from failures
 
 
-async def _claim_documents(context: IngestContext, source_id: UUID, out: MemoryObjectSendStream[Group]) -> None:
+async def _claim_documents(
+    context: IngestContext, source_id: UUID, scan: UUID, out: MemoryObjectSendStream[Group]
+) -> None:
     async with out:
         while not context.should_yield():
             async with context.database.fenced(context.lease) as connection:
                 manifest = DocumentRepository(connection, context.collection.id)
-                documents = await manifest.claim(source_id, limit=CLAIM_DOCUMENTS)
+                documents = await manifest.claim(source_id, scan=scan, limit=CLAIM_DOCUMENTS)
             if not documents:
                 return
             for group in group_documents(documents):

@@ -143,6 +143,7 @@ async def write_group(
         await _store_points(context, by_id, work)
     with context.account.timed("commit", len(prepared)), stage_span("commit", documents=len(prepared)):
         await _commit(context, work)
+    context.note_progress()
     _count(context, work)
     await _report_failures(context, by_id, work.failures)
 

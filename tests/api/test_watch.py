@@ -327,3 +327,36 @@ def test_slots_are_limited_and_come_back() -> None:
 
     with slots.hold(first), slots.hold(third):
         pass
+
+
+@pytest.mark.parametrize("is_last_seen", [False, True])
+async def test_an_older_end_is_not_taken_for_the_new_one(
+    redis: Redis, hub: ProgressHub, row: Row, *, is_last_seen: bool
+) -> None:
+    """An operation failed and was retried while Redis was away, and its new end never reached Redis either."""
+    async with ProgressReporter(redis, row.operation.id) as reporter:
+        for event_type in ("operation_failed", "operation_started", "index_completed"):
+            await reporter.send_update(event_type, {"error_code": "embedder_unavailable"})
+    row.end(at=LONG_AGO)
+    seen = await replay(redis, row.operation.id, None)
+
+    events = await read_all(watch(hub, row, after=seen[-1].id if is_last_seen else None))
+
+    finals = [event.type for event in events if event.is_final]
+    assert finals == ["operation_completed"]
+    assert events[-1].type == "operation_completed"
+
+
+async def test_an_older_end_of_the_same_kind_is_not_taken_for_the_new_one(
+    redis: Redis, hub: ProgressHub, row: Row
+) -> None:
+    """It failed, was retried and failed for another reason, and nothing of that reached Redis."""
+    async with ProgressReporter(redis, row.operation.id) as reporter:
+        await reporter.send_update("operation_failed", {"error_code": "embedder_unavailable"})
+    row.end(OperationState.FAILED, at=LONG_AGO)
+    row.operation = replace(row.operation, error_code="source_not_found")
+
+    events = await read_all(watch(hub, row))
+
+    assert [event.type for event in events] == ["operation_failed"]
+    assert orjson.loads(events[0].body)["data"]["error_code"] == "source_not_found"

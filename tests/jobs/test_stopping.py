@@ -2,14 +2,17 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import UUID
 
+import pytest
 from sqlalchemy import text
 
 from app.bootstrap import Parts, replacing_worker, running_worker
+from app.db.guard import WorkerGuard
 from app.domain.errors import LeaseLostError
-from app.domain.operations import Operation, OperationKind
+from app.domain.operations import Lease, LeaseAnswer, Operation, OperationKind
 from app.jobs.context import JobContext
 from tests.harness import Api, wait_until
 
@@ -138,3 +141,33 @@ async def test_a_broken_worker_is_replaced_where_nobody_else_would(api: Api, par
 
     assert (ended["state"], ended["attempt"]) == ("completed", 2)
     assert again["state"] == "completed"
+
+
+async def test_a_worker_is_replaced_though_postgres_is_away_at_that_moment(
+    api: Api, parts: Parts, folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose keeper fails is replaced, and a replacement that cannot start is followed by another one."""
+    beat, beats = WorkerGuard.beat, 0
+
+    async def fail_in_turn(guard: WorkerGuard, leases: Sequence[Lease]) -> dict[UUID, LeaseAnswer]:
+        nonlocal beats
+        beats += 1
+        if beats == 2:
+            raise RuntimeError("a bug of the keeper")
+        if beats in (3, 4):
+            raise ConnectionRefusedError("Postgres restarts")
+        return await beat(guard, leases)
+
+    async def do_nothing(context: JobContext, operation: Operation) -> dict[str, Any]:
+        del context, operation
+        return {"documents_failed": 0}
+
+    async def has_gone_on() -> bool:
+        return beats > 5
+
+    monkeypatch.setattr(WorkerGuard, "beat", fail_in_turn)
+    async with replacing_worker(parts, jobs={OperationKind.INDEX: do_nothing}):
+        await wait_until(has_gone_on)
+        ended = await api.wait(await api.create("notes", folder))
+
+    assert ended["state"] == "completed"
