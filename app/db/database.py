@@ -35,6 +35,8 @@ def _dump_json(value: object) -> str:
 def _name_outage(context: ExceptionContext) -> None:
     """Raise what Postgres says while it stops, starts or is full as an OperationalError; the driver gives no class."""
     error = context.sqlalchemy_exception
+    if error is None and isinstance(context.original_exception, OSError | TimeoutError):
+        raise _outage(context.original_exception) from context.original_exception
     if not isinstance(error, DBAPIError) or isinstance(error, OperationalError | InterfaceError) or error.orig is None:
         return
     # a session that ends in the middle of a message confuses the driver, which takes that for a fault of its own
@@ -43,6 +45,11 @@ def _name_outage(context: ExceptionContext) -> None:
         raise OperationalError(
             error.statement, error.params, error.orig, connection_invalidated=error.connection_invalidated
         ) from context.original_exception
+
+
+def _outage(error: Exception) -> OperationalError:
+    """A connection that fails or stays silent; the driver lets through what the socket says."""
+    return OperationalError(None, None, error, connection_invalidated=True)
 
 
 def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
@@ -88,7 +95,7 @@ class Database:
             await asyncio.shield(asyncio.create_task(connection.close()))
 
     async def _connect(self) -> AsyncConnection:
-        """A connection that the server has not ended, as far as is known here.
+        """A connection that the server has not ended, as far as is known here, or an OperationalError.
 
         The driver knows when it did: that costs nothing, while a ping would cost as much as a small transaction.
         """
@@ -100,9 +107,8 @@ class Database:
                     return connection
                 await connection.invalidate()
                 await connection.close()
-        except FileNotFoundError as error:
-            # a unix socket is missing while Postgres restarts: the same as a port that nobody listens on
-            raise ConnectionRefusedError("nothing listens on the socket of Postgres") from error
+        except (OSError, TimeoutError) as error:
+            raise _outage(error) from error
 
     @asynccontextmanager
     async def single(self) -> AsyncIterator[AsyncConnection]:
@@ -129,7 +135,7 @@ class Database:
 
     async def ping(self) -> None:
         """Raise if Postgres does not answer."""
-        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS), self.engine.connect() as connection:
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS), self.single() as connection:
             await connection.execute(text("SELECT 1"))
 
     async def aclose(self) -> None:

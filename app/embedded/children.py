@@ -316,21 +316,25 @@ class Service:
             self._keeper.result()
 
     async def _start_once(self) -> None:
-        lock = await claim_lock(self._server.build_command())
         try:
-            await self._server.prepare(lock)
-            self._child = spawn(self._server.build_command(), lock=lock)
+            self._child = await self._spawn()
         # the second is what signing the lock file on a full disk comes to
         except (OSError, subprocess.SubprocessError) as error:
             raise EmbeddedStartError(self._server.name, str(error)) from error
-        finally:
-            os.close(lock)
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._wait_ready(self._child)
         except TimeoutError as error:
             tail = self._child.read_log_tail()
             raise EmbeddedStartError(self._server.name, f"no answer after {START_SECONDS} s", tail) from error
+
+    async def _spawn(self) -> Child:
+        lock = await claim_lock(self._server.build_command())
+        try:
+            await self._server.prepare(lock)
+            return spawn(self._server.build_command(), lock=lock)
+        finally:
+            os.close(lock)
 
     async def _wait_ready(self, child: Child) -> None:
         while not await self._server.is_ready():
@@ -353,13 +357,20 @@ class Service:
                 delay = min(delay * 2, self._longest_restart_seconds)
                 running = await self._try_restart()
 
+    async def _stop_half_started(self) -> None:
+        if self._child is not None:
+            await self._child.stop()
+
     async def _try_restart(self) -> bool:
         try:
             await self._start_once()
         except DomainError as error:
             log.error("embedded_restart_failed", name=self._server.name, code=error.code, reason=error.message)  # noqa: TRY400 - the message says it all; a traceback adds nothing
-            if self._child is not None:
-                await self._child.stop()
+            await self._stop_half_started()
+            return False
+        except Exception:  # whatever it is, without a server nothing works: it is tried again
+            log.exception("embedded_restart_failed", name=self._server.name)
+            await self._stop_half_started()
             return False
         log.warning("embedded_server_restarted", name=self._server.name)
         return True

@@ -11,7 +11,7 @@ from app.db.guard import UNAVAILABLE, WorkerGuard
 from app.db.workers import Look
 from app.jobs.attempt import Attempt, Reason, now
 from app.jobs.stopping import stop_task
-from app.metrics import LEASES_LOST, WORKERS_DIED
+from app.metrics import WORKERS_DIED
 from app.operations.dispatch import Dispatcher
 
 log = structlog.get_logger(__name__)
@@ -111,14 +111,12 @@ class Keeper:
         self._beaten = sent
         for attempt in held:
             if not attempt.take_answer(answers.get(attempt.operation.id), sent=sent):
-                LEASES_LOST.inc()
                 log.warning("lease_lost", operation_id=str(attempt.operation.id), attempt=attempt.operation.attempt)
 
     def _fence(self) -> None:
         """Stop what may be somebody else's by now."""
         for attempt in self._list_held():
             if attempt.fenced and attempt.reason is not Reason.LEASE_LOST:
-                LEASES_LOST.inc()
                 attempt.stop(Reason.LEASE_LOST)
 
     async def _look_forever(self) -> None:

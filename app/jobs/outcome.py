@@ -60,6 +60,7 @@ class Settler:
         try:
             ended = await self._commit(attempt, error)
             if ended is None:
+                LEASES_LOST.inc()
                 ATTEMPTS.labels(kind, "dropped").inc()
                 end_attempt(outcome="dropped", error_code=LeaseLostError.code)
                 log.warning("outcome_dropped", reason="the lease was lost")
@@ -94,7 +95,6 @@ class Settler:
                     attempt.lease, code=UnexpectedError.code, message=reason, retryable=True
                 )
             await asyncio.sleep(PAUSE_SECONDS)
-        LEASES_LOST.inc()
         return None
 
     async def _give_back_documents(self, attempt: Attempt) -> None:

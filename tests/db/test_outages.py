@@ -24,12 +24,21 @@ async def test_a_session_that_postgres_ends_is_an_outage(parts: Parts) -> None:
     assert answer == 1
 
 
-async def test_a_socket_that_is_not_there_is_a_refused_connection(tmp_path: Path) -> None:
-    """Postgres removes its unix socket while it restarts; callers need not tell that from a closed port."""
-    database = Database(f"postgresql://postgres@/none?host={tmp_path}&port=5432", pool_size=1)
+@pytest.mark.parametrize("address", ["/none?host={folder}&port=5432", "127.0.0.1:1/none", "nobody.invalid:5432/none"])
+@pytest.mark.parametrize("way", ["begin", "single", "ping"])
+async def test_a_server_that_is_not_there_is_an_outage(tmp_path: Path, address: str, way: str) -> None:
+    """A missing socket, a closed port and a name that nobody knows are the same to whoever asks for a connection."""
+    database = Database(f"postgresql://postgres@{address.format(folder=tmp_path)}", pool_size=1)
 
-    with pytest.raises(ConnectionRefusedError):
-        async with database.begin():
-            pass
+    async def ask() -> None:
+        if way == "ping":
+            await database.ping()
+        else:
+            async with getattr(database, way)():
+                pass
 
+    with pytest.raises(OperationalError) as raised:
+        await ask()
     await database.aclose()
+
+    assert isinstance(classify(raised.value), DatabaseUnavailableError)

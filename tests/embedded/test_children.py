@@ -1,5 +1,6 @@
 """Child processes: alone on their data, and never left behind."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from app.domain.errors import EmbeddedStartError
-from app.embedded.children import Child, Command, claim_lock, run_to_end, spawn
+from app.embedded.children import Child, Command, Service, claim_lock, run_to_end, spawn
 from tests.embedded.owner import temporary_folder, wait_until
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
@@ -147,3 +148,46 @@ async def test_files_of_a_child_are_private(folder: Path) -> None:
 
     os.close(lock)
     assert list_open_modes(folder) == {"made": 0, "child.log": 0, "child.lock": 0}
+
+
+class Poor:
+    """A server of which a restart fails three times; a start asks twice for its command."""
+
+    name = "poor"
+
+    def __init__(self, folder: Path) -> None:
+        self._command = python(folder, "print('up', flush=True); import time; time.sleep(60)")
+        self.asked = 0
+
+    def build_command(self) -> Command:
+        """See the protocol."""
+        self.asked += 1
+        if self.asked in (3, 4):
+            raise OSError(errno.EMFILE, "too many open files")
+        if self.asked == 5:
+            raise ValueError("a bug")
+        return self._command
+
+    async def prepare(self, lock: int) -> None:
+        """See the protocol."""
+
+    async def is_ready(self) -> bool:
+        """See the protocol."""
+        return True
+
+
+async def test_a_server_that_cannot_be_restarted_at_once_is_tried_again(folder: Path) -> None:
+    """Whatever goes wrong at a restart, the server comes back as soon as it can."""
+    server = Poor(folder)
+    service = Service(server, on_end=lambda _: None, longest_restart_seconds=0.2)
+    await service.start()
+    first = service.pid
+    assert first is not None
+
+    os.kill(first, signal.SIGKILL)
+    await wait_until(lambda: server.asked >= 7 and service.pid not in (None, first))
+    second = service.pid
+    await service.stop()
+
+    assert second is not None
+    assert not psutil.pid_exists(second)

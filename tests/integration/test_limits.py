@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from app.bootstrap import Parts, configured_endpoints, open_parts, running_worker
+from app.db.database import Database
 from app.domain.errors import EmbedderUnavailableError, SliceEndedError, SourceNotFoundError
 from app.domain.operations import Operation, OperationKind
 from app.jobs.context import Job, JobContext
@@ -118,6 +119,7 @@ async def test_max_runtime_caps_all_slices_together(settings: Settings, folder: 
     short = settings.model_copy(update={"operation_soft_time_limit": 0.2, "operation_hard_time_limit": 60})
 
     async def never_done(context: JobContext, operation: Operation) -> None:
+        context.note_progress()
         while not context.should_yield():  # noqa: ASYNC110 — a job is asked to yield by a flag
             await asyncio.sleep(0.01)
         raise SliceEndedError("soft limit")
@@ -206,6 +208,24 @@ async def test_losing_postgres_is_no_failure_of_the_operation(api: Api, parts: P
             await connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
     async with running_worker(parts, jobs=_job(lose_sessions)):
+        ended = await api.wait(await api.create("notes", folder))
+
+    assert ended["state"] == "completed"
+    assert (ended["failures"], ended["interruptions"]) == (0, 1)
+
+
+async def test_a_postgres_that_is_away_is_no_failure_of_the_operation(
+    api: Api, parts: Parts, folder: Path, tmp_path: Path
+) -> None:
+    """Also one that takes no connection at all when a job asks for one, as in the middle of a restart."""
+
+    async def find_nobody(context: JobContext, operation: Operation) -> None:
+        if operation.attempt == 1:
+            away = Database(f"postgresql://postgres@/none?host={tmp_path}&port=5432", pool_size=1)
+            async with away.begin():
+                pass
+
+    async with running_worker(parts, jobs=_job(find_nobody)):
         ended = await api.wait(await api.create("notes", folder))
 
     assert ended["state"] == "completed"

@@ -397,7 +397,7 @@ async def test_an_error_of_copy_is_known_although_nobody_wraps_it(
         (lambda url, _: url.replace("/t_", "/no_t_"), "database_schema", False),
         (lambda url, role: url.replace("//postgres@", f"//{role}@"), "database_unavailable", True),
         (lambda url, _: url.replace("//postgres@", "//nobody_at_all@"), "database_refuses_access", False),
-        (lambda url, _: f"{url.partition('?')[0]}?host=/nowhere", "network_error", True),
+        (lambda url, _: f"{url.partition('?')[0]}?host=/nowhere", "database_unavailable", True),
     ],
     ids=["no database", "too many connections", "no such user", "no server"],
 )
