@@ -30,8 +30,8 @@ setup: $(READY) ## Make .venv from requirements.lock; every other target does it
 demo: $(READY) ## Index DIR [docs], search it for Q; ONCE=1 exits after that
 	@$(BIN)/python -m app.cli.demo $(if $(ONCE),--once) --query "$$Q" -- "$$DIR"
 
-test: $(READY) ## Run the whole test suite; ARGS are pytest's
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## Run the whole test suite on all cores; ARGS are pytest's, ARGS="-n 0" is one process
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 chaos: $(READY) ## N random faults [500] among real processes, then every promise is checked; SEED=S repeats a plan; BESIDE=DIR mixes versions
 	@$(BIN)/python -m tests.chaos --faults "$$N" $(if $(SEED),--seed "$$SEED") $(if $(BESIDE),--beside "$$BESIDE")

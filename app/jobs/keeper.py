@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
 AGAIN_SECONDS = 0.25
+FIRST_TRIES = 5
 SOON_SECONDS = 0.2
 LOOKERS = 4
 """So many workers look around every ``LOOK_SECONDS``; if there are more, each looks less often."""
@@ -72,7 +73,7 @@ class Keeper:
 
         Looking around is a task of its own: taking back many operations must not delay a heartbeat.
         """
-        await self._beat()
+        await self._begin()
         beating = asyncio.create_task(self._beat_forever())
         looking = asyncio.create_task(self._look_forever())
         for task in (beating, looking):
@@ -83,6 +84,16 @@ class Keeper:
             await stop_task(looking)
             await stop_task(beating)
             await self._guard.aclose()
+
+    async def _begin(self) -> None:
+        """The first heartbeat; Postgres or this machine may be busy for a moment."""
+        for _ in range(FIRST_TRIES - 1):
+            try:
+                return await self._beat()
+            except UNAVAILABLE as error:
+                log.warning("heartbeat_failed", error=type(error).__name__)
+                await asyncio.sleep(AGAIN_SECONDS)
+        return await self._beat()
 
     def _take_end(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -154,7 +154,7 @@ async def test_a_worker_is_replaced_though_postgres_is_away_at_that_moment(
         beats += 1
         if beats == 2:
             raise RuntimeError("a bug of the keeper")
-        if beats in (3, 4):
+        if beats in range(3, 9):
             raise ConnectionRefusedError("Postgres restarts")
         return await beat(guard, leases)
 
@@ -163,7 +163,7 @@ async def test_a_worker_is_replaced_though_postgres_is_away_at_that_moment(
         return {"documents_failed": 0}
 
     async def has_gone_on() -> bool:
-        return beats > 5
+        return beats > 10
 
     monkeypatch.setattr(WorkerGuard, "beat", fail_in_turn)
     async with replacing_worker(parts, jobs={OperationKind.INDEX: do_nothing}):
