@@ -3,8 +3,18 @@
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, AliasGenerator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    AliasGenerator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.domain.errors import InvalidInputError
@@ -31,6 +41,24 @@ PREFIX_ONLY = frozenset(
     }
 )
 """Names too common to be read from the environment without ``VECLOOM_`` in front."""
+
+
+WEB = ("http", "https")
+SCHEMES = {
+    "database_url": ("postgresql", "postgres", "postgresql+asyncpg"),
+    "redis_url": ("redis", "rediss", "unix"),
+}
+
+
+def require_url(url: str, *, schemes: tuple[str, ...]) -> None:
+    """Raise ValueError, without the URL, if it is none or of another scheme."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("is no URL; see whether its port is a number") from None
+    if parts.scheme not in schemes:
+        raise ValueError(f"must be a URL that begins with {' or '.join(f'{name}://' for name in schemes)}")
 
 
 def environment_names(name: str) -> AliasChoices:
@@ -128,6 +156,14 @@ class Settings(BaseSettings):
         """``/a:/b`` names two folders, as in ``PATH``."""
         if isinstance(value, str):
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
+        return value
+
+    @field_validator("database_url", "redis_url", "qdrant_url", "embedding_url")
+    @classmethod
+    def _is_url(cls, value: SecretStr | str | None, info: ValidationInfo) -> SecretStr | str | None:
+        if value is not None:
+            url = value.get_secret_value() if isinstance(value, SecretStr) else value
+            require_url(url, schemes=SCHEMES.get(info.field_name or "", WEB))
         return value
 
     @field_validator("log_level", mode="before")

@@ -35,7 +35,11 @@ KINDS = (
     (ConflictError, "conflict"),
     (DomainError, "internal"),
 )
-WITHOUT_CLASS = {"interrupted_too_often": "permanent"}
+WITHOUT_CLASS = {
+    "interrupted_too_often": "permanent",
+    "invalid_usage": "invalid input",
+    "system_error": "invalid input",
+}
 """Written by SQL alone."""
 
 STARTS_A_SERVER = "app.main"

@@ -1,13 +1,13 @@
 """Operations: create in a collection, list, show, pause, cancel, retry."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query
 from fastapi.exceptions import RequestValidationError
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
@@ -40,7 +40,18 @@ class PriorityName(StrEnum):
 MaxRuntime = Annotated[
     float | None, Field(gt=0, le=30 * 86_400, description="How long its attempts may run in all, in seconds.")
 ]
-RunAfter = Annotated[AwareDatetime | None, Field(description="Not before this time.")]
+
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside of the years 1 to 9999 in UTC") from None
+
+
+RunAfter = Annotated[
+    Annotated[AwareDatetime, AfterValidator(_in_utc)] | None, Field(description="Not before this time.")
+]
 
 EXAMPLE_OPERATION: JsonDict = {
     "operation_id": "5a6f3c1e-8a52-4d0e-9a77-0f6f0f4f2b10",

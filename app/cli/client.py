@@ -1,6 +1,7 @@
 """The HTTP and WebSocket client behind every command."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 TIMEOUT_SECONDS = 60.0
 RECONNECTS = 20
 RECONNECT_SECONDS = 0.5
+CLOSE_NORMAL = 1000
 FINAL_TYPES = frozenset({"operation_completed", "operation_failed", "operation_cancelled"})
 ENDS_FOR_GOOD = {
     4401: ("not_authenticated", "the server does not accept this API key; see VECLOOM_API_KEY"),
@@ -35,6 +37,11 @@ class ServerGoneError(CliError):
     """The server went away in the middle; the operation itself is safe."""
 
 
+def without_login(url: str) -> str:
+    """A URL as it may be shown."""
+    return re.sub(r"(?<=://)[^/@]*@", "", url)
+
+
 def collection_path(name: str, *rest: str) -> str:
     """Path of a collection, or of something below it; any name is safe in it."""
     return "/".join(["/collections", quote(name, safe=""), *rest])
@@ -47,6 +54,7 @@ class Client:
         if not api_key.isascii():
             raise CliError("invalid_setting", "VECLOOM_API_KEY has characters that no key has")
         self.url = url.rstrip("/")
+        self.shown = without_login(self.url)
         # a header without a key is one that cannot be sent
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         try:
@@ -86,11 +94,11 @@ class Client:
             raise CliError("invalid_setting", f"VECLOOM_URL cannot be used: {error}") from error
         except httpx.TransportError as error:
             raise ServerGoneError(
-                "server_unreachable", f"{self.url} does not answer ({type(error).__name__}); is `vecloom up` running?"
+                "server_unreachable", f"{self.shown} does not answer ({type(error).__name__}); is `vecloom up` running?"
             ) from error
 
     def _unexpected(self, response: httpx.Response) -> CliError:
-        detail = f"{self.url} answers {response.status_code}, and not as Vecloom does; is it a Vecloom server?"
+        detail = f"{self.shown} answers {response.status_code}, and not as Vecloom does; is it a Vecloom server?"
         return CliError("unexpected_answer", detail)
 
     async def find_collection(self, name: str) -> Any:  # noqa: ANN401 — JSON
@@ -122,6 +130,8 @@ class Client:
                         yield event
                         if event["type"] in FINAL_TYPES:
                             return
+                if socket.close_code == CLOSE_NORMAL and after:
+                    return  # nothing comes after the event that this client had already
             except ConnectionClosed as closed:
                 if closed.rcvd is not None and closed.rcvd.code in ENDS_FOR_GOOD:
                     raise CliError(*ENDS_FOR_GOOD[closed.rcvd.code]) from closed
@@ -129,7 +139,7 @@ class Client:
                 pass
             failures += 1
             await asyncio.sleep(RECONNECT_SECONDS)
-        raise ServerGoneError("server_unreachable", f"{self.url} went away; the operation itself is kept")
+        raise ServerGoneError("server_unreachable", f"{self.shown} went away; the operation itself is kept")
 
     async def aclose(self) -> None:
         """Close connections."""

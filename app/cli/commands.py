@@ -1,9 +1,10 @@
 """What each command does, over a client."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from rich.console import Console
 from rich.table import Table
@@ -38,13 +39,20 @@ MOST_OPERATIONS = 50
 
 def to_url(path_or_url: str) -> str:
     """A local path as an absolute ``file:`` URL; a URL stays as it is."""
-    if "://" in path_or_url or urlsplit(path_or_url).scheme == "file":
+    if "://" in path_or_url or path_or_url.lower().startswith("file:"):
         return path_or_url
-    return Path(path_or_url).expanduser().absolute().as_uri()
+    return _expand(path_or_url).absolute().as_uri()
+
+
+def _expand(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise CliError("invalid_input", f"{path} begins with ~ and the name of a user that is not known") from None
 
 
 def _exists(path: str) -> bool:
-    return Path(path).expanduser().exists()
+    return os.path.exists(_expand(path))  # noqa: PTH110 — False, not an error, for a name that is too long
 
 
 async def start_index(client: Client, name: str, url: str, options: dict[str, Any]) -> dict[str, Any]:

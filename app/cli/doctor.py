@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from app.cli.client import Client, CliError
+from app.cli.client import Client, CliError, without_login
 from app.domain.checks import Check
 from app.domain.errors import DomainError
 from app.embedded.folder import DataFolder
@@ -76,9 +76,9 @@ async def check_server(settings: Settings) -> list[Check]:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await _ask_server(url, key)
     except CliError as error:
-        wrong = Check(name="server", ok=False, detail=f"{url}: {error.detail}", fix=START)
+        wrong = Check(name="server", ok=False, detail=error.detail, fix=START)
     except TimeoutError:
-        detail = f"{url} does not answer within {ANSWER_SECONDS:g} s"
+        detail = f"{without_login(url)} does not answer within {ANSWER_SECONDS:g} s"
         wrong = Check(name="server", ok=False, detail=detail, fix="it hangs; see its log, and start it again")
     return [wrong, *(await check_services(settings) if settings.database_url else [])]
 
@@ -92,7 +92,7 @@ async def _ask_server(url: str, key: str) -> list[Check]:
             Check(name=name, ok=trouble is None, detail=trouble or "answers", fix=FIXES.get(name, SEE_LOG))
             for name, trouble in health.items()
         ]
-        server = Check(name="server", ok=True, detail=f"{url} answers")
+        server = Check(name="server", ok=True, detail=f"{without_login(url)} answers")
         if health.get("postgres") is not None:
             return [server, *parts]
         try:

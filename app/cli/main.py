@@ -1,8 +1,11 @@
 """``vecloom``: the command line."""
 
 import asyncio
+import json
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +22,7 @@ from app.cli.client import CliError
 from app.cli.doctor import diagnose
 from app.cli.progress import printable
 from app.domain.errors import DomainError
+from app.domain.sanitising import sanitise
 from app.logs import log_to_stderr
 from app.settings import Settings, read_settings
 
@@ -55,7 +59,12 @@ def _settings(data: Path | None) -> Settings:
 
 
 def _print_json(value: object) -> None:
-    sys.stdout.write(orjson.dumps(value).decode() + "\n")
+    try:
+        text = orjson.dumps(value).decode()
+    except TypeError:
+        # names of files that are not UTF-8
+        text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+    sys.stdout.write(text + "\n")
 
 
 def _run(work: Callable[[], Awaitable[Any]], *, as_json: bool) -> Any:  # noqa: ANN401 — each command's own JSON
@@ -73,8 +82,22 @@ def _run(work: Callable[[], Awaitable[Any]], *, as_json: bool) -> Any:  # noqa: 
     except (CliError, DomainError) as error:
         detail = error.detail if isinstance(error, CliError) else error.message
         _fail(error.code, detail, as_json=as_json)
+    except UnicodeEncodeError:
+        _fail("invalid_input", "a name or a query has bytes that are not UTF-8; write it in UTF-8", as_json=as_json)
+    except Exception as error:  # noqa: BLE001 — a script gets its JSON and its exit code whatever happens
+        _fail(*_explain(error), as_json=as_json)
     except (KeyboardInterrupt, asyncio.CancelledError):
         _fail("interrupted", "stopped; operations are kept and go on with a server or a command", as_json=as_json)
+
+
+def _explain(error: BaseException) -> tuple[str, str]:
+    """Code and detail of an error that nobody has explained; ``VECLOOM_LOG_LEVEL=DEBUG`` shows where it came from."""
+    if os.environ.get("VECLOOM_LOG_LEVEL", "").upper() == "DEBUG":
+        traceback.print_exception(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename!r}" if error.filename else ""
+        return "system_error", f"{error.strerror}{where}"
+    return "internal_error", f"{type(error).__name__}: {sanitise(str(error))}; VECLOOM_LOG_LEVEL=DEBUG shows where"
 
 
 def _fail(code: str, detail: str, *, as_json: bool) -> NoReturn:
@@ -274,11 +297,27 @@ def migrate() -> None:
         run_migrations(read_settings())
     except DomainError as error:
         _fail(error.code, error.message, as_json=False)
+    except Exception as error:  # noqa: BLE001 — one clear line instead of a traceback
+        _fail(*_explain(error), as_json=False)
 
 
 def run() -> None:
-    """The console script."""
-    cli()
+    """The console script. A wrong command line is told to a script as any other error is: as JSON, with status 1."""
+    if "--json" not in sys.argv:
+        cli()
+    try:
+        status = cli(standalone_mode=False)
+    except typer.Abort:
+        sys.exit(1)
+    except Exception as error:
+        # typer does not name the class of its own errors
+        tell = getattr(error, "format_message", None)
+        if tell is None:
+            raise
+        _print_json({"error": {"code": "invalid_usage", "detail": tell()}})
+        err.print(f"[red]error[/red] \\[invalid_usage]: {printable(tell())}", soft_wrap=True)
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def parse_retry_after(value: str | None) -> float | None:
 def _seconds_until(date: str) -> float:
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):
         return math.nan
     # a date without a zone is in UTC, as HTTP's dates are
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

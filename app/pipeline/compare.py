@@ -8,16 +8,14 @@ from functools import lru_cache
 from uuid import UUID, uuid5
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.db.verification import ManifestRow
-from app.domain.points import PointId, StoredPoints, Vectors
-from app.pipeline.vector_check import CHECK, check_vectors
+from app.domain.points import PointId, StoredPoints
+from app.pipeline.vector_check import CHECK, are_units, check_vectors
 from app.pipeline.write import payload_of
 
 USUAL_OCCURRENCES = 4
 """How often a text may come in its document before somebody has to count."""
-NORM_TOLERANCE = 0.01
 
 
 class Fault(StrEnum):
@@ -125,13 +123,6 @@ def _find_bad_vectors(points: StoredPoints, present: Sequence[int]) -> list[int]
     ids = [_uuid(points.ids[number]) for number in present]
     good = are_units(vectors) & check_vectors(ids, vectors, [points.payloads[number].get(CHECK) for number in present])
     return [number for number, passed in zip(present, good, strict=True) if not passed]
-
-
-def are_units(vectors: Vectors) -> NDArray[np.bool_]:
-    """Whether each vector is finite and has norm 1."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        norms: Vectors = np.linalg.norm(vectors, axis=1)
-        return np.isfinite(norms) & (np.abs(norms - 1) <= NORM_TOLERANCE)
 
 
 def _place(point: PointId) -> tuple[bool, int]:

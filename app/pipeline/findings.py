@@ -11,6 +11,7 @@ from app.db.verification import DocumentMark
 from app.pipeline.compare import Fault, Suspect
 
 MOST_LISTED = 1000
+OTHER_MODEL = frozenset({"embedder_changed", "embedder_dimension"})
 LISTS = {Fault.MISSING: "missing", Fault.EXTRA: "extra"}
 
 
@@ -68,10 +69,13 @@ class Findings:
         return {"stage": stage, "compared": self.compared, "total": max(self.total, self.compared)}
 
     def summary(self) -> dict[str, Any]:
-        """The result without the lists. ``ok`` if nothing was wrong, or nothing is any more."""
+        """The result without the lists. ``ok`` if nothing was wrong, or nothing is any more.
+
+        A model that is not there for the sample says nothing; one that is another than before makes all vectors wrong.
+        """
         wrong = {fault.value: self.faults[fault] for fault in Fault if fault not in LISTS}
         return {
-            "ok": self.repaired >= self.found,
+            "ok": self.repaired >= self.found and self.sample_error not in OTHER_MODEL,
             "compared": self.compared,
             "compared_bytes": self.compared_bytes,
             "documents": self.documents,

@@ -4,14 +4,17 @@ import time
 from collections.abc import Sequence
 
 from app.domain.documents import Chunking, PreparedDocument, PrepareRequest
-from app.domain.errors import ProcessAnswerTooLargeError, ProcessDiedError, ProcessTimeoutError
+from app.domain.errors import (
+    ProcessAnswerTooLargeError,
+    ProcessDiedError,
+    ProcessTimeoutError,
+    ProcessUnavailableError,
+)
 from app.domain.ports import Processes
 from app.pipeline.prepare import prepare_documents
 
 MAY_BE_INNOCENT = (ProcessDiedError, MemoryError)
 """A child may be killed from outside, and its memory may be full of others' documents."""
-
-CHILD_ENDED = (*MAY_BE_INNOCENT, ProcessTimeoutError, ProcessAnswerTooLargeError)
 
 
 async def prepare_isolated(
@@ -31,7 +34,9 @@ async def prepare_isolated(
         tries_left -= 1
         try:
             return await processes.run(prepare_documents, requests, chunking, timeout_seconds=timeout_seconds)
-        except CHILD_ENDED as error:
+        except ProcessUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 — whatever a document breaks, it is one document's error
             if len(requests) > 1:
                 break
             if tries_left == 0 or not isinstance(error, MAY_BE_INNOCENT):
@@ -46,8 +51,11 @@ def _give_up(request: PrepareRequest, error: BaseException, seconds: float) -> P
         code, reason = "document_too_large", "it needs more memory than a child process may have"
     elif isinstance(error, ProcessAnswerTooLargeError):
         code, reason = "document_too_large", error.message
+    elif isinstance(error, ProcessTimeoutError):
+        code, reason = "document_timeout", error.message
+    elif isinstance(error, ProcessDiedError):
+        code, reason = "document_crashed", error.message
     else:
-        code = "document_timeout" if isinstance(error, ProcessTimeoutError) else "document_crashed"
-        reason = str(error)
+        code, reason = "extraction_failed", f"it broke what reads it ({type(error).__name__})"
     message = f"reading the document was given up after {seconds:.0f} s: {reason}"
     return PreparedDocument(document_id=request.document_id, error_code=code, error_message=message)

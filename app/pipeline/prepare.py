@@ -40,9 +40,9 @@ def _prepare(request: PrepareRequest, chunking: Chunking) -> PreparedDocument:
         )
     except ExtractionError as error:
         code, message = error.code, error.message
-    except MemoryError:
+    except (MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # noqa: BLE001 — a bad document costs one document, whatever it breaks
+    except BaseException as error:  # noqa: BLE001 — a bad document costs one document; panics of Rust are no Exception
         code, message = "extraction_failed", f"reading the document failed with {type(error).__name__}"
     return replace(outcome, error_code=code, error_message=message, seconds=seconds)
 

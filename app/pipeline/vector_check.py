@@ -26,6 +26,9 @@ TOLERANCE = 100
 """In units of 1 / ``SCALE``: sums of unit vectors differ by about 1 between texts, by 0.0005 after half precision."""
 
 
+NORM_TOLERANCE = 0.01
+
+
 @lru_cache(maxsize=8)
 def _signs(dimension: int) -> Vectors:
     bits = np.frombuffer(hashlib.shake_256(b"vecloom vector check").digest(dimension * SUMS), dtype=np.uint8) & 1
@@ -61,6 +64,13 @@ def check_vectors(ids: Sequence[UUID], vectors: Vectors, checks: Sequence[object
     distance = (stored - expected + 2**31) % 2**32 - 2**31
     passed[known] = (np.abs(distance) <= TOLERANCE).all(axis=1) & (stored >= 0).all(axis=1)
     return passed
+
+
+def are_units(vectors: Vectors) -> NDArray[np.bool_]:
+    """Whether each vector is finite and has norm 1."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        norms: Vectors = np.linalg.norm(vectors, axis=1)
+        return np.isfinite(norms) & (np.abs(norms - 1) <= NORM_TOLERANCE)
 
 
 def _read(check: object) -> list[int]:

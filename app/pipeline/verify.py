@@ -229,6 +229,8 @@ class Verification:
             texts, tokens = [chunk.text for chunk in chunks], [chunk.tokens for chunk in chunks]
             made, refused = await embed_batches(context, texts, tokens)
         except DomainError as error:
+            if self._deep:
+                raise
             self.findings.sample_error = error.code
             return
         for number, chunk in enumerate(chunks):

@@ -84,7 +84,10 @@ def _call(frame: bytes) -> tuple[bytes, bool]:
 
 
 def _pickle_error(error: BaseException) -> bytes:
+    """The error if it can travel, else its text; what would end a process ends none at the other side."""
     try:
+        if not isinstance(error, Exception):
+            raise TypeError("not for others")  # noqa: TRY301 — told by its text, as what cannot travel
         blob = pickle.dumps((False, error), protocol=5)
         pickle.loads(blob)  # noqa: S301 — some exceptions pickle but do not come back
     except Exception:  # noqa: BLE001 — an exception that cannot travel is told by its text

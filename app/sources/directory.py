@@ -77,7 +77,14 @@ def _local_path(url: str) -> Path:
             return Path(url).expanduser()
         except RuntimeError:
             raise UnsupportedSourceError("the path begins with ~ and the name of a user that is not known") from None
-    parts = urlsplit(url)
+    return _path_of_url(url)
+
+
+def _path_of_url(url: str) -> Path:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UnsupportedSourceError(f"that is no URL: {error}") from None
     if parts.netloc not in {"", "localhost"}:
         raise UnsupportedSourceError("a file: URL must name a path of this machine, as in file:///home/me/documents")
     path = unquote_to_bytes(parts.path)

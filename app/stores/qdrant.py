@@ -264,7 +264,8 @@ class QdrantStore:
         found: dict[UUID, Vectors] = {}
         for record in records:
             vectors = record.vector if isinstance(record.vector, dict) else {}
-            found[UUID(str(record.id))] = np.asarray(vectors[DENSE], dtype=np.float32)
+            if DENSE in vectors:
+                found[UUID(str(record.id))] = np.asarray(vectors[DENSE], dtype=np.float32)
         return found
 
     async def search(self, name: str, query: PointQuery) -> list[ScoredPoint]:
@@ -272,10 +273,7 @@ class QdrantStore:
         asked = _ask(query)
         with _translated(name):
             answer = await self._client.query_points(name, limit=query.limit, with_payload=["document_id"], **asked)
-        return [
-            ScoredPoint(id=UUID(str(p.id)), score=p.score, document_id=UUID((p.payload or {})["document_id"]))
-            for p in answer.points
-        ]
+        return [point for found in answer.points if (point := _read_hit(found)) is not None]
 
     async def is_ready(self) -> bool:
         """See the port."""
@@ -289,6 +287,16 @@ class QdrantStore:
         """See the port."""
         await self._client.close()
         await self._raw.aclose()
+
+
+def _read_hit(found: models.ScoredPoint) -> ScoredPoint | None:
+    """None for a point that somebody else has put there: every point of ours says which document it is of."""
+    try:
+        return ScoredPoint(
+            id=UUID(str(found.id)), score=found.score, document_id=UUID(str((found.payload or {})["document_id"]))
+        )
+    except (ValueError, KeyError):
+        return None
 
 
 def _is_loopback(url: str) -> bool:

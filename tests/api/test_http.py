@@ -93,6 +93,9 @@ async def test_a_collection_is_created(edge: Edge, client: httpx.AsyncClient) ->
         {"sources": [{"url": ""}]},
         {"sources": [{"url": "file:///a\x00b"}]},
         {"unknown": 1},
+        {"run_after": "9999-12-31T23:59:59-23:59"},
+        {"run_after": "0001-01-01T00:00:00+23:59"},
+        {"run_after": "2026-01-01T00:00:00"},
     ],
 )
 async def test_a_wrong_collection_is_refused(client: httpx.AsyncClient, change: dict[str, Any]) -> None:

@@ -87,3 +87,20 @@ async def test_a_watch_that_never_gets_anywhere_is_given_up(close_code: int) -> 
             _ = [item async for item in client.watch("x")]
 
     assert connections == module.RECONNECTS + 1
+
+
+async def test_a_watch_after_the_end_ends() -> None:
+    """A client that lost its server after the final event asks again and hears nothing more, which is no failure."""
+
+    async def answer(socket: ServerConnection) -> None:
+        await socket.close(1000)
+
+    async with watching(answer) as client:
+        seen = [item async for item in client.watch("x", after="3-0")]
+
+    assert seen == []
+
+
+def test_a_password_in_the_address_is_not_shown() -> None:
+    """Messages name the server without it."""
+    assert Client("http://user:secret@host:1/", "key").shown == "http://host:1"

@@ -183,6 +183,10 @@ async def test_a_command_takes_over_from_a_server_that_was_killed(corpus: Path, 
     [
         ({"VECLOOM_LEASE": "soon"}, "invalid_setting"),
         ({"VECLOOM_CHUNK_SIZE": "0"}, "invalid_setting"),
+        ({"VECLOOM_DATABASE_URL": "garbage"}, "invalid_setting"),
+        ({"VECLOOM_DATABASE_URL": "postgresql://u:pw@h:notaport/x"}, "invalid_setting"),
+        ({"VECLOOM_REDIS_URL": "localhost:6379"}, "invalid_setting"),
+        ({"VECLOOM_QDRANT_URL": "http://h:99999x"}, "invalid_setting"),
         ({"VECLOOM_URL": "http://127.0.0.1:9"}, "missing_setting"),
         ({"VECLOOM_URL": "http://127.0.0.1:9", "VECLOOM_API_KEY": "k"}, "server_unreachable"),
         ({"VECLOOM_URL": "localhost", "VECLOOM_API_KEY": "k"}, "invalid_setting"),
@@ -365,3 +369,24 @@ async def lose_points(address: dict[str, Any], count: int) -> list[str]:
     finally:
         await store.aclose()
     return [str(point) for point in ids]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["index", "notes"], "invalid_usage"),
+        (["search", "x", "q", "--limit", "0"], "invalid_usage"),
+        (["index", "n" * 300, "-c", "x"], "source_not_found"),
+        (["index", "~nosuchuser/x", "-c", "x"], "invalid_input"),
+        (["index", "//[abc", "-c", "x"], "source_not_found"),
+        (["index", os.fsdecode(b"/nowhere/\xff"), "-c", "x"], "source_not_found"),
+        (["doctor", "--data", "n" * 300], "system_error"),
+    ],
+)
+async def test_whatever_is_typed_a_script_gets_its_json(data: Path, arguments: list[str], code: str) -> None:
+    """One object on stdout, status 1, and no traceback."""
+    status, out, err = await run_cli(*arguments, "--json", data=data)
+
+    assert status == 1
+    assert orjson.loads(out)["error"]["code"] == code
+    assert "Traceback" not in err

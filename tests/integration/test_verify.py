@@ -443,3 +443,54 @@ async def test_a_verification_can_be_watched_and_cancelled(
     assert {"verify_progress", "verify_completed"} <= set(types)
     assert answer.status_code == 202
     assert ended["state"] == "cancelled"
+
+
+async def test_points_of_others_do_not_break_search(notes: Sabotage) -> None:
+    """Points that somebody else has put into the collection are passed over, whatever they are."""
+    vector = [float(value) for value in notes.points.vectors[0]]
+    points = [{"id": 7, "vector": {"dense": vector}}, {"id": str(uuid4()), "vector": {"dense": vector}}]
+    await notes.call("PUT", "points", {"points": points})
+
+    found = {mode: await notes.api.search("notes", "whales", mode=mode) for mode in ("dense", "bm25", "hybrid")}
+
+    assert all("whales" in hits[0]["text"] for hits in found.values())
+
+
+@pytest.mark.parametrize("damage", ["another vector", "no vector"])
+async def test_a_damaged_vector_does_not_spread_to_copies(notes: Sabotage, tmp_path: Path, damage: str) -> None:
+    """A copy of its document gets the vector of its text; only the damaged point is wrong."""
+    root = tmp_path / "notes" / "deep" / "sea"
+    victim = next(
+        number for number, payload in enumerate(notes.points.payloads) if "deep/sea" in (payload.get("folders") or [])
+    )
+    if damage == "another vector":
+        await notes.put(victim, vector=np.roll(notes.points.vectors[victim], 1))
+    else:
+        bare = {"id": str(notes.ids[victim]), "vector": {}, "payload": notes.points.payloads[victim]}
+        await notes.call("PUT", "points", {"points": [bare]})
+    for number in range(7):
+        (root / f"copy-{number}.md").write_text((root / f"{number}.md").read_text())
+
+    appended = await notes.api.wait(await notes.api.append("notes"))
+    found = await notes.verify()
+
+    assert (appended["state"], appended["result"]["documents_added"]) == ("completed", 7)
+    assert appended["result"]["tokens"] > 0
+    assert found["wrong"] == [str(notes.ids[victim])]
+
+
+@pytest.mark.parametrize("deep", [True, False])
+async def test_another_model_than_before_is_not_ok(notes: Sabotage, *, deep: bool) -> None:
+    """Where it was asked for embedding every text again, the operation fails; a sample says why it is not ok."""
+    async with notes.parts.database.begin() as connection:
+        canaries = (await connection.execute(text("SELECT canaries FROM generations"))).scalar_one()
+    others = -np.frombuffer(canaries, dtype="<f4")
+    await notes.sql("UPDATE generations SET canaries = :others", others=others.tobytes())
+
+    ended = await notes.api.wait(await verify(notes.api, "notes", deep=deep))
+
+    if deep:
+        assert (ended["state"], ended["error_code"]) == ("failed", "embedder_changed")
+    else:
+        assert ended["state"] == "completed"
+        assert (ended["result"]["ok"], ended["result"]["sample_error"]) == (False, "embedder_changed")

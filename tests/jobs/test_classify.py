@@ -36,6 +36,7 @@ from app.domain.errors import (
     UnknownModelError,
 )
 from app.domain.failures import UnexpectedError
+from app.domain.retry_after import parse_retry_after
 from app.jobs.classify import classify
 
 SECRET = "hunter2"
@@ -416,3 +417,9 @@ async def test_a_connection_that_cannot_be_made_says_why(
         await connection.execute(text(f"DROP ROLE {role}"))
 
     assert (known.code, known.retryable) == (code, retryable)
+
+
+@pytest.mark.parametrize("value", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "soon", "inf", ""])
+def test_a_retry_after_that_says_nothing_is_none(value: str) -> None:
+    """Whatever a server writes there."""
+    assert parse_retry_after(value) is None

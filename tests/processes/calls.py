@@ -188,3 +188,8 @@ class Kills(str):
 
     def __reduce__(self) -> tuple[object, tuple[int]]:
         return kill_self, (signal.SIGKILL,)
+
+
+def leave() -> None:
+    """What ends a process where it is not caught."""
+    raise SystemExit(2)

@@ -63,9 +63,9 @@ async def _wait(folder: Path) -> None:
 
 
 async def _close_in_order(folder: Path) -> None:
-    pool = await _start(folder)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    pool = await _start(folder)
     await ended.wait()
     await pool.aclose()
 

@@ -151,3 +151,9 @@ async def test_closing_leaves_no_child(pool: ProcessPool) -> None:
     await pool.aclose()
 
     assert not any(is_alive(pid) for pid in children)
+
+
+async def test_what_would_end_a_process_is_an_ordinary_error_here(pool: ProcessPool) -> None:
+    """A call that raises SystemExit fails; it does not end whoever asked for it."""
+    with pytest.raises(RuntimeError, match="SystemExit"):
+        await pool.run(calls.leave, timeout_seconds=30)

@@ -79,7 +79,7 @@ def test_a_path_and_a_file_url_are_the_same_place(url: str, path: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["", " ", "s3://bucket/x", "https://example.org/a", "github:owner/name", "file://server/share", "file:///a?b",
-     "file:///a#b", "file:", "/a\0b", "file:///a%00b", "http://[", "~no-such-user-here/x"],
+     "file:///a#b", "file:", "/a\0b", "file:///a%00b", "http://[", "file://[x", "~no-such-user-here/x"],
 )  # fmt: skip
 def test_everything_else_is_refused(url: str) -> None:
     """No other scheme, no other machine, no guess at what an unescaped mark was meant to be."""
