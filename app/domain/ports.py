@@ -123,10 +123,6 @@ class VectorStore(Protocol):
         """The points of these ids that exist, with payload and dense vector, in any order."""
         ...
 
-    async def retrieve_vectors(self, name: str, ids: Sequence[UUID]) -> dict[UUID, Vectors]:
-        """Dense vectors of the points that exist, float32 of shape ``(dimension,)``."""
-        ...
-
     async def search(self, name: str, query: PointQuery) -> list[ScoredPoint]:
         """The best points, best first."""
         ...

@@ -36,7 +36,6 @@ from app.domain.points import (
     SearchMode,
     StoredCollection,
     StoredPoints,
-    Vectors,
 )
 from app.domain.retry_after import parse_retry_after
 from app.stores.records import DENSE, clean_text, read_page, read_points, to_json, write_id
@@ -254,19 +253,6 @@ class QdrantStore:
         content = (await self._ask_raw("POST", name, "points", body)).content
         with _readable():
             return await asyncio.to_thread(read_points, content, dimension)
-
-    async def retrieve_vectors(self, name: str, ids: Sequence[UUID]) -> dict[UUID, Vectors]:
-        """See the port."""
-        with _translated(name):
-            records = await self._client.retrieve(
-                name, [str(point) for point in ids], with_payload=False, with_vectors=[DENSE]
-            )
-        found: dict[UUID, Vectors] = {}
-        for record in records:
-            vectors = record.vector if isinstance(record.vector, dict) else {}
-            if DENSE in vectors:
-                found[UUID(str(record.id))] = np.asarray(vectors[DENSE], dtype=np.float32)
-        return found
 
     async def search(self, name: str, query: PointQuery) -> list[ScoredPoint]:
         """See the port."""

@@ -86,7 +86,6 @@ MISSING: dict[str, Callable[[QdrantStore], Awaitable[object]]] = {
     "stream_ids": lambda store: read_ids(store, "contract-missing"),
     "stream_points": lambda store: read_pages(store, "contract-missing"),
     "retrieve_points": lambda store: store.retrieve_points("contract-missing", [uuid4()], dimension=DIMENSION),
-    "retrieve_vectors": lambda store: store.retrieve_vectors("contract-missing", [uuid4()]),
     "search": lambda store: store.search("contract-missing", ask(SearchMode.HYBRID)),
     "set_alias": lambda store: store.set_alias("contract-alias", to="contract-missing"),
 }
@@ -129,7 +128,7 @@ async def test_upsert_replaces_points_of_the_same_id(store: QdrantStore, name: s
     await store.upsert(name, changed)
 
     assert await store.count(name) == 2
-    assert np.allclose((await store.retrieve_vectors(name, [point]))[point], axis(1))
+    assert np.allclose((await store.retrieve_points(name, [point], dimension=DIMENSION)).vectors, [axis(1)])
     assert await store.search(name, PointQuery(mode=SearchMode.BM25, text="whales")) == []
 
 
@@ -138,7 +137,7 @@ async def test_upsert_of_nothing_does_nothing(store: QdrantStore, name: str) -> 
     await store.delete_points(name, [])
     await store.delete_documents(name, [])
 
-    assert await store.retrieve_vectors(name, []) == {}
+    assert not (await store.retrieve_points(name, [], dimension=DIMENSION)).ids
     assert await store.count(name) == 0
 
 
@@ -240,10 +239,11 @@ async def test_vectors_come_back_as_float32(store: QdrantStore, name: str) -> No
     points = make_points(WHALES)
     await store.upsert(name, points)
 
-    found = await store.retrieve_vectors(name, [*points.ids, uuid4()])
+    found = await store.retrieve_points(name, [*points.ids, uuid4()], dimension=DIMENSION)
 
-    assert set(found) == set(points.ids)
-    assert all(vector.dtype == np.float32 and vector.shape == (DIMENSION,) for vector in found.values())
+    assert set(found.ids) == set(points.ids)
+    assert found.vectors.dtype == np.float32
+    assert found.vectors.shape == (len(points.ids), DIMENSION)
 
 
 async def test_wrong_dimension_is_refused(store: QdrantStore, name: str) -> None:
