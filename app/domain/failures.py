@@ -4,6 +4,8 @@ Nothing raises these where it happens; ``app/jobs/classify.py`` reads them from 
 operating system. Every message is safe to show: it never quotes the exception.
 """
 
+import ssl
+
 from app.domain.errors import PermanentError, TransientError
 
 # --- Postgres -----------------------------------------------------------------------------------
@@ -85,6 +87,19 @@ class CertificateError(PermanentError):
     """A server's certificate cannot be trusted."""
 
     code = "certificate_invalid"
+
+    def __init__(self) -> None:
+        super().__init__("a server's certificate cannot be trusted; install its authority's certificate")
+
+
+def find_distrust(error: BaseException) -> CertificateError | None:
+    """What a failed connection amounts to if, at the bottom of it, a certificate was not trusted."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return CertificateError()
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 # --- this machine -------------------------------------------------------------------------------

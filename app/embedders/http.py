@@ -19,6 +19,7 @@ from app.domain.errors import (
     InvalidInputError,
     UnknownModelError,
 )
+from app.domain.failures import find_distrust
 from app.domain.points import Vectors
 from app.domain.retry_after import parse_retry_after
 
@@ -136,7 +137,8 @@ class HttpEmbedder:
                 f"the model server does not answer within {self._timeout_seconds:g} s"
             ) from error
         except httpx.TransportError as error:
-            raise EmbedderUnavailableError(f"the model server does not answer ({type(error).__name__})") from error
+            away = EmbedderUnavailableError(f"the model server does not answer ({type(error).__name__})")
+            raise (find_distrust(error) or away) from error
         except httpx.DecodingError as error:
             raise EmbedderGarbageError("the model's answer cannot be unpacked") from error
 

@@ -53,6 +53,7 @@ from app.domain.failures import (
     ResourcesExhaustedError,
     StorageFailedError,
     UnexpectedError,
+    find_distrust,
 )
 from app.domain.retry_after import parse_retry_after
 from app.stores.qdrant import CLIENT_ERRORS, read_client_error
@@ -227,7 +228,7 @@ def _read_remote(error: BaseException) -> DomainError | None:
     if isinstance(error, httpx.HTTPStatusError):
         return _read_status(error.response)
     if isinstance(error, httpx.TransportError | httpx.DecodingError):
-        return NetworkError(f"a connection failed ({type(error).__name__})")
+        return find_distrust(error) or NetworkError(f"a connection failed ({type(error).__name__})")
     return None
 
 
@@ -246,7 +247,7 @@ def _read_status(response: httpx.Response) -> DomainError | None:
 
 def _read_system(error: BaseException) -> DomainError | None:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return CertificateError("a server's certificate cannot be trusted; install its authority's certificate")
+        return CertificateError()
     # these use the number of an OSError for something else
     if isinstance(error, ssl.SSLError | socket.gaierror | socket.herror):
         return NetworkError(f"a connection failed ({type(error).__name__})")

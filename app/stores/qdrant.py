@@ -27,6 +27,7 @@ from app.domain.errors import (
     VectorStoreRejectedError,
     VectorStoreUnavailableError,
 )
+from app.domain.failures import find_distrust
 from app.domain.points import (
     PointBatch,
     PointId,
@@ -194,7 +195,7 @@ class QdrantStore:
         try:
             response = await self._raw.request(method, url, content=to_json(body))
         except httpx.RequestError as error:
-            raise _unavailable(type(error).__name__) from error
+            raise (find_distrust(error) or _unavailable(type(error).__name__)) from error
         if response.status_code >= 300:
             raise _error_of(response.status_code, name, response.text, response.headers.get("Retry-After"))
         return response
@@ -379,7 +380,7 @@ def read_client_error(error: Exception, name: str) -> DomainError:
     if isinstance(error, QdrantException):
         return _unavailable("429")  # with a Retry-After the client cannot read
     if isinstance(error, ResponseHandlingException) and isinstance(error.source, httpx.RequestError):
-        return _unavailable(type(error.source).__name__)
+        return find_distrust(error.source) or _unavailable(type(error.source).__name__)
     return _garbage(type(getattr(error, "source", error)).__name__)
 
 

@@ -3,13 +3,17 @@
 import asyncio
 import errno
 import pickle
+import shutil
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from uuid import uuid4
 
 import asyncpg
@@ -37,7 +41,9 @@ from app.domain.errors import (
 )
 from app.domain.failures import UnexpectedError
 from app.domain.retry_after import parse_retry_after
+from app.embedders.http import HttpEmbedder
 from app.jobs.classify import classify
+from app.stores.qdrant import QdrantStore
 
 SECRET = "hunter2"
 """What no message may repeat."""
@@ -423,3 +429,42 @@ async def test_a_connection_that_cannot_be_made_says_why(
 def test_a_retry_after_that_says_nothing_is_none(value: str) -> None:
     """Whatever a server writes there."""
     assert parse_retry_after(value) is None
+
+
+@pytest.fixture(scope="module")
+def distrusted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server whose certificate nobody has signed but itself."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("a certificate is made by openssl, which is not here")
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    made = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"]
+    subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    serving.start()
+    yield f"https://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    serving.join()
+    server.server_close()
+
+
+async def test_a_certificate_that_nobody_trusts_is_no_outage(distrusted: str) -> None:
+    """The model server, the vector store and a plain client all name it, and nobody tries again."""
+    embedder = HttpEmbedder(distrusted, model="m", timeout_seconds=5)
+    store = QdrantStore(distrusted, api_key=None)
+    async with httpx.AsyncClient() as client:
+        found = [
+            await provoke(embedder.embed_documents(["whales"])),
+            await provoke(store.list_collections()),
+            await provoke(store.retrieve_points("x", [uuid4()], dimension=4)),
+            await provoke(client.get(distrusted)),
+        ]
+    await embedder.aclose()
+    await store.aclose()
+
+    assert [(known.code, known.retryable) for known in found] == [("certificate_invalid", False)] * 4
