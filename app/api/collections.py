@@ -5,14 +5,16 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
 from app.api.operations import CollectionRef, IdempotencyKey, MaxRuntime, OperationBody, PriorityName, RunAfter
 from app.api.services import ApiServices
 from app.domain.collections import Collection, CollectionCounts
-from app.domain.documents import Chunking, ChunkingStrategy, Source, SourceKind, SourceSpec
+from app.domain.documents import ChunkingChoice, ChunkingStrategy, Source, SourceKind, SourceSpec
+from app.domain.errors import InvalidChunkingError
 from app.domain.operations import Priority, Submission
 from app.traces import current_trace_parent
 
@@ -20,7 +22,6 @@ router = APIRouter(tags=["collections"])
 
 Glob = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 Globs = Annotated[list[Glob], Field(max_length=100)]
-DEFAULTS = Chunking()
 
 EXAMPLE_SOURCE: JsonDict = {
     "id": "2f0c4b0e-6a86-4f5e-9d8a-3a3f6f1f0c11",
@@ -98,7 +99,10 @@ class SourceList(BaseModel):
 
 
 class CollectionCreate(BaseModel):
-    """Asks for a collection. Chunk sizes are tokens (characters for the strategy ``character``)."""
+    """Asks for a collection. Chunk sizes are tokens (characters for the strategy ``character``).
+
+    What is not said of chunks is as the server is set; a size without an overlap gets a tenth of it.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -124,20 +128,9 @@ class CollectionCreate(BaseModel):
     run_after: RunAfter = None
     max_runtime_seconds: MaxRuntime = None
 
-    @model_validator(mode="after")
-    def _check_overlap(self) -> Self:
-        chunking = self.chunking()
-        if chunking is not None and chunking.overlap >= chunking.size:
-            raise ValueError("chunk_overlap must be smaller than chunk_size")
-        return self
-
-    def chunking(self) -> Chunking | None:
-        """None if nothing was said about it. A size without an overlap gets a tenth of it."""
-        if self.chunk_size is None and self.chunk_overlap is None and self.chunk_strategy is None:
-            return None
-        size = self.chunk_size or DEFAULTS.size
-        overlap = size // 10 if self.chunk_overlap is None else self.chunk_overlap
-        return Chunking(strategy=self.chunk_strategy or DEFAULTS.strategy, size=size, overlap=overlap)
+    def chunking(self) -> ChunkingChoice:
+        """The same as the services take it."""
+        return ChunkingChoice(strategy=self.chunk_strategy, size=self.chunk_size, overlap=self.chunk_overlap)
 
 
 class ChunkingBody(BaseModel):
@@ -209,20 +202,24 @@ async def create_collection(
     body: CollectionCreate, caller: CallerDep, services: ServicesDep, idempotency_key: IdempotencyKey = None
 ) -> CollectionCreated:
     """Create a collection and start the operation that indexes its sources."""
-    collection, operation = await services.operations.create_collection(
-        caller.user_id,
-        name=body.name,
-        model=body.model,
-        chunking=body.chunking(),
-        sources=[source.spec() for source in body.sources],
-        submission=Submission(
-            idempotency_key=idempotency_key,
-            priority=Priority[body.priority.name],
-            run_after=body.run_after,
-            max_runtime_seconds=body.max_runtime_seconds,
-            trace_parent=current_trace_parent(),
-        ),
-    )
+    try:
+        collection, operation = await services.operations.create_collection(
+            caller.user_id,
+            name=body.name,
+            model=body.model,
+            chunking=body.chunking(),
+            sources=[source.spec() for source in body.sources],
+            submission=Submission(
+                idempotency_key=idempotency_key,
+                priority=Priority[body.priority.name],
+                run_after=body.run_after,
+                max_runtime_seconds=body.max_runtime_seconds,
+                trace_parent=current_trace_parent(),
+            ),
+        )
+    except InvalidChunkingError as error:
+        # the same answer as to any other field that does not fit
+        raise RequestValidationError([{"loc": ("body",), "msg": f"Value error, {error.message}"}]) from error
     return CollectionCreated(collection=await _describe(services, collection), operation=OperationBody.of(operation))
 
 

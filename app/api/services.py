@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 
 from app.domain.checks import Check
 from app.domain.collections import Collection, CollectionCounts
-from app.domain.documents import Chunking, Document, DocumentState, Source, SourceSpec
+from app.domain.documents import ChunkingChoice, Document, DocumentState, Source, SourceSpec
 from app.domain.operations import Operation, OperationState, Submission, Worker
 from app.domain.points import SearchAnswer, SearchFilter, SearchMode
 from app.domain.users import Caller
@@ -34,11 +34,11 @@ class Operations(Protocol):
         *,
         name: str,
         model: str | None,
-        chunking: Chunking | None,
+        chunking: ChunkingChoice,
         sources: Sequence[SourceSpec],
         submission: Submission,
     ) -> tuple[Collection, Operation]:
-        """Add a collection and the INDEX operation that fills it."""
+        """Add a collection and the INDEX operation that fills it. Raises InvalidChunkingError."""
         ...
 
     async def create_append(

@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from app.domain.errors import InvalidChunkingError
+
 
 class SourceKind(StrEnum):
     """Which adapter reads a source."""
@@ -39,6 +41,28 @@ class Chunking:
     strategy: ChunkingStrategy = ChunkingStrategy.RECURSIVE
     size: int = 400
     overlap: int = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkingChoice:
+    """What a caller said about chunking; None where nothing was said."""
+
+    strategy: ChunkingStrategy | None = None
+    size: int | None = None
+    overlap: int | None = None
+
+    def fill(self, defaults: Chunking) -> Chunking:
+        """The rest from ``defaults``; a size without an overlap gets a tenth of it.
+
+        Raises:
+            InvalidChunkingError: if the overlap is not smaller than the size.
+        """
+        size = defaults.size if self.size is None else self.size
+        usual = defaults.overlap if self.size is None else size // 10
+        overlap = usual if self.overlap is None else self.overlap
+        if overlap >= size:
+            raise InvalidChunkingError("chunk_overlap must be smaller than chunk_size")
+        return Chunking(strategy=self.strategy or defaults.strategy, size=size, overlap=overlap)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

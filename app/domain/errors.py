@@ -244,6 +244,12 @@ class SourceNotAllowedError(PermissionDeniedError):
     code = "source_not_allowed"
 
 
+class InvalidChunkingError(InvalidInputError):
+    """Chunks that would share all of their text with their neighbours."""
+
+    code = "invalid_request"
+
+
 class UnsupportedSourceError(InvalidInputError):
     """No source adapter for this URL."""
 

@@ -13,7 +13,7 @@ from app.db.operations import OperationRepository
 from app.db.sources import SourceRepository
 from app.db.workers import WorkerRepository
 from app.domain.collections import Collection
-from app.domain.documents import Chunking, SourceSpec
+from app.domain.documents import Chunking, ChunkingChoice, SourceSpec
 from app.domain.errors import (
     CollectionExistsError,
     OperationFinishedError,
@@ -53,7 +53,7 @@ class OperationService:
         *,
         name: str,
         model: str | None,
-        chunking: Chunking | None,
+        chunking: ChunkingChoice | None,
         sources: Sequence[SourceSpec],
         submission: Submission = PLAIN,
     ) -> tuple[Collection, Operation]:
@@ -61,6 +61,7 @@ class OperationService:
 
         Raises:
             CollectionExistsError: unless the same idempotency key created it.
+            InvalidChunkingError: if the overlap, said or usual, is not smaller than the size.
         """
         known = await self._find_created(user_id, submission.idempotency_key)
         if known is not None:
@@ -92,16 +93,17 @@ class OperationService:
         *,
         name: str,
         model: str | None,
-        chunking: Chunking | None,
+        chunking: ChunkingChoice | None,
         sources: Sequence[SourceSpec],
         submission: Submission,
     ) -> tuple[Collection, Operation]:
+        filled = (chunking or ChunkingChoice()).fill(self._default_chunking)
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).add(
                 user_id=user_id,
                 name=name,
                 model=model or self._default_model,
-                chunking=chunking or self._default_chunking,
+                chunking=filled,
             )
             for spec in sources:
                 await SourceRepository(connection).add(collection.id, url=spec.url, config=spec.config())

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from app.domain.checks import Check
 from app.domain.collections import Collection, CollectionCounts
-from app.domain.documents import Chunking, Document, DocumentState, Source, SourceKind, SourceSpec
+from app.domain.documents import Chunking, ChunkingChoice, Document, DocumentState, Source, SourceKind, SourceSpec
 from app.domain.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
@@ -47,6 +47,7 @@ class FakeOperations:
     rows: dict[UUID, Operation] = field(default_factory=dict)
     error: Exception | None = None
     asked: dict[str, Any] = field(default_factory=dict)
+    default_chunking: Chunking = field(default_factory=Chunking)
 
     def add(self, user_id: UUID, collection: Collection, state: OperationState, kind: OperationKind) -> Operation:
         """A new operation."""
@@ -72,16 +73,16 @@ class FakeOperations:
         *,
         name: str,
         model: str | None,
-        chunking: Chunking | None,
+        chunking: ChunkingChoice,
         sources: Sequence[SourceSpec],
         submission: Submission,
     ) -> tuple[Collection, Operation]:
-        """The name ``taken`` is taken."""
+        """The name ``taken`` is taken; ``default_chunking`` fills in what was not said."""
         if name == "taken":
             raise CollectionExistsError(name)
         self.asked = {
             "model": model,
-            "chunking": chunking,
+            "chunking": chunking.fill(self.default_chunking),
             "sources": tuple(sources),
             "submission": submission,
         }

@@ -52,6 +52,32 @@ async def test_a_key_may_come_in_its_own_header(client: httpx.AsyncClient) -> No
     assert refused.status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, Chunking(size=120, overlap=30)),
+        ({"chunk_strategy": "markdown"}, Chunking(strategy=ChunkingStrategy.MARKDOWN, size=120, overlap=30)),
+        ({"chunk_overlap": 100}, Chunking(size=120, overlap=100)),
+        ({"chunk_size": 50}, Chunking(size=50, overlap=5)),
+    ],
+)
+async def test_what_is_not_said_of_chunks_is_as_the_server_is_set(
+    edge: Edge, client: httpx.AsyncClient, said: dict[str, Any], expected: Chunking
+) -> None:
+    """One option does not bring back the defaults of this version for the others."""
+    edge.operations.default_chunking = Chunking(size=120, overlap=30)
+
+    response = await client.post("/api/v1/collections", json={"name": "notes", **said})
+    wrong = await client.post("/api/v1/collections", json={"name": "notes", "chunk_overlap": 120})
+
+    assert response.status_code == 202
+    assert edge.operations.asked["chunking"] == expected
+    body = assert_problem(wrong, 422, "invalid_request")
+    assert body["errors"] == [
+        {"location": "body", "message": "Value error, chunk_overlap must be smaller than chunk_size"}
+    ]
+
+
 async def test_a_collection_is_created(edge: Edge, client: httpx.AsyncClient) -> None:
     """The services get what was asked for, the caller gets the collection and its operation."""
     body = {

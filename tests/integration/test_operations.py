@@ -7,14 +7,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from app.bootstrap import Parts, running_worker
+from app.bootstrap import Parts, configured_endpoints, open_parts, running_worker
 from app.domain.errors import LeaseLostError
 from app.domain.operations import Lease
 from app.operations.attempts import Attempts
 from app.operations.collections import IdentityService
 from app.progress.reporter import replay
+from app.settings import Settings
 from benchmarks.corpus import write_corpus
-from tests.harness import Api, wait_until
+from tests.harness import Api, open_client, wait_until
 
 
 def _attempts(parts: Parts) -> Attempts:
@@ -26,6 +27,22 @@ async def _claim(parts: Parts, operation: dict[str, str], *, dispatch: int = 1) 
     assert claimed is not None
     assert claimed.lease_token is not None
     return Lease(operation_id=claimed.id, token=claimed.lease_token)
+
+
+async def test_chunks_are_as_the_server_is_set(settings: Settings, folder: Path) -> None:
+    """What a request does not say comes from the settings, also if it says something else of chunks."""
+    changed = settings.model_copy(update={"chunk_size": 120, "chunk_overlap": 30})
+    async with open_parts(changed, configured_endpoints(changed)) as parts, open_client(parts) as api:
+        await api.create("usual", folder)
+        await api.create("strategy", folder, chunk_strategy="markdown")
+        await api.create("overlap", folder, chunk_overlap=100)
+        body = {"name": "wrong", "chunk_overlap": 120}
+        wrong = await api.client.post("/api/v1/collections", json=body)
+        listed = (await api.client.get("/api/v1/collections")).json()["collections"]
+
+    chunks = {item["name"]: (item["chunking"]["size"], item["chunking"]["overlap"]) for item in listed}
+    assert chunks == {"usual": (120, 30), "strategy": (120, 30), "overlap": (120, 100)}
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_request")
 
 
 async def test_an_operation_is_claimed_once(api: Api, parts: Parts, folder: Path) -> None:
