@@ -36,11 +36,12 @@ KINDS = (
     (DomainError, "internal"),
 )
 WITHOUT_CLASS = {
+    "dependency_unavailable": "transient",
     "interrupted_too_often": "permanent",
     "invalid_usage": "invalid input",
     "system_error": "invalid input",
 }
-"""Written by SQL alone."""
+"""Written by SQL, the command line or the edge, where no class stands for them."""
 
 STARTS_A_SERVER = "app.main"
 
