@@ -17,7 +17,8 @@ from app.settings import Settings
 SNIPPET_CHARACTERS = 320
 TAKEOVERS = 3
 MOST_DOCUMENTS = 100
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.5
+FINAL_STATES = frozenset({"completed", "failed", "cancelled"})
 SHOWN = (
     "operation_id",
     "kind",
@@ -279,8 +280,10 @@ async def hold_collection(settings: Settings, action: str, name: str) -> Any:  #
 
 
 def show_held(operation: dict[str, Any], console: Console) -> None:
-    """What a paused or resumed operation does now."""
+    """What a paused or resumed operation does now; one that has ended did so before it reached a checkpoint."""
     why = f": {printable(operation['why_waiting'])}" if operation["why_waiting"] else ""
+    if operation["state"] in FINAL_STATES:
+        why = ": it ended before it could be paused"
     console.print(f"{operation['operation_id']} {operation['state']}{why}", highlight=False, soft_wrap=True)
 
 

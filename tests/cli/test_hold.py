@@ -1,10 +1,17 @@
 """Pausing and going on, from the command line."""
 
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+from rich.console import Console
 
+from app.cli import commands
+from app.settings import Settings
 from benchmarks.corpus import write_corpus
 from tests.cli.test_commands import started
 from tests.harness import run_cli
@@ -37,3 +44,38 @@ async def test_an_operation_and_its_collection_are_paused_and_go_on(tmp_path: Pa
     assert "not paused" in released[1]
     assert code == 0
     assert (ended["state"], ended["result"]["documents"]) == ("completed", 1500)
+
+
+class Answers:
+    """A client that is told one state after another."""
+
+    def __init__(self, *states: str) -> None:
+        self.left = list(states)
+
+    async def call(self, *_: str) -> dict[str, Any]:
+        """The next one."""
+        return {"operation_id": "x", "state": self.left.pop(0), "why_waiting": None}
+
+
+@pytest.mark.parametrize("last", ["pending", "completed", "failed", "cancelled"])
+async def test_a_pause_waits_without_hurry_until_it_is_decided(last: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks twice a second, no more once the operation runs no longer, and says if that was its end."""
+    client, slept = Answers("running", "running", last, "asked too often"), []
+
+    @asynccontextmanager
+    async def opened(_: Settings) -> AsyncIterator[Answers]:
+        yield client
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(commands, "open_client", opened)
+    monkeypatch.setattr("app.cli.commands.asyncio.sleep", sleep)
+    told = io.StringIO()
+    held = await commands.hold_operation(Settings(), "pause", "x")
+    commands.show_held(held, Console(file=told))
+
+    assert held["state"] == last
+    assert slept == [0.5, 0.5]
+    assert client.left == ["asked too often"]
+    assert ("it ended before it could be paused" in told.getvalue()) == (last != "pending")
