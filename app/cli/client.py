@@ -11,6 +11,8 @@ import orjson
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from app.domain.sanitising import sanitise
+
 TIMEOUT_SECONDS = 60.0
 RECONNECTS = 20
 RECONNECT_SECONDS = 0.5
@@ -38,8 +40,8 @@ class ServerGoneError(CliError):
 
 
 def without_login(url: str) -> str:
-    """A URL as it may be shown."""
-    return re.sub(r"(?<=://)[^/@]*@", "", url)
+    """A URL as it may be shown; an ``@`` or ``/`` of a password may be written as it is."""
+    return sanitise(re.sub(r"(?<=://)[^/]*@", "", url))
 
 
 def collection_path(name: str, *rest: str) -> str:
@@ -64,7 +66,9 @@ class Client:
                 timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=5.0),
             )
         except httpx.InvalidURL as error:
-            raise CliError("invalid_setting", f"VECLOOM_URL is no URL: {error}") from error
+            # what httpx says may hold a part of the password
+            detail = "VECLOOM_URL is no URL; its port must be a number; write / and @ of a password as %2F, %40"
+            raise CliError("invalid_setting", detail) from error
 
     async def call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 — httpx's options, JSON back
         """One request; raises CliError with the server's own code."""

@@ -101,6 +101,20 @@ async def test_a_watch_after_the_end_ends() -> None:
     assert seen == []
 
 
-def test_a_password_in_the_address_is_not_shown() -> None:
-    """Messages name the server without it."""
-    assert Client("http://user:secret@host:1/", "key").shown == "http://host:1"
+@pytest.mark.parametrize("password", ["hunter2", "p@hunter2", "12/hunter2", "12/a@hunter2"])
+def test_a_password_in_the_address_is_not_shown(password: str) -> None:
+    """Messages name the server without it, however it is written."""
+    shown = Client(f"http://user:{password}@host:1/", "key").shown
+
+    assert "hunter2" not in shown
+    assert shown.endswith("host:1")
+
+
+def test_a_password_that_breaks_the_address_is_not_shown() -> None:
+    """It is taken for a port, which the message does not repeat."""
+    with pytest.raises(CliError) as refused:
+        Client("http://user:hunter2/more@host:1/", "key")
+
+    assert refused.value.code == "invalid_setting"
+    assert "hunter2" not in refused.value.detail
+    assert "VECLOOM_URL" in refused.value.detail
