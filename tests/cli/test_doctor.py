@@ -118,3 +118,24 @@ async def test_services_that_hang_do_not_hang_the_doctor(tmp_path: Path) -> None
 
     assert code == 1
     assert {"postgres", "redis", "vector store"} <= bad(checks)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("VECLOOM_DATABASE_URL", "garbage"),
+        ("VECLOOM_DATABASE_URL", "postgresql://u:hunter2@h:notaport/x"),
+        ("VECLOOM_REDIS_URL", "localhost:6379"),
+        ("VECLOOM_QDRANT_URL", "http://h:99999x"),
+        ("VECLOOM_LEASE", "soon"),
+    ],
+)
+async def test_a_wrong_setting_is_named_among_the_checks(tmp_path: Path, variable: str, value: str) -> None:
+    """The rest of the machine is looked at all the same."""
+    code, checks = await doctor(tmp_path, **{variable: value})
+
+    assert code == 1
+    assert bad(checks) == {"settings"}
+    assert variable in checks["settings"]["detail"]
+    assert value not in checks["settings"]["detail"]
+    assert {"python", "embedded packages", "open files"} <= set(checks)
