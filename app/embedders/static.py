@@ -10,6 +10,8 @@ import wordllama
 from tokenizers import Tokenizer
 
 from app.domain.errors import (
+    DomainError,
+    EmbedderRejectedError,
     EmbedderUnavailableError,
     ProcessDiedError,
     ProcessTimeoutError,
@@ -63,6 +65,7 @@ async def _embed_in_child(processes: Processes, texts: list[str]) -> Vectors:
 
     Raises:
         EmbedderUnavailableError: if children end again and again, or one takes too long.
+        EmbedderRejectedError: if the library fails at one of the texts.
     """
     tries_left = CHILD_TRIES
     while True:
@@ -75,6 +78,10 @@ async def _embed_in_child(processes: Processes, texts: list[str]) -> Vectors:
                 raise EmbedderUnavailableError(message) from error
         except ProcessTimeoutError as error:
             raise EmbedderUnavailableError(f"embedding in a child process failed: {error.message}") from error
+        except DomainError:
+            raise
+        except Exception as error:
+            raise EmbedderRejectedError(f"the library fails at a text ({type(error).__name__})") from error
 
 
 class StaticEmbedder:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import wordllama
 
-from app.domain.errors import EmbedderUnavailableError
+from app.domain.errors import EmbedderRejectedError, EmbedderUnavailableError, ProcessUnavailableError
 from app.embedders.static import DIMENSION, POOL_TOKENS, StaticEmbedder, embed_texts
 from app.processes.pool import ProcessPool
-from tests.processes.calls import Kills, KillsOnce
+from tests.processes.calls import Kills, KillsOnce, Leaves
 
 TEXTS = [
     "Whales are large mammals that live in the ocean.",
@@ -98,3 +98,22 @@ async def test_children_that_are_killed_again_and_again_make_the_embedder_unavai
         await embedder.embed_documents([Kills("whale")])
 
     assert (await embedder.embed_documents(["whale"])).shape == (1, DIMENSION)
+
+
+async def test_a_text_that_breaks_the_tokenizer_is_refused(pool: ProcessPool) -> None:
+    """So only its document fails: callers blame the single text of a batch that is refused."""
+    embedder = StaticEmbedder(pool)
+
+    with pytest.raises(EmbedderRejectedError, match="RuntimeError"):
+        await embedder.embed_documents(["whale", Leaves("ocean")])
+
+    assert (await embedder.embed_documents(["whale"])).shape == (1, DIMENSION)
+
+
+async def test_a_pool_that_is_closed_refuses_no_text() -> None:
+    """No text is to blame for that."""
+    closed = ProcessPool(1, memory_bytes=2**32)
+    await closed.aclose()
+
+    with pytest.raises(ProcessUnavailableError):
+        await StaticEmbedder(closed).embed_documents(["whale"])

@@ -193,3 +193,10 @@ class Kills(str):
 def leave() -> None:
     """What ends a process where it is not caught."""
     raise SystemExit(2)
+
+
+class Leaves(str):
+    """Text that raises SystemExit in whichever process unpickles it: no Exception, as a panic of Rust is none."""
+
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        return leave, ()
