@@ -64,8 +64,7 @@ async def open_worker(
     ``replaceable`` says that it is a process of its own, which somebody starts again if it ends itself because its
     event loop stands still, and which serves its metrics itself.
     """
-    settings = parts.settings
-    name = f"{socket.gethostname()}:{os.getpid()}"
+    settings, profile = parts.settings, _profile(parts.settings, jobs)
     async with AsyncExitStack() as stack:
         processes = ProcessPool(
             settings.process_slots,
@@ -77,13 +76,6 @@ async def open_worker(
         await processes.start()
         embedders = EmbedderRegistry(settings, processes)
         stack.push_async_callback(embedders.aclose)
-        profile = WorkerProfile(
-            name=name,
-            version=version("vecloom"),
-            kinds=tuple(kind.value for kind in jobs),
-            slots=settings.worker_slots,
-            lease_seconds=settings.lease,
-        )
         guard = WorkerGuard(parts.endpoints.database_url, profile, timeout_seconds=settings.heartbeat)
         runner = _open_runner(parts, guard, profile, jobs, _open_resources(parts, processes, embedders))
         keeper = Keeper(
@@ -107,10 +99,20 @@ async def open_worker(
             "runner": runner,
             "dispatcher": parts.dispatcher,
             "database": parts.database,
-            "worker": name,
+            "worker": profile.name,
             "reconcile_seconds": settings.reconcile,
             "wake": wake,
         }
+
+
+def _profile(settings: Settings, jobs: Mapping[OperationKind, Job]) -> WorkerProfile:
+    return WorkerProfile(
+        name=f"{socket.gethostname()}:{os.getpid()}",
+        version=version("vecloom"),
+        kinds=tuple(kind.value for kind in jobs),
+        slots=settings.worker_slots,
+        lease_seconds=settings.lease,
+    )
 
 
 @asynccontextmanager

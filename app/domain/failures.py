@@ -1,7 +1,8 @@
 """What failures of the outside world amount to: databases, networks, disks, memory.
 
-Nothing raises these where it happens; ``app/jobs/classify.py`` reads them from the exceptions of drivers and of the
-operating system. Every message is safe to show: it never quotes the exception.
+``app/jobs/classify.py`` reads them from the exceptions of drivers and of the operating system; adapters that give
+exceptions a meaning of their own ask ``find_distrust`` first. Every message is safe to show: it never quotes the
+exception.
 """
 
 import ssl

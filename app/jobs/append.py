@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app.db.collections import CollectionRepository
-from app.db.documents import DocumentRepository
+from app.db.scans import ScanRepository
 from app.db.sources import SourceRepository
 from app.db.totals import TotalsRepository
 from app.domain.collections import Collection, Generation
@@ -102,8 +102,8 @@ async def _carry_on(context: IngestContext, sources: Sequence[Source]) -> None:
     operation_id = context.lease.operation_id
     async with context.database.begin() as connection:
         context.account.carry_on(await TotalsRepository(connection, operation_id).load())
-        manifest = DocumentRepository(connection, context.collection.id)
-        settled = await manifest.count_settled([source.id for source in sources], operation_id=operation_id)
+        scans = ScanRepository(connection, context.collection.id)
+        settled = await scans.count_settled([source.id for source in sources], operation_id=operation_id)
         context.account.carry_documents(settled)
 
 
@@ -118,15 +118,14 @@ async def _bring_source_up_to_date(
         # only a scan that saw everything may say what is gone
         await remove_gone(context, source, scan=scan, counts=found)
     async with context.database.fenced(context.lease) as connection:
-        manifest = DocumentRepository(connection, context.collection.id)
-        result = await manifest.summarise([source.id], operation_id=context.lease.operation_id, scans=[scan])
+        scans = ScanRepository(connection, context.collection.id)
+        result = await scans.summarise([source.id], operation_id=context.lease.operation_id, scans=[scan])
         await SourceRepository(connection).record_run(source.id, {**result, "skipped": found["skipped"]})
     return scan, found
 
 
 async def _summarise(context: IngestContext, sources: Sequence[Source], scans: Sequence[UUID]) -> dict[str, int]:
     async with context.database.begin() as connection:
-        manifest = DocumentRepository(connection, context.collection.id)
-        return await manifest.summarise(
+        return await ScanRepository(connection, context.collection.id).summarise(
             [source.id for source in sources], operation_id=context.lease.operation_id, scans=scans
         )

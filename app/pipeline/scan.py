@@ -4,6 +4,7 @@ from collections import Counter
 from uuid import UUID, uuid4
 
 from app.db.documents import DocumentRepository
+from app.db.scans import ScanRepository
 from app.domain.documents import Source
 from app.domain.errors import MassDeletionGuardError
 from app.domain.ports import DocumentSource
@@ -25,9 +26,9 @@ async def scan_source(context: IngestContext, source: Source, adapter: DocumentS
     await context.report.send_update("scanning_documents", {"status": "started", "source": source.url, "found": 0})
     async for batch in adapter.scan():
         async with context.database.fenced(context.lease) as connection:
-            manifest = DocumentRepository(connection, context.collection.id)
+            scans = ScanRepository(connection, context.collection.id)
             counts.update(
-                await manifest.record_scan(
+                await scans.record_scan(
                     source.id,
                     batch,
                     scan=scan,
@@ -47,7 +48,7 @@ async def scan_source(context: IngestContext, source: Source, adapter: DocumentS
         )
     counts["skipped"] = sum(adapter.skipped.values())
     async with context.database.begin() as connection:
-        counts["gone"] = await DocumentRepository(connection, context.collection.id).count_gone(source.id, scan=scan)
+        counts["gone"] = await ScanRepository(connection, context.collection.id).count_gone(source.id, scan=scan)
     names = ("found", "new", "changed", "unchanged", "gone", "skipped", "errors", "bytes")
     await context.report.send_update("scanning_completed", {name: counts[name] for name in names})
     return scan, counts
@@ -64,7 +65,7 @@ async def remove_gone(context: IngestContext, source: Source, *, scan: UUID, cou
         raise MassDeletionGuardError(counts["gone"], known)
     while True:
         async with context.database.begin() as connection:
-            gone = await DocumentRepository(connection, context.collection.id).list_gone(
+            gone = await ScanRepository(connection, context.collection.id).list_gone(
                 source.id, scan=scan, limit=context.limits.removal_batch_size
             )
         if not gone:

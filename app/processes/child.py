@@ -13,6 +13,7 @@ import resource
 import signal
 import struct
 import sys
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 SIZE = struct.Struct("<Q")
@@ -85,14 +86,12 @@ def _call(frame: bytes) -> tuple[bytes, bool]:
 
 def _pickle_error(error: BaseException) -> bytes:
     """The error if it can travel, else its text; what would end a process ends none at the other side."""
-    try:
-        if not isinstance(error, Exception):
-            raise TypeError("not for others")  # noqa: TRY301 — told by its text, as what cannot travel
-        blob = pickle.dumps((False, error), protocol=5)
-        pickle.loads(blob)  # noqa: S301 — some exceptions pickle but do not come back
-    except Exception:  # noqa: BLE001 — an exception that cannot travel is told by its text
-        blob = pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")), protocol=5)
-    return blob
+    if isinstance(error, Exception):
+        with suppress(Exception):
+            blob = pickle.dumps((False, error), protocol=5)
+            pickle.loads(blob)  # noqa: S301 — some exceptions pickle but do not come back
+            return blob
+    return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")), protocol=5)
 
 
 def _answer(answers: BinaryIO, content: bytes, *, memory_ran_out: bool = False) -> None:

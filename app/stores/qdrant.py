@@ -39,7 +39,7 @@ from app.domain.points import (
     StoredPoints,
 )
 from app.domain.retry_after import parse_retry_after
-from app.stores.records import DENSE, clean_text, read_page, read_points, to_json, write_id
+from app.stores.records import DENSE, clean_text, read_hit, read_page, read_points, to_json, write_id
 
 SPARSE = "bm25"
 BM25_MODEL = "qdrant/bm25"
@@ -260,7 +260,7 @@ class QdrantStore:
         asked = _ask(query)
         with _translated(name):
             answer = await self._client.query_points(name, limit=query.limit, with_payload=["document_id"], **asked)
-        return [point for found in answer.points if (point := _read_hit(found)) is not None]
+        return [point for found in answer.points if (point := read_hit(found)) is not None]
 
     async def is_ready(self) -> bool:
         """See the port."""
@@ -274,16 +274,6 @@ class QdrantStore:
         """See the port."""
         await self._client.close()
         await self._raw.aclose()
-
-
-def _read_hit(found: models.ScoredPoint) -> ScoredPoint | None:
-    """None for a point that somebody else has put there: every point of ours says which document it is of."""
-    try:
-        return ScoredPoint(
-            id=UUID(str(found.id)), score=found.score, document_id=UUID(str((found.payload or {})["document_id"]))
-        )
-    except (ValueError, KeyError):
-        return None
 
 
 def _is_loopback(url: str) -> bool:

@@ -6,8 +6,9 @@ from uuid import UUID
 
 import numpy as np
 import orjson
+from qdrant_client import models
 
-from app.domain.points import PointId, StoredPoints, Vectors
+from app.domain.points import PointId, ScoredPoint, StoredPoints, Vectors
 
 DENSE = "dense"
 
@@ -71,3 +72,13 @@ def _read_vector(value: object, dimension: int) -> Vectors:
     except (TypeError, ValueError):
         vector = np.empty(0, dtype=np.float32)
     return vector if vector.shape == (dimension,) else np.full(dimension, np.nan, dtype=np.float32)
+
+
+def read_hit(found: models.ScoredPoint) -> ScoredPoint | None:
+    """None for a point that somebody else has put there: every point of ours says which document it is of."""
+    try:
+        return ScoredPoint(
+            id=UUID(str(found.id)), score=found.score, document_id=UUID(str((found.payload or {})["document_id"]))
+        )
+    except (ValueError, KeyError):
+        return None

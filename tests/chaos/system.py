@@ -177,12 +177,8 @@ async def open_system(folder: Path, journal: Journal, *, beside: Path | None = N
         environment = _environment(settings, token)
         ports = [_free_port(), _free_port()]
         apis = [_api(number, port, environment, folder, journal) for number, port in enumerate(ports)]
-        workers = [
-            _worker(
-                number, environment | (through_lines if number == CUT_OFF_WORKER else {}), folder, journal, versions
-            )
-            for number in range(WORKERS)
-        ]
+        places = [environment | (through_lines if number == CUT_OFF_WORKER else {}) for number in range(WORKERS)]
+        workers = [_worker(number, place, folder, journal, versions) for number, place in enumerate(places)]
         for process in (*apis, *workers):
             process.start()
             closing.callback(process.kill)

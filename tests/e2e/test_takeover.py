@@ -1,5 +1,6 @@
 """Another worker goes on: after a death at once, after SIGTERM at once, after a freeze when the lease has ended."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from tests.harness import Api, WorkerProcess, wait_until
 
 MODULE = "tests.e2e.waiting_worker"
 LONG_LEASE_SECONDS = 600
+FROZEN_SECONDS = float(os.environ.get("VECLOOM_TEST_FROZEN_SECONDS", "0"))
+"""How much longer than until it is replaced a worker stays frozen."""
 """So long that a test which waited for it would fail."""
 
 
@@ -144,6 +147,7 @@ async def test_a_frozen_worker_loses_its_lease_and_writes_nothing(pair: Pair, ap
     second = await pair.started(2)
     pair.gate.touch()
     ended = await api.wait(operation)
+    await asyncio.sleep(FROZEN_SECONDS)
     frozen.send(signal.SIGCONT)
     again = await api.append("notes")
     await api.wait(again)

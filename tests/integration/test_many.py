@@ -1,10 +1,12 @@
 """Many operations: their order is fair, and losing Redis loses none."""
 
 import asyncio
+import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +17,15 @@ from app.bootstrap import Parts, configured_endpoints, open_parts, running_worke
 from app.domain.operations import Operation, OperationKind, Priority
 from app.jobs.context import JobContext
 from app.settings import Settings
-from tests.harness import wait_until
+from benchmarks.corpus import write_corpus
+from tests.harness import Api, wait_until
 from tests.operations.rows import add_collection, add_operations, add_user
 
 RUNNING = 200
 PENDING = 500
 USERS = 20
+REDIS_AWAY_SECONDS = float(os.environ.get("VECLOOM_TEST_REDIS_AWAY_SECONDS", "8"))
+"""Longer than any call waits for an answer."""
 
 
 class Gates:
@@ -155,3 +160,23 @@ async def test_losing_all_of_redis_loses_no_operation(parts: Parts, settings: Se
 
     assert running == 5
     assert sorted(gates.started) == sorted(ids)
+
+
+async def test_redis_that_answers_nothing_holds_up_nothing_for_good(api: Api, parts: Parts, tmp_path: Path) -> None:
+    """What runs goes on to its end meanwhile; what is created meanwhile is accepted, and starts without being lost."""
+    root = tmp_path / "corpus"
+    write_corpus(root, 300)
+    async with running_worker(parts):
+        before = await api.create("before", root)
+        await api.wait(before, states=["running"])
+        await parts.redis.client_pause(round(REDIS_AWAY_SECONDS * 1000))
+        meanwhile = await api.create("meanwhile", root)
+        ended = [await api.wait(each, seconds=REDIS_AWAY_SECONDS + 60) for each in (before, meanwhile)]
+
+    assert [operation["state"] for operation in ended] == ["completed"] * 2
+    assert [(operation["attempt"], operation["failures"], operation["interruptions"]) for operation in ended] == [
+        (1, 0, 0)
+    ] * 2
+    assert [await api.assert_consistent(name) for name in ("before", "meanwhile")] == [
+        operation["result"]["chunks"] for operation in ended
+    ]
