@@ -203,3 +203,8 @@ def read_settings(**values: Any) -> Settings:  # noqa: ANN401 — each setting h
             name = str(problem["loc"][0]).removeprefix("VECLOOM_").upper() if problem["loc"] else ""
             wrong.append(f"VECLOOM_{name}: {message}" if name else message)
         raise InvalidSettingError("; ".join(wrong)) from None
+
+
+def wants_details() -> bool:
+    """Whether the log level asks for all details; answered also where other settings cannot be read."""
+    return os.environ.get("VECLOOM_LOG_LEVEL", "").upper() == "DEBUG"

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import sys
 import traceback
@@ -24,7 +23,7 @@ from app.cli.progress import printable
 from app.domain.errors import DomainError
 from app.domain.sanitising import sanitise
 from app.logs import log_to_stderr
-from app.settings import Settings, read_settings
+from app.settings import Settings, read_settings, wants_details
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 out = Console(highlight=False)
@@ -92,7 +91,7 @@ def _run(work: Callable[[], Awaitable[Any]], *, as_json: bool) -> Any:  # noqa: 
 
 def _explain(error: BaseException) -> tuple[str, str]:
     """Code and detail of an error that nobody has explained; ``VECLOOM_LOG_LEVEL=DEBUG`` shows where it came from."""
-    if os.environ.get("VECLOOM_LOG_LEVEL", "").upper() == "DEBUG":
+    if wants_details():
         traceback.print_exception(error)
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename!r}" if error.filename else ""

@@ -79,9 +79,9 @@ class LineRepository(Rows):
         while no worker is known. The higher priority goes first; an operation rises one class each ``aging_seconds``
         that it is due. In a class the user with the fewest operations under way goes first, then the oldest operation.
 
-        One transaction at a time picks: None if that is another one now. Without ``wait_for_turn``, what the one before
-        has picked at the same moment may still seem free; it is not picked twice, but may be one more than there is
-        room for.
+        One transaction at a time picks: None if that is another one now. Without ``wait_for_turn``, the room that the
+        one before has filled at the same moment may still seem free; nothing is picked twice, but a worker may get more
+        than it has slots for, which wait in its queue.
         """
         rows = await self._rows(
             _PICK, {"lookahead": lookahead, "without": without_workers, "aging": float(aging_seconds)}
