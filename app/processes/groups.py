@@ -72,8 +72,10 @@ class ProcessGroups:
             log.warning("reaper_ended", pid=self._reaper.pid, status=self._reaper.returncode)
             if self._reaper.stdin is not None:
                 self._reaper.stdin.close()
+        # told of the groups by its arguments, it knows them even if this process is killed before it can write a line
+        known = [str(group) for group in self._groups]
         self._reaper = subprocess.Popen(  # noqa: S603 — our own file, with the standard library alone
-            [sys.executable, "-I", "-S", str(Path(reaper.__file__))],
+            [sys.executable, "-I", "-S", str(Path(reaper.__file__)), *known],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -81,7 +83,6 @@ class ProcessGroups:
         )
         if self._reaper.stdin is not None:
             os.set_blocking(self._reaper.stdin.fileno(), False)
-        self._tell("".join(f"+{group}\n" for group in tuple(self._groups)))
 
     def _tell(self, lines: str) -> None:
         if self._reaper is None or self._reaper.stdin is None:

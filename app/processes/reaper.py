@@ -1,7 +1,8 @@
 """Kills the process groups of a pool whose owner is gone, however it went. Runs as a small process of its own.
 
 The kernel kills the children of a killed parent, but not the processes that a library in a child had started. The
-owner writes ``+PID`` and ``-PID`` lines to a pipe; its end is the end of the owner.
+owner gives the groups there are as arguments, and writes ``+PID`` and ``-PID`` lines to a pipe from then on; its end is
+the end of the owner.
 """
 
 import os
@@ -10,9 +11,9 @@ import sys
 from collections.abc import Iterable
 
 
-def follow(lines: Iterable[str]) -> set[int]:
+def follow(known: Iterable[str], lines: Iterable[str]) -> set[int]:
     """The groups that are left when the lines end."""
-    groups: set[int] = set()
+    groups = {int(group) for group in known}
     for line in lines:
         if line.startswith("+"):
             groups.add(int(line))
@@ -34,7 +35,7 @@ def main() -> None:
     """Follow stdin to its end, then kill."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    for group in follow(sys.stdin):
+    for group in follow(sys.argv[1:], sys.stdin):
         kill_group(group)
 
 
