@@ -194,8 +194,9 @@ async def _embed_group(context: IngestContext, prepared: Sequence[PreparedDocume
 
 async def _store_points(context: IngestContext, by_id: Mapping[UUID, Document], work: GroupWork) -> None:
     added = work.changes.added
-    owners = [by_id[chunk.document_id] for chunk in added]
-    points = make_points(added, work.vectors, [payload_of(owner.id, owner.source_id, owner.path) for owner in owners])
+    owners = [by_id[document] for document in dict.fromkeys(chunk.document_id for chunk in added)]
+    payloads = {owner.id: payload_of(owner.id, owner.source_id, owner.path) for owner in owners}
+    points = make_points(added, work.vectors, [payloads[chunk.document_id] for chunk in added])
     context.require_lease()
     with context.account.timed("store", len(points)), stage_span("store", points=len(points)):
         await context.store.upsert(context.generation.name, points)
