@@ -13,6 +13,7 @@ from app.domain.errors import (
     EmbedderBatchTooLargeError,
     EmbedderDimensionError,
     EmbedderGarbageError,
+    EmbedderOverloadedError,
     EmbedderRefusesAccessError,
     EmbedderRejectedError,
     EmbedderUnavailableError,
@@ -24,6 +25,7 @@ from app.domain.points import Vectors
 from app.domain.retry_after import parse_retry_after
 
 PASSING = frozenset({408, 424, 425, 429})
+OVERLOADED = frozenset({429, 503})
 TOO_LARGE = frozenset({413, 422})
 MAY_MEAN_NO_BASE64 = frozenset({400, 422})
 DECODE_ON_LOOP_BYTES = 256 * 1024
@@ -190,7 +192,8 @@ def _raise_for_status(response: httpx.Response, model: str) -> None:
     if response.is_success:
         return
     if status in PASSING or status >= 500:
-        raise EmbedderUnavailableError(
+        kind = EmbedderOverloadedError if status in OVERLOADED else EmbedderUnavailableError
+        raise kind(
             f"the model server answers {status}",
             retry_after_seconds=parse_retry_after(response.headers.get("Retry-After")),
         )
