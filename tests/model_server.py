@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import Address
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -92,6 +93,7 @@ class FakeModelServer:
         texts: every text it embedded, in order of arrival.
         batches: how many texts each answered request had.
         refused: the status of every refusal.
+        clients: the other ends of all its connections.
         requests: how many requests came, refused ones included.
         peak: the most requests that were ever open at once.
     """
@@ -127,6 +129,7 @@ class FakeModelServer:
         self.batches: list[int] = []
         self.encodings: list[str | None] = []
         self.refused: list[int] = []
+        self.clients: set[Address | None] = set()
         self.requests = 0
         self.open = 0
         self.peak = 0
@@ -185,6 +188,7 @@ class FakeModelServer:
         self.requests += 1
         self.open += 1
         self.peak = max(self.peak, self.open)
+        self.clients.add(request.client)
         try:
             return await self._answer(request)
         except ClientDisconnect:

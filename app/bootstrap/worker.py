@@ -48,7 +48,12 @@ JOBS: dict[OperationKind, Job] = {
     OperationKind.APPEND: append_source,
     OperationKind.VERIFY: verify_collection,
 }
-PRELOAD = ("app.pipeline.prepare", "app.pipeline.chunk:load_tokenizer", "app.embedders.static:load_model")
+PRELOAD = (
+    "app.pipeline.prepare",
+    "app.embedders.answer",
+    "app.pipeline.chunk:load_tokenizer",
+    "app.embedders.static:load_model",
+)
 READY_SECONDS = 2.0
 """How long `/health/ready` takes at most; probes of containers wait for about three seconds."""
 REPLACE_SECONDS = 1.0
