@@ -134,6 +134,7 @@ class Settings(BaseSettings):
     embedding_batch_size: Count = 100
     embedding_batch_tokens: Count = 16_384
     embedding_concurrency_per_worker: Count = 4
+    embedding_cache_bytes: CountOrNone = 1024 * MIB
     embedding_query_prefix: str = ""
     embedding_document_prefix: str = ""
 

@@ -88,6 +88,7 @@ class StaticEmbedder:
     """``Embedder`` over WordLlama; documents are embedded in child processes where there are some."""
 
     model = MODEL
+    cache_prefix = None
 
     def __init__(self, processes: Processes | None = None) -> None:
         self._processes = processes

@@ -13,11 +13,12 @@ from app.db.totals import TotalsRepository
 from app.domain.collections import Collection, Generation
 from app.domain.documents import Source
 from app.domain.operations import Operation
-from app.domain.ports import DocumentSource
+from app.domain.ports import DocumentSource, Embedder
 from app.embedders.fingerprint import check_canaries
-from app.jobs.context import JobContext
+from app.jobs.context import JobContext, Resources
 from app.jobs.generation import open_generation
 from app.pipeline.account import Account
+from app.pipeline.cache import EmbeddingCache
 from app.pipeline.context import IngestContext
 from app.pipeline.fair_queue import Customer
 from app.pipeline.ingest import ingest_source
@@ -45,6 +46,7 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
     resources = context.resources
     slots, requests = resources.processes.size, resources.limits.embedding_concurrency
     account = Account(lanes={"read": slots, "extract": slots, "chunk": slots, "embed": requests, "store": 4})
+    embedder = context.find_embedder(generation.model)
     customer = Customer(
         user=collection.user_id,
         operation=context.lease.operation_id,
@@ -55,7 +57,7 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
     return IngestContext(
         database=resources.database,
         store=resources.store,
-        embedder=context.find_embedder(generation.model),
+        embedder=embedder,
         processes=resources.processes,
         lease=context.lease,
         collection=collection,
@@ -64,11 +66,23 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
         limits=resources.limits,
         line=resources.lines.find(generation.model),
         customer=customer,
+        cache=_open_cache(resources, embedder, generation),
         should_yield=context.should_yield,
         note_progress=context.note_progress,
         require_lease=context.require_lease,
         account=account,
         shared=SharedVectors(max_bytes=SHARED_BYTES),
+    )
+
+
+def _open_cache(resources: Resources, embedder: Embedder, generation: Generation) -> EmbeddingCache | None:
+    if embedder.cache_prefix is None or resources.embedding_cache_bytes == 0:
+        return None
+    return EmbeddingCache(
+        resources.database,
+        fingerprint=generation.fingerprint,
+        prefix=embedder.cache_prefix,
+        dimension=generation.dimension,
     )
 
 
@@ -100,6 +114,7 @@ async def bring_up_to_date(
         "chunks": account.chunks,
         "tokens": account.tokens,
         "reused_chunks": account.reused,
+        "cache": account.cache_summary(),
         "seconds": round(time.monotonic() - account.started, 3),
         "embedder_busy_ratio": round(account.embedder_busy_ratio(), 3),
         "limiting_stage": account.limiting_stage(),

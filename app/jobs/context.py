@@ -22,6 +22,7 @@ class Resources:
     processes: Processes
     limits: Limits
     lines: EmbeddingLines
+    embedding_cache_bytes: int
     find_embedder: Callable[[str], Embedder]
     open_source: Callable[[Source], DocumentSource]
 

@@ -37,6 +37,8 @@ class Account:
     chunks: int = 0
     tokens: int = 0
     reused: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
     stages: dict[str, StageAccount] = field(default_factory=lambda: {name: StageAccount() for name in STAGES})
     started: float = field(default_factory=time.monotonic)
     _marks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=400))
@@ -50,6 +52,8 @@ class Account:
         self.chunks = int(totals.get("chunks", 0))
         self.tokens = int(totals.get("tokens", 0))
         self.reused = int(totals.get("reused_chunks", 0))
+        self.cache_hits = int(totals.get("cache_hits", 0))
+        self.cache_misses = int(totals.get("cache_misses", 0))
         self.started -= totals.get("seconds", 0.0)
         self._embed_busy = totals.get("embedder_busy_seconds", 0.0)
         for name, stage in self.stages.items():
@@ -116,6 +120,12 @@ class Account:
             self._embedding -= 1
             if self._embedding == 0:
                 self._embed_busy += time.monotonic() - self._embed_since
+
+    def cache_summary(self) -> dict[str, float | int]:
+        """How often a text that had to be embedded had been embedded before, by whomever."""
+        asked = self.cache_hits + self.cache_misses
+        rate = round(self.cache_hits / asked, 3) if asked else 0.0
+        return {"hits": self.cache_hits, "misses": self.cache_misses, "hit_rate": rate}
 
     @property
     def settled(self) -> int:
