@@ -119,6 +119,7 @@ async def open_worker(
             "database": parts.database,
             "worker": profile.name,
             "reconcile_seconds": settings.reconcile,
+            "embedding_cache_bytes": settings.embedding_cache_bytes,
             "wake": wake,
         }
 
@@ -226,6 +227,7 @@ def _open_resources(
             pipeline_max_bytes=settings.pipeline_max_bytes,
         ),
         lines=lines,
+        embedding_cache_bytes=settings.embedding_cache_bytes,
         find_embedder=embedders.find,
         open_source=open_source,
         poke=parts.queue.poke,
