@@ -31,7 +31,7 @@ SHARED_BYTES = 4 * 1024 * 1024
 async def append_source(context: JobContext, operation: Operation) -> dict[str, Any]:
     """Scan the source, ingest what changed, remove what is gone; into a first generation if INDEX never made one."""
     async with context.resources.database.begin() as connection:
-        collection = await CollectionRepository(connection).get(operation.user_id, operation.collection_id)
+        collection = await CollectionRepository(connection).get(operation.user_id, operation.require_collection())
         source = await SourceRepository(connection).get(collection.id, UUID(operation.config["source_id"]))
     generation = await open_generation(context, collection)
     result = await bring_up_to_date(context, collection, generation, [source])

@@ -11,11 +11,12 @@ from app.domain.operations import Lease, Operation
 from app.domain.ports import DocumentSource, Embedder, Processes, Reporter, VectorStore
 from app.embedders.patient import PatientEmbedder
 from app.pipeline.context import Limits
+from app.pipeline.estimate import Price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a worker opens once and all its jobs share."""
+    """What a worker opens once and all its jobs share; ``price`` is the model's, if its operator said it."""
 
     database: Database
     store: VectorStore
@@ -24,6 +25,7 @@ class Resources:
     embed_slots: asyncio.Semaphore
     find_embedder: Callable[[str], Embedder]
     open_source: Callable[[Source], DocumentSource]
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

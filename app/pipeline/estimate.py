@@ -1,0 +1,101 @@
+"""How long embedding will take by what was measured, and what it costs."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from app.domain.ports import Embedder
+from app.embedders.fingerprint import CANARY_TEXTS
+
+LANES_OF_STORE = 4
+MARGIN = 0.2
+"""By how much a run may be faster or slower than anything measured."""
+GUESSED_STORE_SHARE = 0.5
+"""Time for storing where none was measured, as a share of the rest."""
+FIXED_SECONDS = 1.0
+
+
+class MeasuredBy(StrEnum):
+    """Where rates come from."""
+
+    COLLECTION = "collection"
+    USER = "user"
+    CALIBRATION = "calibration"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a model's provider asks for; ``currency`` is how a person writes it, as ``$`` or ``EUR``."""
+
+    model: str
+    per_million_tokens: float
+    currency: str
+
+    def cost_of(self, tokens: int) -> dict[str, Any]:
+        """The cost of embedding so many tokens."""
+        return {"amount": round(tokens * self.per_million_tokens / 1e6, 6), "currency": self.currency}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What one operation gets through, at the slowest and at the fastest that was measured.
+
+    Attributes:
+        slowest, fastest: tokens the embedder makes into vectors in a second.
+        store_seconds: busy time of storing one point; None if none was measured.
+    """
+
+    slowest: float
+    fastest: float
+    store_seconds: float | None
+    measured_by: MeasuredBy
+
+
+def read_rates(results: Sequence[Mapping[str, Any]], measured_by: MeasuredBy) -> Rates | None:
+    """Rates of operations that have completed, by their results; None if they say nothing."""
+    embedding, seconds, points = [], 0.0, 0
+    for result in results:
+        busy = float(result.get("seconds") or 0) * float(result.get("embedder_busy_ratio") or 0)
+        stored = (result.get("stages") or {}).get("store") or {}
+        if busy > 0:
+            embedding.append(float(result.get("tokens") or 0) / busy)
+            seconds += float(stored.get("seconds") or 0)
+            points += int(stored.get("items") or 0)
+    if not embedding or not min(embedding) > 0:
+        return None
+    store = seconds / points if points else None
+    return Rates(slowest=min(embedding), fastest=max(embedding), store_seconds=store, measured_by=measured_by)
+
+
+async def calibrate(
+    embedder: Embedder, texts: Sequence[str], *, tokens: int, slots: asyncio.Semaphore, lanes: int
+) -> Rates:
+    """Embed one batch and time it; ``lanes`` such requests may run at once, or get in each other's way.
+
+    Raises:
+        DomainError: as ``Embedder.embed_documents``.
+    """
+    async with slots:
+        # the first call may load the model
+        await embedder.embed_documents(CANARY_TEXTS[:1])
+        started = time.monotonic()
+        await embedder.embed_documents(texts)
+    rate = tokens / max(time.monotonic() - started, 1e-6)
+    return Rates(slowest=rate, fastest=rate * lanes, store_seconds=None, measured_by=MeasuredBy.CALIBRATION)
+
+
+def estimate_seconds(rates: Rates | None, *, prepare_seconds: float, tokens: int, points: int) -> list[float]:
+    """The shortest and the longest time an operation may take: all stages beside each other, or one after the other.
+
+    ``prepare_seconds`` is what reading, extracting and chunking took; ``points`` are to be stored.
+    """
+    fast = slow = store = 0.0
+    if rates is not None:
+        fast, slow, store = tokens / rates.fastest, tokens / rates.slowest, points * (rates.store_seconds or 0.0)
+    guess = (prepare_seconds + slow) * GUESSED_STORE_SHARE if rates is None or rates.store_seconds is None else 0.0
+    low = max(prepare_seconds, fast, store / LANES_OF_STORE)
+    high = prepare_seconds + slow + store + guess
+    return [round(low * (1 - MARGIN), 1), round(high * (1 + MARGIN) + FIXED_SECONDS, 1)]
