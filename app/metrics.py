@@ -15,6 +15,7 @@ ATTEMPTS = Counter("vecloom_attempts", "Attempts that ended, by kind and what be
 QUEUE_LATENCY = Histogram("vecloom_queue_latency_seconds", "From due to started.", ["kind"], buckets=MOMENTS)
 STAGE_SECONDS = Counter("vecloom_stage_seconds", "Busy seconds of each stage of ingestion.", ["stage"])
 TOKENS = Counter("vecloom_tokens", "Tokens embedded.")
+LANES = Gauge("vecloom_lanes", "Operations of other workers that this one shares now.")
 LEASES_LOST = Counter("vecloom_leases_lost", "Leases that this worker lost or gave up.")
 RECONCILED = Counter("vecloom_reconciler_actions", "What the reconciler had to do.", ["action"])
 WORKERS_DIED = Counter("vecloom_workers_died", "Workers that this one found dead by their lock.")

@@ -22,6 +22,7 @@ from app.jobs.figures import reading_figures
 from app.jobs.health import create_worker_endpoint, heartbeat_probe
 from app.jobs.index import index_collection
 from app.jobs.keeper import Keeper
+from app.jobs.lanes import Lanes
 from app.jobs.outcome import RetryPolicy, Settler
 from app.jobs.plan import plan_source
 from app.jobs.queue import create_arq_redis
@@ -80,12 +81,15 @@ async def open_worker(
         embedders = EmbedderRegistry(settings, processes)
         stack.push_async_callback(embedders.aclose)
         guard = WorkerGuard(parts.endpoints.database_url, profile, timeout_seconds=settings.heartbeat)
-        runner = _open_runner(parts, guard, profile, jobs, _open_resources(parts, processes, embedders))
+        resources = _open_resources(parts, processes, embedders)
+        runner = _open_runner(parts, guard, profile, jobs, resources)
+        lanes = Lanes(resources, parts.events, profile, worker_id=guard.id)
         keeper = Keeper(
             guard,
             parts.dispatcher,
-            runner.list_held,
+            lambda: [*runner.list_held(), *lanes.list_held()],
             heartbeat_seconds=settings.heartbeat,
+            on_offers=lanes.take_up,
             on_failure=runner.broken.set,
         )
         watchdog = Watchdog(limit_seconds=settings.lease * 0.75, on_limit=_give_up if replaceable else None)
@@ -98,6 +102,7 @@ async def open_worker(
             listening(parts.redis, namespace=settings.redis_namespace, on_wake=wake.announce, on_poke=keeper.poke)
         )
         stack.push_async_callback(runner.drain, grace_seconds=settings.shutdown_grace)
+        stack.push_async_callback(lanes.drain, grace_seconds=settings.shutdown_grace)
         yield {
             "runner": runner,
             "dispatcher": parts.dispatcher,
@@ -212,6 +217,7 @@ def _open_resources(parts: Parts, processes: ProcessPool, embedders: EmbedderReg
         embed_slots=asyncio.Semaphore(settings.embedding_concurrency_per_worker),
         find_embedder=embedders.find,
         open_source=open_source,
+        poke=parts.queue.poke,
         price=_price(settings),
     )
 

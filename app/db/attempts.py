@@ -63,7 +63,7 @@ class AttemptRepository(Rows):
         rows = (await self._connection.execute(statement, values)).mappings().all()
         return {row["id"]: to_operation(row) for row in rows}
 
-    async def beat(self, leases: Sequence[Lease], *, lease_seconds: float) -> dict[UUID, LeaseAnswer]:
+    async def beat(self, leases: Sequence[Lease], *, lease_seconds: float) -> dict[Lease, LeaseAnswer]:
         """Renew leases; a lost one is missing from the answer."""
         statement = parsed(
             """UPDATE operations o SET lease_until = now() + make_interval(secs => :lease), heartbeat_at = now()
@@ -81,7 +81,8 @@ class AttemptRepository(Rows):
             "tokens": [lease.token for lease in leases],
         }
         rows = (await self._connection.execute(statement, values)).mappings().all()
-        return {row["id"]: LeaseAnswer(cancel=row["cancel"], pause=row["pause"]) for row in rows}
+        answers = {row["id"]: LeaseAnswer(cancel=row["cancel"], pause=row["pause"]) for row in rows}
+        return {lease: answers[lease.operation_id] for lease in leases if lease.operation_id in answers}
 
     async def save_progress(self, lease: Lease, progress: dict[str, Any] | None, *, why_waiting: str | None) -> None:
         """Keep the last progress snapshot, if there is a new one, and what slows the operation down."""

@@ -271,6 +271,12 @@ class SliceEndedError(DomainError):
     code = "slice_ended"
 
 
+class LaneBlindError(DomainError):
+    """A worker that shares an operation cannot read its documents; the operation's own worker does that."""
+
+    code = "lane_blind"
+
+
 class MassDeletionGuardError(PermanentError):
     """A scan finds most of a source gone, which is more often a mistake than a wish."""
 

@@ -107,10 +107,11 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """The right of one attempt to write: every write carries ``token``."""
+    """The right of one attempt to write: every write carries ``token``, and that of a lane its ``lane`` too."""
 
     operation_id: UUID
     token: UUID
+    lane: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +120,15 @@ class LeaseAnswer:
 
     cancel: bool
     pause: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneOffer:
+    """What a lane of an operation works on: the pending documents that ``scan`` has seen in a source."""
+
+    source_id: UUID
+    scan: UUID
+    generation_id: UUID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

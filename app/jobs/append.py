@@ -57,8 +57,12 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
         should_yield=context.should_yield,
         note_progress=context.note_progress,
         require_lease=context.require_lease,
-        account=Account(lanes={"read": slots, "extract": slots, "chunk": slots, "embed": requests, "store": 4}),
+        account=Account(
+            lanes={"read": slots, "extract": slots, "chunk": slots, "embed": requests, "store": 4},
+            is_lane=context.lease.lane is not None,
+        ),
         shared=SharedVectors(max_bytes=SHARED_BYTES),
+        poke=resources.poke,
     )
 
 
@@ -87,13 +91,14 @@ async def bring_up_to_date(
         "needs_ocr": totals["needs_ocr"],
         "skipped": skipped,
         "documents": totals["completed"],
-        "chunks": account.chunks,
-        "tokens": account.tokens,
-        "reused_chunks": account.reused,
+        "chunks": account.amount("chunks"),
+        "tokens": account.amount("tokens"),
+        "reused_chunks": account.amount("reused"),
         "seconds": round(time.monotonic() - account.started, 3),
         "embedder_busy_ratio": round(account.embedder_busy_ratio(), 3),
         "limiting_stage": account.limiting_stage(),
         "stages": account.stage_table(),
+        "workers": 1 + account.most_sharers,
     }
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from app.db.database import Database
 from app.domain.documents import Source
@@ -25,6 +26,7 @@ class Resources:
     embed_slots: asyncio.Semaphore
     find_embedder: Callable[[str], Embedder]
     open_source: Callable[[Source], DocumentSource]
+    poke: Callable[[UUID], Awaitable[None]]
     price: Price | None = None
 
 

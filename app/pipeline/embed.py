@@ -124,7 +124,9 @@ async def embed_batches(
         await embed_batch(indices[middle:])
 
     limits = context.limits
-    batches = pack_batches(tokens, max_texts=limits.embedding_batch_size, max_tokens=limits.embedding_batch_tokens)
+    most_texts, most_tokens = limits.embedding_batch_size, limits.embedding_batch_tokens
+    with context.account.timed("pack", len(texts)):
+        batches = pack_batches(tokens, max_texts=most_texts, max_tokens=most_tokens)
     try:
         async with asyncio.TaskGroup() as group:
             for batch in batches:

@@ -29,7 +29,7 @@ from app.pipeline.budget import ByteBudget
 from app.pipeline.context import IngestContext, Limits
 from app.pipeline.copies import load_copies
 from app.pipeline.distinct import DistinctTexts
-from app.pipeline.ingest import CLAIM_DOCUMENTS, PROGRESS_SECONDS, UNREADABLE, Group, group_documents
+from app.pipeline.ingest import CLAIM_BYTES, CLAIM_DOCUMENTS, PROGRESS_SECONDS, UNREADABLE, Group, group_documents
 from app.pipeline.isolate import prepare_isolated
 from app.pipeline.tally import Tally
 from app.pipeline.write import diff_chunks
@@ -132,11 +132,9 @@ class Plan:
             async for documents in self._judge_all():
                 waiting += documents
                 while len(waiting) >= CLAIM_DOCUMENTS:
-                    for group in group_documents(waiting[:CLAIM_DOCUMENTS]):
-                        await out.send(group)
-                    del waiting[:CLAIM_DOCUMENTS]
-            for group in group_documents(waiting):
-                await out.send(group)
+                    await _send_claim(waiting, out)
+            while waiting:
+                await _send_claim(waiting, out)
         self.tally.skipped = sum(self._adapter.skipped.values())
         async with self._context.database.begin() as connection:
             source = self._context.source
@@ -257,6 +255,17 @@ class Plan:
                 change = "touched"
             self.tally.settle(state, change=change, is_ours=True, error_code=item.error_code)
             self.tally.done += 1
+
+
+async def _send_claim(waiting: list[Document], out: MemoryObjectSendStream[Group]) -> None:
+    """Send what the real operation would claim next; see ``DocumentRepository.claim``."""
+    number = size = 0
+    while number < min(CLAIM_DOCUMENTS, len(waiting)) and size < CLAIM_BYTES:
+        size += waiting[number].size
+        number += 1
+    for group in group_documents(waiting[:number]):
+        await out.send(group)
+    del waiting[:number]
 
 
 async def find_cached(_: IngestContext | None, __: Sequence[bytes]) -> set[bytes]:

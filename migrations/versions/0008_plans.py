@@ -3,13 +3,13 @@
 Workers of the version before go on beside new ones: they never claim a kind that they do not know.
 
 Revision ID: 0008
-Revises: 0004
+Revises: 0005
 """
 
 from alembic import op
 
 revision = "0008"
-down_revision = "0004"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
