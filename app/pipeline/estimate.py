@@ -14,7 +14,9 @@ LANES_OF_STORE = 4
 MARGIN = 0.2
 """By how much a run may be faster or slower than anything measured."""
 GUESSED_STORE_SHARE = 0.5
-"""Time for storing where none was measured, as a share of the rest."""
+"""Busy time of storing where none was measured, as a share of the rest."""
+BESIDE = 0.3
+"""How much of the shorter stages comes on top of the longest one, if that was measured beside them."""
 FIXED_SECONDS = 1.0
 
 
@@ -88,14 +90,24 @@ async def calibrate(
 
 
 def estimate_seconds(rates: Rates | None, *, prepare_seconds: float, tokens: int, points: int) -> list[float]:
-    """The shortest and the longest time an operation may take: all stages beside each other, or one after the other.
+    """The shortest and the longest time an operation may take.
 
-    ``prepare_seconds`` is what reading, extracting and chunking took; ``points`` are to be stored.
+    At best all stages run beside each other and take what the slowest takes. At worst they get in each other's way: a
+    rate measured in an operation has most of that in it already, one of a calibration has nothing of it.
+
+    Args:
+        rates: None if nothing has to be embedded.
+        prepare_seconds: what scanning, reading, extracting and chunking took.
+        tokens: to be embedded.
+        points: to be stored.
     """
     fast = slow = store = 0.0
+    beside = BESIDE
     if rates is not None:
         fast, slow, store = tokens / rates.fastest, tokens / rates.slowest, points * (rates.store_seconds or 0.0)
-    guess = (prepare_seconds + slow) * GUESSED_STORE_SHARE if rates is None or rates.store_seconds is None else 0.0
-    low = max(prepare_seconds, fast, store / LANES_OF_STORE)
-    high = prepare_seconds + slow + store + guess
+    if rates is not None and rates.measured_by is MeasuredBy.CALIBRATION:
+        beside, store = 1.0, (prepare_seconds + slow) * GUESSED_STORE_SHARE
+    stages = (prepare_seconds, slow, store / LANES_OF_STORE)
+    low = max(prepare_seconds, fast)
+    high = max(stages) + beside * (sum(stages) - max(stages))
     return [round(low * (1 - MARGIN), 1), round(high * (1 + MARGIN) + FIXED_SECONDS, 1)]

@@ -231,7 +231,8 @@ class Plan:
         changes = diff_chunks(fresh, present)
         copies = await load_copies(ingest, fresh) if ingest is not None and changes.added else {}
         keys = [text_hash(chunk.text) for chunk in changes.added]
-        cached = await find_cached(ingest, [key for key in keys if key not in copies])
+        unknown = [chunk for chunk, key in zip(changes.added, keys, strict=True) if key not in copies]
+        cached = await find_cached(self._context, unknown)
         left = [number for number, key in enumerate(keys) if key not in copies and key not in cached]
         is_new = await distinct.add([keys[number] for number in left])
         new = [changes.added[number] for number, is_first in zip(left, is_new, strict=True) if is_first]
@@ -268,8 +269,8 @@ async def _send_claim(waiting: list[Document], out: MemoryObjectSendStream[Group
     del waiting[:number]
 
 
-async def find_cached(_: IngestContext | None, __: Sequence[bytes]) -> set[bytes]:
-    """Which texts, by ``text_hash``, have vectors outside of the collection that the real operation would use: none.
+async def find_cached(_: PlanContext, __: Sequence[ChunkRow]) -> set[bytes]:
+    """Which of some chunks, by ``text_hash``, have vectors elsewhere that the real operation would use: none.
 
     The look-up in a cache of embeddings belongs here, and nowhere else in a dry run.
     """
