@@ -134,7 +134,7 @@ async def _find_rates(context: JobContext, operation: Operation, model: str, sam
     return rates or await calibrate(
         resources.find_embedder(model),
         sample.texts,
-        tokens=sum(sample.tokens),
+        tokens=sample.tokens,
         slots=resources.embed_slots,
         lanes=resources.limits.embedding_concurrency,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from app.domain.errors import EmbedderBatchTooLargeError
 from app.domain.ports import Embedder
 from app.embedders.fingerprint import CANARY_TEXTS
 
@@ -73,19 +74,27 @@ def read_rates(results: Sequence[Mapping[str, Any]], measured_by: MeasuredBy) ->
 
 
 async def calibrate(
-    embedder: Embedder, texts: Sequence[str], *, tokens: int, slots: asyncio.Semaphore, lanes: int
+    embedder: Embedder, texts: Sequence[str], *, tokens: Sequence[int], slots: asyncio.Semaphore, lanes: int
 ) -> Rates:
     """Embed one batch and time it; ``lanes`` such requests may run at once, or get in each other's way.
 
     Raises:
-        DomainError: as ``Embedder.embed_documents``.
+        DomainError: as ``Embedder.embed_documents``; a batch that is too large for the server is halved.
     """
     async with slots:
         # the first call may load the model
         await embedder.embed_documents(CANARY_TEXTS[:1])
-        started = time.monotonic()
-        await embedder.embed_documents(texts)
-    rate = tokens / max(time.monotonic() - started, 1e-6)
+        number = len(texts)
+        while True:
+            started = time.monotonic()
+            try:
+                await embedder.embed_documents(texts[:number])
+                break
+            except EmbedderBatchTooLargeError:
+                if number == 1:
+                    raise
+                number //= 2
+    rate = sum(tokens[:number]) / max(time.monotonic() - started, 1e-6)
     return Rates(slowest=rate, fastest=rate * lanes, store_seconds=None, measured_by=MeasuredBy.CALIBRATION)
 
 

@@ -3,15 +3,18 @@
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text
 
-from app.bootstrap import Parts, running_worker
+from app.bootstrap import Parts, configured_endpoints, open_parts, running_worker
 from app.db.tables import metadata
-from tests.harness import Api, wait_until
+from app.settings import Settings
+from tests.harness import Api, WorkerProcess, open_client
+from tests.model_server import FakeModelServer
 from tests.pipeline.test_prepare import pdf
 
 SAME = (
@@ -205,16 +208,37 @@ async def test_speed_is_what_was_measured(api: Api, mixed: Path) -> None:
         assert said["cost"] is None
 
 
-async def test_a_price_gives_a_cost(api: Api, parts: Parts, folder: Path) -> None:
-    """Tokens times the price, for the model that the price was said for."""
-    priced = {"embedding_price_per_million_tokens": 2.5, "embedding_price_currency": "EUR"}
-    object.__setattr__(parts, "settings", parts.settings.model_copy(update=priced))
+def changed(settings: Settings, **changes: Any) -> Settings:
+    """The same settings but for some."""
+    return Settings(**{**{name: getattr(settings, name) for name in settings.model_fields_set}, **changes})
 
-    async with running_worker(parts):
-        said = await planned(api, "notes", folder)
+
+async def test_a_model_behind_http_has_a_cost_and_a_speed(
+    settings: Settings, server: FakeModelServer, mixed: Path
+) -> None:
+    """One batch, as large as the server takes, is all that it is asked for; the price is that of its model alone."""
+    server.batch_limit = 40
+    priced = {"embedding_price_per_million_tokens": 2.5, "embedding_price_currency": "EUR"}
+    settings = changed(settings, embedding_url=server.url, embedding_model=server.model, **priced)
+
+    async with (
+        open_parts(settings, configured_endpoints(settings)) as parts,
+        open_client(parts) as api,
+        running_worker(parts),
+    ):
+        said = await planned(api, "notes", mixed)
+        free = await planned(api, "others", mixed, model="wordllama")
+        texts = len(server.texts)
+        server.fail_next(503, times=100)
+        unknown = await planned(api, "notes", mixed)
 
     assert said["tokens"] > 0
     assert said["cost"] == {"amount": round(said["tokens"] * 2.5e-6, 6), "currency": "EUR"}
+    assert said["estimate"]["measured_by"] == "calibration"
+    assert 1 < texts <= 1 + 40
+    assert free["cost"] is None
+    assert unknown["estimate"] == {"seconds": None, "measured_by": None, "error_code": "embedder_unavailable"}
+    assert figures(unknown) == figures(said)
 
 
 async def test_it_waits_for_no_writer(api: Api, parts: Parts, folder: Path, worker: None) -> None:
@@ -258,11 +282,7 @@ async def test_a_running_one_can_be_cancelled_and_retried(api: Api, parts: Parts
         (root / f"{number}.txt").write_text(SENTENCES.format(n=number) * 60)
     operation = await plan(api, "notes", root.as_uri())
 
-    async def has_begun() -> bool:
-        progress = (await api.get(operation))["progress"]
-        return progress is not None and bool(progress["documents"]["done"])
-
-    await wait_until(has_begun)
+    await api.wait(operation, states=["running"])
     await api.client.post(f"/api/v1/operations/{operation['operation_id']}/cancel")
     ended = await api.wait(operation)
     await api.client.post(f"/api/v1/operations/{operation['operation_id']}/retry")
@@ -300,3 +320,25 @@ async def test_a_key_of_a_plan_makes_no_collection(api: Api, folder: Path) -> No
 
     assert plans[0]["operation_id"] == plans[1]["operation_id"]
     assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_key_used")
+
+
+async def test_one_whose_worker_is_killed_begins_anew(
+    api: Api, parts: Parts, tmp_path: Path, worker_process: WorkerProcess
+) -> None:
+    """Another worker comes to the figures that an undisturbed dry run comes to."""
+    root = tmp_path / "large"
+    root.mkdir()
+    for number in range(1500):
+        (root / f"{number}.txt").write_text(SENTENCES.format(n=number % 1000) * 60)
+    worker_process.start()
+    operation = await plan(api, "notes", root.as_uri())
+
+    await api.wait(operation, states=["running"])
+    worker_process.end(signal.SIGKILL)
+    async with running_worker(parts):
+        ended = await api.wait(operation)
+        undisturbed = await planned(api, "notes", root)
+
+    assert (ended["attempt"], ended["interruptions"]) == (2, 1)
+    assert figures(ended["result"]) == figures(undisturbed)
+    assert undisturbed["reuse"]["same_run"] > 0
