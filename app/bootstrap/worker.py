@@ -24,6 +24,7 @@ from app.jobs.index import index_collection
 from app.jobs.keeper import Keeper
 from app.jobs.lanes import Lanes
 from app.jobs.outcome import RetryPolicy, Settler
+from app.jobs.plan import plan_source
 from app.jobs.queue import create_arq_redis
 from app.jobs.runner import Runner, RunnerLimits
 from app.jobs.stopping import stop_task
@@ -36,6 +37,7 @@ from app.operations.checkup import Checkup
 from app.operations.health import health_probes
 from app.pipeline.context import Limits
 from app.pipeline.embedding_line import EmbeddingLines
+from app.pipeline.estimate import Price
 from app.pipeline.records import is_record_file, scan_records
 from app.pipeline.release import release_documents
 from app.processes.pool import ProcessPool
@@ -48,6 +50,7 @@ JOBS: dict[OperationKind, Job] = {
     OperationKind.INDEX: index_collection,
     OperationKind.APPEND: append_source,
     OperationKind.VERIFY: verify_collection,
+    OperationKind.PLAN: plan_source,
 }
 PRELOAD = (
     "app.pipeline.prepare",
@@ -172,7 +175,8 @@ def _open_runner(
     async def release(attempt: Attempt) -> None:
         # who only looks has no documents in hand; those in the middle are a writer's beside it
         if attempt.operation.writes:
-            await release_documents(parts.database, parts.store, attempt.lease, attempt.operation.collection_id)
+            collection_id = attempt.operation.require_collection()
+            await release_documents(parts.database, parts.store, attempt.lease, collection_id)
 
     policy = RetryPolicy(
         max_failures=settings.default_max_retries,
@@ -231,7 +235,15 @@ def _open_resources(
         find_embedder=embedders.find,
         open_source=open_source,
         poke=parts.queue.poke,
+        price=_price(settings),
     )
+
+
+def _price(settings: Settings) -> Price | None:
+    price = settings.embedding_price_per_million_tokens
+    if price is None:
+        return None
+    return Price(model=settings.embedding_model, per_million_tokens=price, currency=settings.embedding_price_currency)
 
 
 def arq_options(settings: Settings) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     Date,
     DateTime,
@@ -173,13 +174,15 @@ chunks = Table(
     postgresql_partition_by="HASH (collection_id)",
 )
 
+# A plan for a collection that does not exist has none. No writer is without: the index that lets one write at a time
+# takes empty values for different ones.
 operations = Table(
     "operations",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("seq", BigInteger, Identity(always=True), nullable=False),
     Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
-    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False),
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE")),
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("writes", Boolean, nullable=False),
@@ -211,6 +214,7 @@ operations = Table(
     Column("attempt_started_at", DateTime(timezone=True)),
     Column("ran_seconds", Double, nullable=False, server_default=text("0")),
     Column("trace_parent", Text),
+    CheckConstraint("collection_id IS NOT NULL OR NOT writes", name="ck_operations_writer_has_collection"),
     Index(
         "uq_operations_one_writer",
         "collection_id",

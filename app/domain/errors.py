@@ -353,6 +353,26 @@ class CollectionExistsError(ConflictError):
         super().__init__(f"you already have a collection named {name!r}")
 
 
+class OptionConflictError(ConflictError):
+    """A collection or a source exists and is not as the caller says."""
+
+    code = "option_conflict"
+
+    def __init__(self, what: str, option: str, *, present: object, wanted: object) -> None:
+        super().__init__(
+            f"{what} has {option} {present!r} already, not {wanted!r}; leave the option out, or name another collection"
+        )
+
+
+class IdempotencyKeyUsedError(ConflictError):
+    """The key belongs to an operation of another sort, which cannot be the answer to this request."""
+
+    code = "idempotency_key_used"
+
+    def __init__(self, operation_id: object) -> None:
+        super().__init__(f"this Idempotency-Key belongs to operation {operation_id} already; use another one")
+
+
 class CollectionNotReadyError(ConflictError):
     """The collection has no active generation yet, so there is nothing to search."""
 

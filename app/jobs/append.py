@@ -33,7 +33,7 @@ SHARED_BYTES = 4 * 1024 * 1024
 async def append_source(context: JobContext, operation: Operation) -> dict[str, Any]:
     """Scan the source, ingest what changed, remove what is gone; into a first generation if INDEX never made one."""
     async with context.resources.database.begin() as connection:
-        collection = await CollectionRepository(connection).get(operation.user_id, operation.collection_id)
+        collection = await CollectionRepository(connection).get(operation.user_id, operation.require_collection())
         source = await SourceRepository(connection).get(collection.id, UUID(operation.config["source_id"]))
     generation = await open_generation(context, collection)
     result = await bring_up_to_date(context, collection, generation, [source])
@@ -69,7 +69,7 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
         limits=resources.limits,
         line=resources.lines.find(generation.model),
         customer=customer,
-        cache=_open_cache(resources, embedder, generation),
+        cache=open_cache(resources, embedder, fingerprint=generation.fingerprint, dimension=generation.dimension),
         should_yield=context.should_yield,
         note_progress=context.note_progress,
         require_lease=context.require_lease,
@@ -79,14 +79,12 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
     )
 
 
-def _open_cache(resources: Resources, embedder: Embedder, generation: Generation) -> EmbeddingCache | None:
+def open_cache(resources: Resources, embedder: Embedder, *, fingerprint: str, dimension: int) -> EmbeddingCache | None:
+    """The cache of a model's vectors, or None if there is none or the model costs less than a look-up."""
     if embedder.cache_prefix is None or resources.embedding_cache_bytes == 0:
         return None
     return EmbeddingCache(
-        resources.database,
-        fingerprint=generation.fingerprint,
-        prefix=embedder.cache_prefix,
-        dimension=generation.dimension,
+        resources.database, fingerprint=fingerprint, prefix=embedder.cache_prefix, dimension=dimension
     )
 
 

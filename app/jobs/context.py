@@ -12,11 +12,12 @@ from app.domain.ports import DocumentSource, Embedder, Processes, Reporter, Vect
 from app.embedders.patient import PatientEmbedder
 from app.pipeline.context import Limits
 from app.pipeline.embedding_line import EmbeddingLines
+from app.pipeline.estimate import Price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a worker opens once and all its jobs share."""
+    """What a worker opens once and all its jobs share; ``price`` is the model's, if its operator said it."""
 
     database: Database
     store: VectorStore
@@ -27,6 +28,7 @@ class Resources:
     find_embedder: Callable[[str], Embedder]
     open_source: Callable[[Source], DocumentSource]
     poke: Callable[[UUID], Awaitable[None]]
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
