@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from app.bootstrap import Parts
 from app.operations.collections import IdentityService
-from benchmarks.__main__ import Bench
+from benchmarks.bench import Bench
 from benchmarks.overhead import SYSTEMS, Sizes, all_systems, measure
 from benchmarks.recovery import measure_takeover
 from benchmarks.systems import Figures, System
