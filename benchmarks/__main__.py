@@ -15,6 +15,7 @@ from benchmarks.bench import Bench, opened
 from benchmarks.cancel import bench_cancel
 from benchmarks.ingest import bench_ingest
 from benchmarks.lag import bench_lag
+from benchmarks.limit import bench_limit
 from benchmarks.memory import bench_memory
 from benchmarks.operations import bench_queue
 from benchmarks.overhead import bench_overhead
@@ -28,6 +29,7 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "queue": bench_queue,
     "search": bench_search,
     "ingest": bench_ingest,
+    "ingest-limit": bench_limit,
     "verify": bench_verify,
     "memory": bench_memory,
     "cancel": bench_cancel,
