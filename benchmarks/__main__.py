@@ -21,6 +21,7 @@ from benchmarks.operations import bench_queue
 from benchmarks.overhead import bench_overhead
 from benchmarks.recovery import bench_recovery
 from benchmarks.search import bench_search
+from benchmarks.slow import bench_slow_embedder
 from benchmarks.systems import Figures
 from benchmarks.tables import show
 from benchmarks.verify import bench_verify
@@ -30,6 +31,7 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "search": bench_search,
     "ingest": bench_ingest,
     "ingest-limit": bench_limit,
+    "slow-embedder": bench_slow_embedder,
     "verify": bench_verify,
     "memory": bench_memory,
     "cancel": bench_cancel,
