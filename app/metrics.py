@@ -24,6 +24,7 @@ EMBEDDING_CACHE = Counter(
     "vecloom_embedding_cache_lookups", "Texts looked up among the vectors made before.", ["outcome"]
 )
 TOKENS = Counter("vecloom_tokens", "Tokens embedded.")
+LANES = Gauge("vecloom_lanes", "Operations of other workers that this one shares now.")
 LEASES_LOST = Counter("vecloom_leases_lost", "Leases that this worker lost or gave up.")
 RECONCILED = Counter("vecloom_reconciler_actions", "What the reconciler had to do.", ["action"])
 WORKERS_DIED = Counter("vecloom_workers_died", "Workers that this one found dead by their lock.")

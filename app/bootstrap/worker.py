@@ -22,7 +22,9 @@ from app.jobs.figures import reading_figures
 from app.jobs.health import create_worker_endpoint, heartbeat_probe
 from app.jobs.index import index_collection
 from app.jobs.keeper import Keeper
+from app.jobs.lanes import Lanes
 from app.jobs.outcome import RetryPolicy, Settler
+from app.jobs.plan import plan_source
 from app.jobs.queue import create_arq_redis
 from app.jobs.runner import Runner, RunnerLimits
 from app.jobs.stopping import stop_task
@@ -35,6 +37,7 @@ from app.operations.checkup import Checkup
 from app.operations.health import health_probes
 from app.pipeline.context import Limits
 from app.pipeline.embedding_line import EmbeddingLines
+from app.pipeline.estimate import Price
 from app.pipeline.records import is_record_file, scan_records
 from app.pipeline.release import release_documents
 from app.processes.pool import ProcessPool
@@ -47,6 +50,7 @@ JOBS: dict[OperationKind, Job] = {
     OperationKind.INDEX: index_collection,
     OperationKind.APPEND: append_source,
     OperationKind.VERIFY: verify_collection,
+    OperationKind.PLAN: plan_source,
 }
 PRELOAD = (
     "app.pipeline.prepare",
@@ -90,12 +94,15 @@ async def open_worker(
         )
         stack.push_async_callback(lines.aclose)
         guard = WorkerGuard(parts.endpoints.database_url, profile, timeout_seconds=settings.heartbeat)
-        runner = _open_runner(parts, guard, profile, jobs, _open_resources(parts, processes, embedders, lines))
+        resources = _open_resources(parts, processes, embedders, lines)
+        runner = _open_runner(parts, guard, profile, jobs, resources)
+        lanes = Lanes(resources, parts.events, profile, worker_id=guard.id)
         keeper = Keeper(
             guard,
             parts.dispatcher,
-            runner.list_held,
+            lambda: [*runner.list_held(), *lanes.list_held()],
             heartbeat_seconds=settings.heartbeat,
+            on_offers=lanes.take_up,
             on_failure=runner.broken.set,
         )
         watchdog = Watchdog(limit_seconds=settings.lease * 0.75, on_limit=_give_up if replaceable else None)
@@ -108,6 +115,7 @@ async def open_worker(
             listening(parts.redis, namespace=settings.redis_namespace, on_wake=wake.announce, on_poke=keeper.poke)
         )
         stack.push_async_callback(runner.drain, grace_seconds=settings.shutdown_grace)
+        stack.push_async_callback(lanes.drain, grace_seconds=settings.shutdown_grace)
         yield {
             "runner": runner,
             "dispatcher": parts.dispatcher,
@@ -167,7 +175,8 @@ def _open_runner(
     async def release(attempt: Attempt) -> None:
         # who only looks has no documents in hand; those in the middle are a writer's beside it
         if attempt.operation.writes:
-            await release_documents(parts.database, parts.store, attempt.lease, attempt.operation.collection_id)
+            collection_id = attempt.operation.require_collection()
+            await release_documents(parts.database, parts.store, attempt.lease, collection_id)
 
     policy = RetryPolicy(
         max_failures=settings.default_max_retries,
@@ -225,7 +234,16 @@ def _open_resources(
         embedding_cache_bytes=settings.embedding_cache_bytes,
         find_embedder=embedders.find,
         open_source=open_source,
+        poke=parts.queue.poke,
+        price=_price(settings),
     )
+
+
+def _price(settings: Settings) -> Price | None:
+    price = settings.embedding_price_per_million_tokens
+    if price is None:
+        return None
+    return Price(model=settings.embedding_model, per_million_tokens=price, currency=settings.embedding_price_currency)
 
 
 def arq_options(settings: Settings) -> dict[str, Any]:

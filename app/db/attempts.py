@@ -63,14 +63,15 @@ class AttemptRepository(Rows):
         rows = (await self._connection.execute(statement, values)).mappings().all()
         return {row["id"]: to_operation(row) for row in rows}
 
-    async def beat(self, leases: Sequence[Lease], *, lease_seconds: float) -> dict[UUID, LeaseAnswer]:
+    async def beat(self, leases: Sequence[Lease], *, lease_seconds: float) -> dict[Lease, LeaseAnswer]:
         """Renew leases; a lost one is missing from the answer."""
         statement = parsed(
             """UPDATE operations o SET lease_until = now() + make_interval(secs => :lease), heartbeat_at = now()
-               FROM unnest(:ids, :tokens) AS held (id, token), collections c
-               WHERE o.id = held.id AND o.lease_token = held.token AND o.state = 'running' AND c.id = o.collection_id
+               FROM unnest(:ids, :tokens) AS held (id, token)
+               WHERE o.id = held.id AND o.lease_token = held.token AND o.state = 'running'
                RETURNING o.id, o.cancel_requested_at IS NOT NULL AS cancel,
-                         o.paused_at IS NOT NULL OR c.paused_at IS NOT NULL AS pause""",
+                         o.paused_at IS NOT NULL OR EXISTS (SELECT 1 FROM collections c WHERE c.id = o.collection_id
+                                                            AND c.paused_at IS NOT NULL) AS pause""",
             ids=UUIDS,
             tokens=UUIDS,
         )
@@ -80,7 +81,8 @@ class AttemptRepository(Rows):
             "tokens": [lease.token for lease in leases],
         }
         rows = (await self._connection.execute(statement, values)).mappings().all()
-        return {row["id"]: LeaseAnswer(cancel=row["cancel"], pause=row["pause"]) for row in rows}
+        answers = {row["id"]: LeaseAnswer(cancel=row["cancel"], pause=row["pause"]) for row in rows}
+        return {lease: answers[lease.operation_id] for lease in leases if lease.operation_id in answers}
 
     async def save_progress(self, lease: Lease, progress: dict[str, Any] | None, *, why_waiting: str | None) -> None:
         """Keep the last progress snapshot, if there is a new one, and what slows the operation down."""

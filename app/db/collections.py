@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.db.tables import chunks, collections, documents, generations
 from app.domain.collections import Collection, CollectionCounts, Generation, GenerationState
 from app.domain.documents import Chunking, ChunkingStrategy
-from app.domain.errors import CollectionExistsError, CollectionNotFoundError
+from app.domain.errors import CollectionExistsError, CollectionNotFoundError, GenerationMissingError
 
 
 def _to_chunking(value: dict[str, Any]) -> Chunking:
@@ -104,6 +104,14 @@ class CollectionRepository:
         )
         row = (await self._connection.execute(query)).mappings().first()
         return None if row is None else _to_generation(row)
+
+    async def get_generation(self, generation_id: UUID) -> Generation:
+        """Raises GenerationMissingError."""
+        query = select(generations).where(generations.c.id == generation_id)
+        row = (await self._connection.execute(query)).mappings().first()
+        if row is None:
+            raise GenerationMissingError(str(generation_id))
+        return _to_generation(row)
 
     async def add_generation(
         self, collection: Collection, *, dimension: int, fingerprint: str, canaries: bytes

@@ -27,6 +27,13 @@ OUTAGES = ("08", "53", "57")
 # FOR UPDATE first, and that waits for all fenced transactions.
 _FENCE = text("SELECT 1 FROM operations WHERE id = :id AND lease_token = :token AND state = 'running' FOR KEY SHARE")
 
+# Whoever takes a lane's documents over deletes its row first, which waits for the lane's transactions too.
+_LANE_FENCE = text(
+    """SELECT 1 FROM operations o JOIN lanes l ON l.operation_id = o.id AND l.token = o.lease_token
+       WHERE o.id = :id AND o.lease_token = :token AND o.state = 'running' AND l.id = :lane
+       FOR KEY SHARE OF o, l"""
+)
+
 
 def _dump_json(value: object) -> str:
     return orjson.dumps(value).decode()
@@ -128,7 +135,11 @@ class Database:
             LeaseLostError: if the attempt no longer owns its operation; nothing is written.
         """
         async with self.begin() as connection:
-            row = await connection.execute(_FENCE, {"id": lease.operation_id, "token": lease.token})
+            values = {"id": lease.operation_id, "token": lease.token}
+            if lease.lane is None:
+                row = await connection.execute(_FENCE, values)
+            else:
+                row = await connection.execute(_LANE_FENCE, values | {"lane": lease.lane})
             if row.first() is None:
                 raise LeaseLostError(f"the lease on operation {lease.operation_id} was lost")
             yield connection

@@ -8,6 +8,7 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.database import copy_rows
+from app.db.operation_rows import ALIVE
 from app.db.statements import UUIDS, parsed
 from app.domain.documents import Document, DocumentState, PreparedDocument
 from app.domain.identity import locator_of
@@ -53,6 +54,10 @@ class HitRow:
     text: str
     start: int
     end: int
+
+
+PARTS = 8
+"""Of what is pending for each worker that may share it: what one claim takes, so that nobody hoards."""
 
 
 def safe_message(message: str | None) -> str | None:
@@ -102,16 +107,40 @@ class DocumentRepository(ManifestRows):
         )
         return [row["id"] for row in rows]
 
-    async def claim(self, source_id: UUID, *, scan: UUID, limit: int) -> list[Document]:
-        """Take the next pending documents that a scan has seen, in its order; other lanes do not see them."""
+    async def claim(
+        self, source_id: UUID, *, scan: UUID, limit: int, max_bytes: int, lane: UUID | None = None
+    ) -> list[Document]:
+        """Take the next pending documents that a scan has seen, in its order; other lanes do not see them.
+
+        At most ``limit``, and no more than are ``max_bytes`` together, but always one. Where others share them, parts
+        are a fraction of what is left, so that all lanes end together. A lane gets none once its offer is closed.
+        """
         rows = await self._execute(
-            """UPDATE documents d SET state = 'processing', updated_at = now()
-               FROM (SELECT id FROM documents WHERE source_id = :source AND state = 'pending'
-                       AND seen_by = :scan ORDER BY position LIMIT :limit FOR UPDATE SKIP LOCKED) AS next
-               WHERE d.id = next.id RETURNING d.*""",
+            f"""WITH open AS MATERIALIZED (
+                   SELECT 1 WHERE CAST(:lane AS uuid) IS NULL OR EXISTS (SELECT 1 FROM lanes l JOIN lane_offers f
+                       ON f.operation_id = l.operation_id AND f.token = l.token WHERE l.id = :lane)
+               ), sharers AS MATERIALIZED (
+                   SELECT CASE WHEN EXISTS (SELECT 1 FROM lane_offers WHERE scan = :scan)
+                               THEN (SELECT greatest(1, count(*)) FROM workers w WHERE {ALIVE}) ELSE 1 END AS n
+               ), seen AS MATERIALIZED (
+                   SELECT count(*) AS n FROM (SELECT 1 FROM documents WHERE source_id = :source AND state = 'pending'
+                       AND seen_by = :scan LIMIT {PARTS} * :limit * (SELECT n FROM sharers)) AS few
+               ), next AS MATERIALIZED (
+                   SELECT id, size, position FROM documents WHERE source_id = :source AND state = 'pending'
+                       AND seen_by = :scan AND EXISTS (SELECT 1 FROM open) ORDER BY position
+                       LIMIT (SELECT CASE WHEN sharers.n = 1 THEN :limit
+                                          ELSE least(:limit, greatest(2, seen.n / ({PARTS} * sharers.n))) END
+                              FROM sharers, seen) FOR UPDATE SKIP LOCKED
+               ), fitting AS (
+                   SELECT id, sum(size) OVER (ORDER BY position) - size AS before FROM next
+               )
+               UPDATE documents d SET state = 'processing', lane = :lane, updated_at = now()
+               FROM fitting WHERE d.id = fitting.id AND fitting.before < :bytes RETURNING d.*""",
             source=source_id,
             scan=scan,
             limit=limit,
+            bytes=max_bytes,
+            lane=lane,
         )
         return [_to_document(row) for row in sorted(rows, key=lambda row: row["position"])]
 
@@ -237,6 +266,17 @@ class DocumentRepository(ManifestRows):
             scan=scan,
         )
         return bool(rows)
+
+    async def count_pending(self, source_id: UUID, *, scan: UUID, limit: int) -> int:
+        """How many documents that a scan has seen are to be ingested, counted up to ``limit``."""
+        rows = await self._execute(
+            """SELECT count(*) AS n FROM (SELECT 1 FROM documents WHERE source_id = :source AND state = 'pending'
+               AND seen_by = :scan LIMIT :limit) AS few""",
+            source=source_id,
+            scan=scan,
+            limit=limit,
+        )
+        return int(rows[0]["n"])
 
     async def remove(self, ids: Sequence[UUID], *, operation_id: UUID) -> None:
         """Drop the chunks of documents that are gone and mark them removed; dirty, for their points are still there."""

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.attempts import AttemptRepository
 from app.db.database import create_engine
+from app.db.lanes import LaneRepository
 from app.db.operations import POKE_CHANNEL
 from app.db.workers import Look, WorkerRepository
 from app.domain.operations import Lease, LeaseAnswer, WorkerProfile
@@ -65,23 +66,29 @@ class WorkerGuard:
         """Whether this worker's death would be noticed at once."""
         return self._has_lock
 
-    async def beat(self, leases: Sequence[Lease]) -> dict[UUID, LeaseAnswer]:
-        """Renew the worker's place and its leases; see ``AttemptRepository.beat``."""
+    async def beat(self, leases: Sequence[Lease]) -> dict[Lease, LeaseAnswer]:
+        """Renew the worker's place, and its leases of operations and lanes; a lost one is missing from the answer."""
 
-        async def renew(connection: AsyncConnection) -> dict[UUID, LeaseAnswer]:
+        async def renew(connection: AsyncConnection) -> dict[Lease, LeaseAnswer]:
             if not self._has_lock:
                 # an old session of this worker may have held it until now
                 self._has_lock = await WorkerRepository(connection).take_lock(self.id, self._key)
             await WorkerRepository(connection).beat(self.id, holds_lock=self._has_lock)
-            if not leases:
-                return {}
-            return await AttemptRepository(connection).beat(leases, lease_seconds=self._profile.lease_seconds)
+            answers: dict[Lease, LeaseAnswer] = {}
+            seconds = self._profile.lease_seconds
+            if own := [lease for lease in leases if lease.lane is None]:
+                answers |= await AttemptRepository(connection).beat(own, lease_seconds=seconds)
+            if shared := [lease for lease in leases if lease.lane is not None]:
+                answers |= await LaneRepository(connection).beat(shared, lease_seconds=seconds)
+            return answers
 
         return await self._call(renew)
 
     async def look(self) -> Look:
         """What there is to do for others; see ``WorkerRepository.look``."""
-        return await self._call(lambda c: WorkerRepository(c).look(patience_seconds=self._patience()))
+        return await self._call(
+            lambda c: WorkerRepository(c).look(patience_seconds=self._patience(), worker_id=self.id)
+        )
 
     def _patience(self) -> float:
         is_new = time.monotonic() - self._connected_at < NEW_SESSION_SECONDS

@@ -3,6 +3,7 @@
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     Date,
     DateTime,
@@ -139,6 +140,8 @@ documents = Table(
     # what the last operation that had to do something about this document found it to be, and which one that was
     Column("change", Text),
     Column("changed_by", Uuid),
+    # which lane has it in hand, while it is processing; the operation's own worker is none
+    Column("lane", Uuid),
     Column("last_seen_at", DateTime(timezone=True)),
     _created_at(),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -171,13 +174,15 @@ chunks = Table(
     postgresql_partition_by="HASH (collection_id)",
 )
 
+# A plan for a collection that does not exist has none. No writer is without: the index that lets one write at a time
+# takes empty values for different ones.
 operations = Table(
     "operations",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("seq", BigInteger, Identity(always=True), nullable=False),
     Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
-    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False),
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE")),
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("writes", Boolean, nullable=False),
@@ -209,6 +214,7 @@ operations = Table(
     Column("attempt_started_at", DateTime(timezone=True)),
     Column("ran_seconds", Double, nullable=False, server_default=text("0")),
     Column("trace_parent", Text),
+    CheckConstraint("collection_id IS NOT NULL OR NOT writes", name="ck_operations_writer_has_collection"),
     Index(
         "uq_operations_one_writer",
         "collection_id",
@@ -234,6 +240,33 @@ operation_totals = Table(
     Column("operation_id", ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True),
     Column("name", Text, primary_key=True),
     Column("amount", Double, nullable=False),
+)
+
+# An attempt whose documents other workers may share, until it has none left.
+lane_offers = Table(
+    "lane_offers",
+    metadata,
+    Column("operation_id", ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True),
+    Column("token", Uuid, nullable=False),
+    Column("source_id", Uuid, nullable=False),
+    Column("scan", Uuid, nullable=False),
+    Column("generation_id", Uuid, nullable=False),
+    _created_at(),
+)
+
+# A worker that shares them now. Its documents are its own only while this row is there.
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("operation_id", ForeignKey("operations.id", ondelete="CASCADE"), nullable=False),
+    Column("token", Uuid, nullable=False),
+    Column("source_id", Uuid, nullable=False),
+    Column("worker_id", Uuid, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("lease_until", DateTime(timezone=True), nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("operation_id", "worker_id"),
 )
 
 # One row a worker process. Its session holds the advisory lock `lock_key` as long as the process lives.

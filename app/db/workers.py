@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Uuid, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.operation_rows import ALIVE, IS_DUE
+from app.db.statements import parsed
 from app.domain.operations import Worker, WorkerProfile
 
 LOCK_CLASS = 0x7665636C
@@ -40,18 +41,28 @@ SELECT (SELECT coalesce(array_agg(name), '{{}}') FROM dead) AS dead,
        EXISTS (SELECT 1 FROM expired)
          OR EXISTS (SELECT 1 FROM operations WHERE state = 'running' AND lease_until < now()) AS has_expired,
        EXISTS (SELECT 1 FROM operations o WHERE o.dispatched_at IS NULL AND {IS_DUE}) AS has_due,
-       (SELECT count(*) FROM workers w WHERE {ALIVE}) AS alive
+       (SELECT count(*) FROM workers w WHERE {ALIVE}) AS alive,
+       (SELECT coalesce(array_agg(f.operation_id ORDER BY f.created_at), '{{}}') FROM lane_offers f
+        JOIN operations o ON o.id = f.operation_id AND o.lease_token = f.token AND o.state = 'running'
+        WHERE o.worker_id IS DISTINCT FROM :worker AND o.cancel_requested_at IS NULL AND o.paused_at IS NULL
+          AND EXISTS (SELECT 1 FROM documents d
+                      WHERE d.source_id = f.source_id AND d.state = 'pending' AND d.seen_by = f.scan)
+          AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.operation_id = o.id AND l.worker_id = :worker)) AS offers
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What a worker sees around it: workers it found dead, whether there is work to take back or to dispatch."""
+    """What a worker sees around it: workers it found dead, whether there is work to take back or to dispatch.
+
+    ``offers`` are operations of other workers that it could share.
+    """
 
     dead: tuple[str, ...]
     has_expired: bool
     has_due: bool
     alive: int
+    offers: tuple[UUID, ...] = ()
 
 
 class WorkerRepository:
@@ -126,10 +137,17 @@ class WorkerRepository:
             text("UPDATE workers SET stopped_at = now(), locked_at = NULL WHERE stopped_at IS NULL")
         )
 
-    async def look(self, *, patience_seconds: float) -> Look:
+    async def look(self, *, patience_seconds: float, worker_id: UUID | None = None) -> Look:
         """Find workers whose lock has been missing for ``patience_seconds``, and end their leases."""
-        row = (await self._connection.execute(text(_LOOK), {"patience": patience_seconds})).mappings().one()
-        return Look(dead=tuple(row["dead"]), has_expired=row["has_expired"], has_due=row["has_due"], alive=row["alive"])
+        values = {"patience": patience_seconds, "worker": worker_id}
+        row = (await self._connection.execute(parsed(_LOOK, worker=Uuid()), values)).mappings().one()
+        return Look(
+            dead=tuple(row["dead"]),
+            has_expired=row["has_expired"],
+            has_due=row["has_due"],
+            alive=row["alive"],
+            offers=tuple(row["offers"]),
+        )
 
     async def list_recent(self, *, limit: int = 100) -> list[Worker]:
         """Workers of the last day, those that live first."""

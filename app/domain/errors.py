@@ -281,6 +281,12 @@ class SliceEndedError(DomainError):
     code = "slice_ended"
 
 
+class LaneBlindError(DomainError):
+    """A worker that shares an operation cannot read its documents; the operation's own worker does that."""
+
+    code = "lane_blind"
+
+
 class MassDeletionGuardError(PermanentError):
     """A scan finds most of a source gone, which is more often a mistake than a wish."""
 
@@ -345,6 +351,26 @@ class CollectionExistsError(ConflictError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"you already have a collection named {name!r}")
+
+
+class OptionConflictError(ConflictError):
+    """A collection or a source exists and is not as the caller says."""
+
+    code = "option_conflict"
+
+    def __init__(self, what: str, option: str, *, present: object, wanted: object) -> None:
+        super().__init__(
+            f"{what} has {option} {present!r} already, not {wanted!r}; leave the option out, or name another collection"
+        )
+
+
+class IdempotencyKeyUsedError(ConflictError):
+    """The key belongs to an operation of another sort, which cannot be the answer to this request."""
+
+    code = "idempotency_key_used"
+
+    def __init__(self, operation_id: object) -> None:
+        super().__init__(f"this Idempotency-Key belongs to operation {operation_id} already; use another one")
 
 
 class CollectionNotReadyError(ConflictError):

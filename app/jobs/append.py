@@ -33,7 +33,7 @@ SHARED_BYTES = 4 * 1024 * 1024
 async def append_source(context: JobContext, operation: Operation) -> dict[str, Any]:
     """Scan the source, ingest what changed, remove what is gone; into a first generation if INDEX never made one."""
     async with context.resources.database.begin() as connection:
-        collection = await CollectionRepository(connection).get(operation.user_id, operation.collection_id)
+        collection = await CollectionRepository(connection).get(operation.user_id, operation.require_collection())
         source = await SourceRepository(connection).get(collection.id, UUID(operation.config["source_id"]))
     generation = await open_generation(context, collection)
     result = await bring_up_to_date(context, collection, generation, [source])
@@ -45,7 +45,10 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
     """What the stages of one operation share, with its accounts at zero."""
     resources = context.resources
     slots, requests = resources.processes.size, resources.limits.embedding_concurrency
-    account = Account(lanes={"read": slots, "extract": slots, "chunk": slots, "embed": requests, "store": 4})
+    account = Account(
+        lanes={"read": slots, "extract": slots, "chunk": slots, "embed": requests, "store": 4},
+        is_lane=context.lease.lane is not None,
+    )
     embedder = context.find_embedder(generation.model)
     customer = Customer(
         user=collection.user_id,
@@ -66,23 +69,22 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
         limits=resources.limits,
         line=resources.lines.find(generation.model),
         customer=customer,
-        cache=_open_cache(resources, embedder, generation),
+        cache=open_cache(resources, embedder, fingerprint=generation.fingerprint, dimension=generation.dimension),
         should_yield=context.should_yield,
         note_progress=context.note_progress,
         require_lease=context.require_lease,
         account=account,
         shared=SharedVectors(max_bytes=SHARED_BYTES),
+        poke=resources.poke,
     )
 
 
-def _open_cache(resources: Resources, embedder: Embedder, generation: Generation) -> EmbeddingCache | None:
+def open_cache(resources: Resources, embedder: Embedder, *, fingerprint: str, dimension: int) -> EmbeddingCache | None:
+    """The cache of a model's vectors, or None if there is none or the model costs less than a look-up."""
     if embedder.cache_prefix is None or resources.embedding_cache_bytes == 0:
         return None
     return EmbeddingCache(
-        resources.database,
-        fingerprint=generation.fingerprint,
-        prefix=embedder.cache_prefix,
-        dimension=generation.dimension,
+        resources.database, fingerprint=fingerprint, prefix=embedder.cache_prefix, dimension=dimension
     )
 
 
@@ -111,14 +113,15 @@ async def bring_up_to_date(
         "needs_ocr": totals["needs_ocr"],
         "skipped": skipped,
         "documents": totals["completed"],
-        "chunks": account.chunks,
-        "tokens": account.tokens,
-        "reused_chunks": account.reused,
+        "chunks": account.amount("chunks"),
+        "tokens": account.amount("tokens"),
+        "reused_chunks": account.amount("reused"),
         "cache": account.cache_summary(),
         "seconds": round(time.monotonic() - account.started, 3),
         "embedder_busy_ratio": round(account.embedder_busy_ratio(), 3),
         "limiting_stage": account.limiting_stage(),
         "stages": account.stage_table(),
+        "workers": 1 + account.most_sharers,
     }
 
 

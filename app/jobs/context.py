@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from app.db.database import Database
 from app.domain.documents import Source
@@ -11,11 +12,12 @@ from app.domain.ports import DocumentSource, Embedder, Processes, Reporter, Vect
 from app.embedders.patient import PatientEmbedder
 from app.pipeline.context import Limits
 from app.pipeline.embedding_line import EmbeddingLines
+from app.pipeline.estimate import Price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a worker opens once and all its jobs share."""
+    """What a worker opens once and all its jobs share; ``price`` is the model's, if its operator said it."""
 
     database: Database
     store: VectorStore
@@ -25,6 +27,8 @@ class Resources:
     embedding_cache_bytes: int
     find_embedder: Callable[[str], Embedder]
     open_source: Callable[[Source], DocumentSource]
+    poke: Callable[[UUID], Awaitable[None]]
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ class Keeper:
         list_held: the attempts that run now.
         heartbeat_seconds: time between two renewals.
         on_failure: called if it ends through a bug; a worker without a keeper must not go on.
+        on_offers: called with the operations of other workers that this one could share.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class Keeper:
         *,
         heartbeat_seconds: float,
         on_failure: Callable[[], None],
+        on_offers: Callable[[Sequence[UUID]], None] = lambda _: None,
     ) -> None:
         self._on_failure = on_failure
+        self._on_offers = on_offers
         self._guard = guard
         self._dispatcher = dispatcher
         self._list_held = list_held
@@ -121,7 +124,7 @@ class Keeper:
         answers = await self._guard.beat([attempt.lease for attempt in held])
         self._beaten = sent
         for attempt in held:
-            if not attempt.take_answer(answers.get(attempt.operation.id), sent=sent):
+            if not attempt.take_answer(answers.get(attempt.lease), sent=sent):
                 log.warning("lease_lost", operation_id=str(attempt.operation.id), attempt=attempt.operation.attempt)
 
     def _fence(self) -> None:
@@ -143,6 +146,8 @@ class Keeper:
         for name in look.dead:
             log.warning("worker_died", worker=name)
             WORKERS_DIED.inc()
+        if look.offers:
+            self._on_offers(look.offers)
         taken_back = await self._dispatcher.take_back() if look.has_expired or look.dead else 0
         if taken_back or look.has_due:
             await self._dispatcher.pump()

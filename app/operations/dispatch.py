@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.db.attempts import AttemptRepository
 from app.db.database import Database
+from app.db.lanes import LaneRepository
 from app.db.line import LineRepository
 from app.db.workers import WorkerRepository
 from app.domain.operations import Lease, Operation, OperationState
@@ -82,11 +83,13 @@ class Dispatcher:
         async with self._database.begin() as connection:
             healed = await AttemptRepository(connection).heal_clock(longest_delay_seconds=LONGEST_DELAY_SECONDS)
             cancelled = await AttemptRepository(connection).end_cancelled()
+            lanes_ended = await LaneRepository(connection).end_lost()
         for operation in cancelled:
             await self.announce_end(operation)
         actions = {
             "clock_healed": healed,
             "cancelled": len(cancelled),
+            "lanes_ended": lanes_ended,
             "taken_back": await self.take_back(),
             "enqueued_again": await self._enqueue_lost(),
             "dispatched": await self.pump(),

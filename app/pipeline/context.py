@@ -1,7 +1,8 @@
 """What the stages of one ingestion share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from app.db.database import Database
 from app.domain.collections import Collection, Generation
@@ -39,7 +40,8 @@ class IngestContext:
     vectors are not worth keeping.
     ``should_yield`` says that the slice must stop at its next checkpoint; ``note_progress`` is told of each commit that
     the next slice need not repeat; ``require_lease`` raises
-    ``LeaseLostError`` once this worker cannot be sure any more that it still holds the lease.
+    ``LeaseLostError`` once this worker cannot be sure any more that it still holds the lease. ``poke`` has the workers
+    that share an operation look at once what is wanted of them.
     """
 
     database: Database
@@ -59,3 +61,4 @@ class IngestContext:
     require_lease: Callable[[], None]
     account: Account
     shared: SharedVectors
+    poke: Callable[[UUID], Awaitable[None]]

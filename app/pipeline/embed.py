@@ -92,4 +92,5 @@ async def embed_batches(
     context: IngestContext, texts: Sequence[str], tokens: Sequence[int]
 ) -> tuple[Vectors, dict[int, DomainError]]:
     """Embed texts in the worker's line, whose errors and answers these are; see ``EmbeddingLine.embed``."""
-    return await context.line.embed(context.customer, texts, tokens, dimension=context.generation.dimension)
+    with context.account.queued("pack", len(texts)):
+        return await context.line.embed(context.customer, texts, tokens, dimension=context.generation.dimension)

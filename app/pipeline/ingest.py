@@ -10,15 +10,17 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from app.db.documents import DocumentRepository
 from app.domain.documents import Document, PreparedDocument, PrepareRequest
-from app.domain.errors import SliceEndedError
+from app.domain.errors import LaneBlindError, SliceEndedError
 from app.domain.ports import DocumentSource
 from app.pipeline.budget import ByteBudget
 from app.pipeline.context import IngestContext
 from app.pipeline.isolate import prepare_isolated
+from app.pipeline.lanes import close_lanes, count_all, look_after_lanes, offer_lanes, wait_for_earlier_lanes
 from app.pipeline.write import delete_leftovers, write_group
 from app.traces import stage_span
 
 CLAIM_DOCUMENTS = 200
+CLAIM_BYTES = 4 * 1024 * 1024
 GROUP_DOCUMENTS = 100
 GROUP_BYTES = 1024 * 1024
 WRITERS = 3
@@ -36,24 +38,29 @@ async def ingest_source(context: IngestContext, source_id: UUID, adapter: Docume
         SliceEndedError: if the slice was asked to yield; what was finished is committed, the rest is pending.
         SourceVanishedError: if the source itself disappeared; what it had and was not read is pending.
     """
+    await wait_for_earlier_lanes(context)
     async with context.database.fenced(context.lease) as connection:
         await DocumentRepository(connection, context.collection.id).reset_processing(source_id)
+    await offer_lanes(context, source_id, scan)
     ended = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(_report_progress(context, until=ended))
-            lane = group.create_task(_run_lane(context, source_id, adapter, scan))
-            lane.add_done_callback(lambda _: ended.set())
+            group.create_task(look_after_lanes(context, until=ended))
+            work = group.create_task(_work_with_lanes(context, source_id, adapter, scan))
+            work.add_done_callback(lambda _: ended.set())
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
+    await count_all(context)
     await context.report.send_update("ingest_progress", context.account.snapshot())
     await delete_leftovers(context, source_id)
-    if context.should_yield():
-        async with context.database.begin() as connection:
-            manifest = DocumentRepository(connection, context.collection.id)
-            is_unfinished = await manifest.has_pending(source_id, scan=scan)
-        if is_unfinished:
-            raise SliceEndedError("the slice ended before all documents were ingested")
+    if context.should_yield() and await _has_pending(context, source_id, scan):
+        raise SliceEndedError("the slice ended before all documents were ingested")
+
+
+async def _has_pending(context: IngestContext, source_id: UUID, scan: UUID) -> bool:
+    async with context.database.begin() as connection:
+        return await DocumentRepository(connection, context.collection.id).has_pending(source_id, scan=scan)
 
 
 async def _report_progress(context: IngestContext, *, until: asyncio.Event) -> None:
@@ -64,10 +71,26 @@ async def _report_progress(context: IngestContext, *, until: asyncio.Event) -> N
                 await until.wait()
 
 
-async def _run_lane(context: IngestContext, source_id: UUID, adapter: DocumentSource, scan: UUID) -> None:
+async def _work_with_lanes(context: IngestContext, source_id: UUID, adapter: DocumentSource, scan: UUID) -> None:
+    """Work until nothing is pending and no lane has anything in hand; what lanes give back is done here."""
+    while True:
+        await run_lane(context, source_id, adapter, scan)
+        if await close_lanes(context):
+            continue
+        # what the last lanes had in hand may have been given back at any moment until now
+        if context.should_yield() or not await _has_pending(context, source_id, scan):
+            return
+
+
+async def run_lane(context: IngestContext, source_id: UUID, adapter: DocumentSource, scan: UUID) -> None:
+    """Take documents through all stages until none is pending, or the slice is to end.
+
+    Raises:
+        LaneBlindError: in another worker's lane, if it cannot read what the scan has seen.
+    """
     budget = ByteBudget(context.limits.pipeline_max_bytes)
     preparers = context.processes.size + 1
-    to_prepare, groups = anyio.create_memory_object_stream[Group](preparers)
+    to_prepare, groups = anyio.create_memory_object_stream[Group](1)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_claim_documents(context, source_id, scan, to_prepare))
@@ -85,7 +108,9 @@ async def _claim_documents(
         while not context.should_yield():
             async with context.database.fenced(context.lease) as connection:
                 manifest = DocumentRepository(connection, context.collection.id)
-                documents = await manifest.claim(source_id, scan=scan, limit=CLAIM_DOCUMENTS)
+                documents = await manifest.claim(
+                    source_id, scan=scan, limit=CLAIM_DOCUMENTS, max_bytes=CLAIM_BYTES, lane=context.lease.lane
+                )
             if not documents:
                 return
             for group in group_documents(documents):
@@ -118,6 +143,8 @@ async def _carry_groups(
                 with stage_span("prepare", documents=len(group)):
                     prepared = await _prepare(context, group)
                 if any(document.error_code in UNREADABLE for document in prepared):
+                    if context.lease.lane is not None:
+                        raise LaneBlindError("this worker cannot read what the scan has seen")
                     await adapter.require_present()
                 await write_group(context, group, prepared)
 
@@ -141,13 +168,15 @@ async def _prepare(context: IngestContext, group: Group) -> list[PreparedDocumen
         )
         for document in group
     ]
-    prepared = await prepare_isolated(
-        context.processes,
-        requests,
-        context.generation.chunking,
-        timeout_seconds=context.limits.document_timeout_seconds,
-    )
+    with context.account.queued("read", len(group)):
+        prepared = await prepare_isolated(
+            context.processes,
+            requests,
+            context.generation.chunking,
+            timeout_seconds=context.limits.document_timeout_seconds,
+        )
+    sizes = {document.id: document.size for document in group}
     for document in prepared:
         for stage, seconds in document.seconds.items():
-            context.account.add(stage, seconds, 1)
+            context.account.add(stage, seconds, 1, size=sizes[document.document_id])
     return prepared

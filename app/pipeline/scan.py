@@ -1,5 +1,6 @@
 """Compares a source with the manifest: what is new, changed, unchanged, gone."""
 
+import time
 from collections import Counter
 from uuid import UUID, uuid4
 
@@ -23,6 +24,7 @@ async def scan_source(context: IngestContext, source: Source, adapter: DocumentS
     """
     scan = uuid4()
     counts: Counter[str] = Counter()
+    started = time.monotonic()
     await context.report.send_update("scanning_documents", {"status": "started", "source": source.url, "found": 0})
     async for batch in adapter.scan():
         async with context.database.fenced(context.lease) as connection:
@@ -46,6 +48,7 @@ async def scan_source(context: IngestContext, source: Source, adapter: DocumentS
         await context.report.send_update(
             "scanning_documents", {"status": "running", "source": source.url, "found": counts["found"]}
         )
+    context.account.add("discover", time.monotonic() - started, counts["found"], size=counts["bytes"])
     counts["skipped"] = sum(adapter.skipped.values())
     async with context.database.begin() as connection:
         counts["gone"] = await ScanRepository(connection, context.collection.id).count_gone(source.id, scan=scan)

@@ -120,6 +120,11 @@ class GroupWork:
     cache_misses: int
 
     @property
+    def scans(self) -> int:
+        """Documents that hold images of text alone."""
+        return sum(item.error_code == "needs_ocr" for item in self.failures)
+
+    @property
     def chunks(self) -> int:
         """Chunks that the group's fresh documents have."""
         return len(self.changes.added) + len(self.changes.moved)
@@ -127,8 +132,13 @@ class GroupWork:
     def amounts(self) -> dict[str, float]:
         """What is added to the operation's totals once the group is committed; see ``Account.carry_on``."""
         items = Counter(stage for document in self.prepared for stage in document.seconds)
-        items.update(embed=self.embedded, store=len(self.changes.added), commit=len(self.prepared))
+        items.update(reuse=self.chunks, pack=self.embedded, embed=self.embedded)
+        items.update(store=len(self.changes.added), commit=len(self.prepared))
         return {
+            "documents_done": len(self.fresh) + len(self.unchanged),
+            "documents_skipped": len(self.unchanged),
+            "documents_failed": len(self.failures) - self.scans,
+            "documents_needs_ocr": self.scans,
             "chunks": self.chunks,
             "tokens": self.tokens,
             "reused_chunks": self.reused,
@@ -157,15 +167,17 @@ async def _embed_group(context: IngestContext, prepared: Sequence[PreparedDocume
     """Compare with the manifest and make the vectors that are missing; a document the model refuses is a failure."""
     failures = [item for item in prepared if item.error_code is not None]
     fresh = [item for item in prepared if not item.unchanged and item.error_code is None]
-    async with context.database.begin() as connection:
-        manifest = DocumentRepository(connection, context.collection.id)
-        present = await manifest.chunk_ids(context.generation.id, [item.document_id for item in fresh])
-    changes = diff_chunks(fresh, present)
+    with context.account.timed("reuse", sum(len(item.chunks) for item in fresh)):
+        async with context.database.begin() as connection:
+            manifest = DocumentRepository(connection, context.collection.id)
+            present = await manifest.chunk_ids(context.generation.id, [item.document_id for item in fresh])
+        changes = diff_chunks(fresh, present)
+        known = await load_copies(context, fresh) if changes.added else {}
     tokens = [chunk.tokens for chunk in changes.added]
-    known = await load_copies(context, fresh) if changes.added else {}
     with stage_span("embed", chunks=len(tokens), tokens=sum(tokens)):
         embedded = await embed_texts(context, [chunk.text for chunk in changes.added], tokens, known=known)
     vectors, new_tokens = embedded.vectors, sum(tokens[index] for index in embedded.new)
+    context.account.add("pack", 0.0, len(embedded.new))
     context.account.add_tokens(new_tokens)
     if embedded.refused:
         broken = {changes.added[index].document_id: error for index, error in embedded.refused.items()}
@@ -190,8 +202,9 @@ async def _embed_group(context: IngestContext, prepared: Sequence[PreparedDocume
 
 async def _store_points(context: IngestContext, by_id: Mapping[UUID, Document], work: GroupWork) -> None:
     added = work.changes.added
-    owners = [by_id[chunk.document_id] for chunk in added]
-    points = make_points(added, work.vectors, [payload_of(owner.id, owner.source_id, owner.path) for owner in owners])
+    owners = [by_id[document] for document in dict.fromkeys(chunk.document_id for chunk in added)]
+    payloads = {owner.id: payload_of(owner.id, owner.source_id, owner.path) for owner in owners}
+    points = make_points(added, work.vectors, [payloads[chunk.document_id] for chunk in added])
     context.require_lease()
     with context.account.timed("store", len(points)), stage_span("store", points=len(points)):
         await context.store.upsert(context.generation.name, points)
@@ -214,8 +227,9 @@ async def _commit(context: IngestContext, work: GroupWork) -> None:
             await manifest.complete_unchanged(work.unchanged)
         if work.failures:
             await manifest.fail(work.failures)
-        totals = TotalsRepository(connection, context.lease.operation_id)
-        await totals.add(work.amounts() | context.account.take_seconds())
+        amounts = work.amounts() | context.account.take_passed()
+        context.account.note_committed(amounts)
+        await TotalsRepository(connection, context.lease.operation_id).add(amounts)
 
 
 def _as_failure(item: PreparedDocument, error: DomainError) -> PreparedDocument:
@@ -229,11 +243,10 @@ def _as_failure(item: PreparedDocument, error: DomainError) -> PreparedDocument:
 
 def _count(context: IngestContext, work: GroupWork) -> None:
     account = context.account
-    scans = sum(item.error_code == "needs_ocr" for item in work.failures)
     account.done += len(work.fresh) + len(work.unchanged)
     account.skipped += len(work.unchanged)
-    account.failed += len(work.failures) - scans
-    account.needs_ocr += scans
+    account.failed += len(work.failures) - work.scans
+    account.needs_ocr += work.scans
     account.chunks += work.chunks
     account.reused += work.reused
     account.cache_hits += work.cache_hits

@@ -87,7 +87,7 @@ async def test_writing_does_not_hold_up_heartbeats_and_cancels(api: Api, parts: 
         waits_for_the_writer = not ending.done()
     ended = await ending
 
-    assert lease.operation_id in beaten
+    assert lease in beaten
     assert waits_for_the_writer
     assert ended is not None
     assert ended.state == "cancelled"

@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -149,7 +148,7 @@ async def test_a_worker_is_replaced_though_postgres_is_away_at_that_moment(
     """A worker whose keeper fails is replaced, and a replacement that cannot start is followed by another one."""
     beat, beats = WorkerGuard.beat, 0
 
-    async def fail_in_turn(guard: WorkerGuard, leases: Sequence[Lease]) -> dict[UUID, LeaseAnswer]:
+    async def fail_in_turn(guard: WorkerGuard, leases: Sequence[Lease]) -> dict[Lease, LeaseAnswer]:
         nonlocal beats
         beats += 1
         if beats == 2:

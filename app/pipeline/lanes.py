@@ -1,0 +1,89 @@
+"""How an attempt shares its documents with other workers, and waits for what they have in hand."""
+
+import asyncio
+from contextlib import suppress
+from uuid import UUID
+
+from app.db.documents import DocumentRepository
+from app.db.lanes import LaneRepository
+from app.db.totals import TotalsRepository
+from app.domain.operations import LaneOffer
+from app.pipeline.context import IngestContext
+
+WAIT_SECONDS = 0.05
+LONGEST_WAIT_SECONDS = 0.5
+LOOK_SECONDS = 1.0
+SHARE_FROM_DOCUMENTS = 40
+"""Fewer than these are done before another worker has begun."""
+
+
+async def wait_for_earlier_lanes(context: IngestContext) -> None:
+    """Return when no lane of an earlier attempt can write any more: it has ended, or its lease has."""
+    operation_id, token = context.lease.operation_id, context.lease.token
+    pause = WAIT_SECONDS
+    while True:
+        async with context.database.begin() as connection:
+            lanes = LaneRepository(connection)
+            await lanes.end_dead(operation_id)
+            if not await lanes.count(operation_id, besides=token):
+                return
+        await context.poke(operation_id)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_WAIT_SECONDS)
+
+
+async def offer_lanes(context: IngestContext, source_id: UUID, scan: UUID) -> None:
+    """Let other workers share a source's documents, if there are enough of them."""
+    async with context.database.fenced(context.lease) as connection:
+        pending = await DocumentRepository(connection, context.collection.id).count_pending(
+            source_id, scan=scan, limit=SHARE_FROM_DOCUMENTS
+        )
+        if pending == SHARE_FROM_DOCUMENTS:
+            offer = LaneOffer(source_id=source_id, scan=scan, generation_id=context.generation.id)
+            await LaneRepository(connection).offer(context.lease, offer)
+
+
+async def close_lanes(context: IngestContext) -> int:
+    """Let nobody join any more, and wait until no lane is left or a dead one's documents are pending again.
+
+    Returns:
+        How many lanes are left.
+    """
+    operation_id = context.lease.operation_id
+    async with context.database.begin() as connection:
+        lanes = LaneRepository(connection)
+        await lanes.close(context.lease)
+        left = await lanes.count(operation_id)
+    pause = WAIT_SECONDS
+    while left:
+        context.require_lease()
+        # each of them is to learn that it gets no more documents
+        await context.poke(operation_id)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_WAIT_SECONDS)
+        async with context.database.begin() as connection:
+            lanes = LaneRepository(connection)
+            has_given_back = await lanes.end_dead(operation_id)
+            left = await lanes.count(operation_id)
+        if has_given_back:
+            break
+    return left
+
+
+async def look_after_lanes(context: IngestContext, *, until: asyncio.Event) -> None:
+    """Give back what dead lanes had in hand, and count what the living ones have done."""
+    while not until.is_set():
+        async with context.database.begin() as connection:
+            lanes = LaneRepository(connection)
+            await lanes.end_dead(context.lease.operation_id)
+            context.account.sharers = await lanes.count(context.lease.operation_id)
+        await count_all(context)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await until.wait()
+
+
+async def count_all(context: IngestContext) -> None:
+    """Take what all lanes have committed into the account."""
+    async with context.database.begin() as connection:
+        context.account.take_all(await TotalsRepository(connection, context.lease.operation_id).load())
