@@ -9,6 +9,7 @@ import numpy as np
 from app.domain.operations import Operation
 from app.domain.points import Vectors
 from app.jobs.context import Job, JobContext
+from app.pipeline.embedding_line import EmbeddingLines
 
 FREE = "free"
 """The body of a worker whose embedder costs nothing."""
@@ -29,6 +30,11 @@ class FreeEmbedder:
     async def dimension(self) -> int:
         """See the port."""
         return DIMENSION
+
+    @property
+    def cache_prefix(self) -> str | None:
+        """See the port; its vectors cost less than a look-up."""
+        return None
 
     async def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """See the port."""
@@ -53,7 +59,14 @@ def without_embedding(job: Job) -> Job:
     embedder = FreeEmbedder()
 
     async def run(context: JobContext, operation: Operation) -> dict[str, Any]:
-        resources = replace(context.resources, find_embedder=lambda _: embedder)
+        limits = context.resources.limits
+        lines = EmbeddingLines(
+            lambda _: embedder,
+            max_texts=limits.embedding_batch_size,
+            max_tokens=limits.embedding_batch_tokens,
+            concurrency=limits.embedding_concurrency,
+        )
+        resources = replace(context.resources, find_embedder=lambda _: embedder, lines=lines)
         return await job(replace(context, resources=resources), operation)
 
     return run

@@ -86,7 +86,7 @@ class OperationBody(BaseModel):
     operation_id: UUID
     kind: str
     state: OperationState
-    collection_id: UUID
+    collection_id: UUID | None
     collection: str
     created_at: datetime | None
     started_at: datetime | None

@@ -53,6 +53,19 @@ class Operations(Protocol):
         """Add a VERIFY operation."""
         ...
 
+    async def create_plan(
+        self,
+        user_id: UUID,
+        *,
+        name: str,
+        model: str | None,
+        chunking: ChunkingChoice,
+        source: SourceSpec,
+        submission: Submission,
+    ) -> Operation:
+        """Add a PLAN operation. Raises OptionConflictError, InvalidChunkingError."""
+        ...
+
     async def get(self, user_id: UUID, operation_id: UUID) -> Operation:
         """Raises OperationNotFoundError."""
         ...

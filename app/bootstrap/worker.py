@@ -24,6 +24,7 @@ from app.jobs.index import index_collection
 from app.jobs.keeper import Keeper
 from app.jobs.lanes import Lanes
 from app.jobs.outcome import RetryPolicy, Settler
+from app.jobs.plan import plan_source
 from app.jobs.queue import create_arq_redis
 from app.jobs.runner import Runner, RunnerLimits
 from app.jobs.stopping import stop_task
@@ -35,6 +36,8 @@ from app.operations.attempts import Attempts
 from app.operations.checkup import Checkup
 from app.operations.health import health_probes
 from app.pipeline.context import Limits
+from app.pipeline.embedding_line import EmbeddingLines
+from app.pipeline.estimate import Price
 from app.pipeline.records import is_record_file, scan_records
 from app.pipeline.release import release_documents
 from app.processes.pool import ProcessPool
@@ -47,8 +50,14 @@ JOBS: dict[OperationKind, Job] = {
     OperationKind.INDEX: index_collection,
     OperationKind.APPEND: append_source,
     OperationKind.VERIFY: verify_collection,
+    OperationKind.PLAN: plan_source,
 }
-PRELOAD = ("app.pipeline.prepare", "app.pipeline.chunk:load_tokenizer", "app.embedders.static:load_model")
+PRELOAD = (
+    "app.pipeline.prepare",
+    "app.embedders.answer",
+    "app.pipeline.chunk:load_tokenizer",
+    "app.embedders.static:load_model",
+)
 READY_SECONDS = 2.0
 """How long `/health/ready` takes at most; probes of containers wait for about three seconds."""
 REPLACE_SECONDS = 1.0
@@ -77,8 +86,15 @@ async def open_worker(
         await processes.start()
         embedders = EmbedderRegistry(settings, processes)
         stack.push_async_callback(embedders.aclose)
+        lines = EmbeddingLines(
+            embedders.find,
+            max_texts=settings.embedding_batch_size,
+            max_tokens=settings.embedding_batch_tokens,
+            concurrency=settings.embedding_concurrency_per_worker,
+        )
+        stack.push_async_callback(lines.aclose)
         guard = WorkerGuard(parts.endpoints.database_url, profile, timeout_seconds=settings.heartbeat)
-        resources = _open_resources(parts, processes, embedders)
+        resources = _open_resources(parts, processes, embedders, lines)
         runner = _open_runner(parts, guard, profile, jobs, resources)
         lanes = Lanes(resources, parts.events, profile, worker_id=guard.id)
         keeper = Keeper(
@@ -106,6 +122,7 @@ async def open_worker(
             "database": parts.database,
             "worker": profile.name,
             "reconcile_seconds": settings.reconcile,
+            "embedding_cache_bytes": settings.embedding_cache_bytes,
             "wake": wake,
         }
 
@@ -158,7 +175,8 @@ def _open_runner(
     async def release(attempt: Attempt) -> None:
         # who only looks has no documents in hand; those in the middle are a writer's beside it
         if attempt.operation.writes:
-            await release_documents(parts.database, parts.store, attempt.lease, attempt.operation.collection_id)
+            collection_id = attempt.operation.require_collection()
+            await release_documents(parts.database, parts.store, attempt.lease, collection_id)
 
     policy = RetryPolicy(
         max_failures=settings.default_max_retries,
@@ -182,7 +200,9 @@ def _open_runner(
     )
 
 
-def _open_resources(parts: Parts, processes: ProcessPool, embedders: EmbedderRegistry) -> Resources:
+def _open_resources(
+    parts: Parts, processes: ProcessPool, embedders: EmbedderRegistry, lines: EmbeddingLines
+) -> Resources:
     settings = parts.settings
     records = RecordReader(is_record_file=is_record_file, scan_records=scan_records)
 
@@ -210,11 +230,20 @@ def _open_resources(parts: Parts, processes: ProcessPool, embedders: EmbedderReg
             removal_batch_size=settings.document_removal_batch_size,
             pipeline_max_bytes=settings.pipeline_max_bytes,
         ),
-        embed_slots=asyncio.Semaphore(settings.embedding_concurrency_per_worker),
+        lines=lines,
+        embedding_cache_bytes=settings.embedding_cache_bytes,
         find_embedder=embedders.find,
         open_source=open_source,
         poke=parts.queue.poke,
+        price=_price(settings),
     )
+
+
+def _price(settings: Settings) -> Price | None:
+    price = settings.embedding_price_per_million_tokens
+    if price is None:
+        return None
+    return Price(model=settings.embedding_model, per_million_tokens=price, currency=settings.embedding_price_currency)
 
 
 def arq_options(settings: Settings) -> dict[str, Any]:

@@ -56,6 +56,12 @@ def _exists(path: str) -> bool:
     return os.path.exists(_expand(path))  # noqa: PTH110 — False, not an error, for a name that is too long
 
 
+def require_source(settings: Settings, path_or_url: str, url: str) -> None:
+    """Raise a CliError for a path that is not there, unless a server elsewhere has to look."""
+    if settings.url is None and url != path_or_url and not _exists(path_or_url):
+        raise CliError("source_not_found", f"there is no {path_or_url}; nothing was created")
+
+
 async def start_index(client: Client, name: str, url: str, options: dict[str, Any]) -> dict[str, Any]:
     """The operation that brings ``url`` into the collection: INDEX if it is missing, else APPEND.
 
@@ -108,8 +114,7 @@ async def follow(client: Client, operation: dict[str, Any], view: ProgressView, 
 async def index(settings: Settings, path_or_url: str, name: str, options: dict[str, Any], console: Console) -> Any:  # noqa: ANN401 — JSON
     """Index and wait. If the server that runs it goes away, another one is found or started and it goes on."""
     url = to_url(path_or_url)
-    if settings.url is None and url != path_or_url and not _exists(path_or_url):
-        raise CliError("source_not_found", f"there is no {path_or_url}; nothing was created")
+    require_source(settings, path_or_url, url)
     operation: dict[str, Any] | None = None
     seen: list[str] = []
     with ProgressView(console) as view:
@@ -300,7 +305,8 @@ async def inspect_operation(
     failed: list[dict[str, Any]] = []
     async with open_client(settings, worker=False) as client:
         operation: dict[str, Any] = await client.call("GET", operation_path(operation_id))
-        for state in ("failed", "needs_ocr") if with_documents else ():
+        # a dry run has found documents, but none of them is in a collection
+        for state in ("failed", "needs_ocr") if with_documents and operation["kind"] != "PLAN" else ():
             query = {"state": state, "limit": MOST_DOCUMENTS}
             path = collection_path(operation["collection_id"], "documents")
             failed += (await client.call("GET", path, params=query))["documents"]

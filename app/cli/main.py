@@ -16,6 +16,7 @@ import uvloop
 from rich.console import Console
 
 from app.cli import commands
+from app.cli import plan as planning
 from app.cli import verify as verification
 from app.cli.client import CliError
 from app.cli.doctor import diagnose
@@ -115,6 +116,7 @@ def index(
     chunk_overlap: Annotated[int | None, typer.Option(help="Tokens shared by neighbouring chunks.")] = None,
     include: Annotated[list[str] | None, typer.Option(help="Only paths that match this glob.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="No paths that match this glob.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do, take and cost.")] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -126,6 +128,10 @@ def index(
         "include": include,
         "exclude": exclude,
     }
+    if dry_run:
+        planned = _run(lambda: planning.plan(_settings(data), path_or_url, collection, options, err), as_json=as_json)
+        _print_json(commands.operation_json(planned)) if as_json else planning.show_plan(planned, out)
+        raise typer.Exit(planning.plan_exit_code(planned))
     ended = _run(lambda: commands.index(_settings(data), path_or_url, collection, options, err), as_json=as_json)
     if as_json:
         _print_json(commands.operation_json(ended))

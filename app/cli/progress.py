@@ -62,6 +62,8 @@ class ProgressView:
             self._ingest(data)
         elif event["type"] == "verify_progress":
             self._verify(data)
+        elif event["type"] == "plan_progress":
+            self._plan(data)
         elif event["type"] == "document_failed":
             self.errors.append(data)
         elif event["type"] == "scanning_documents":
@@ -72,6 +74,14 @@ class ProgressView:
     def _verify(self, data: dict[str, Any]) -> None:
         self._bar.update(self._task, total=data["total"], completed=data["compared"])
         self._say(data["stage"], "" if self._live else f"{data['compared']}/{data['total']} points", often=True)
+
+    def _plan(self, data: dict[str, Any]) -> None:
+        documents = data["documents"]
+        self._bar.update(self._task, total=documents["total"], completed=documents["done"])
+        note = f"{data['chunks']} chunks, {data['tokens']} tokens to embed"
+        self._say(
+            "planning", note if self._live else f"{documents['done']}/{documents['total']} read, {note}", often=True
+        )
 
     def _ingest(self, data: dict[str, Any]) -> None:
         documents = data["documents"]

@@ -67,10 +67,11 @@ class AttemptRepository(Rows):
         """Renew leases; a lost one is missing from the answer."""
         statement = parsed(
             """UPDATE operations o SET lease_until = now() + make_interval(secs => :lease), heartbeat_at = now()
-               FROM unnest(:ids, :tokens) AS held (id, token), collections c
-               WHERE o.id = held.id AND o.lease_token = held.token AND o.state = 'running' AND c.id = o.collection_id
+               FROM unnest(:ids, :tokens) AS held (id, token)
+               WHERE o.id = held.id AND o.lease_token = held.token AND o.state = 'running'
                RETURNING o.id, o.cancel_requested_at IS NOT NULL AS cancel,
-                         o.paused_at IS NOT NULL OR c.paused_at IS NOT NULL AS pause""",
+                         o.paused_at IS NOT NULL OR EXISTS (SELECT 1 FROM collections c WHERE c.id = o.collection_id
+                                                            AND c.paused_at IS NOT NULL) AS pause""",
             ids=UUIDS,
             tokens=UUIDS,
         )

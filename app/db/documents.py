@@ -121,7 +121,7 @@ class DocumentRepository(ManifestRows):
                        ON f.operation_id = l.operation_id AND f.token = l.token WHERE l.id = :lane)
                ), sharers AS MATERIALIZED (
                    SELECT CASE WHEN EXISTS (SELECT 1 FROM lane_offers WHERE scan = :scan)
-                               THEN (SELECT greatest(2, count(*)) FROM workers w WHERE {ALIVE}) ELSE 1 END AS n
+                               THEN (SELECT greatest(1, count(*)) FROM workers w WHERE {ALIVE}) ELSE 1 END AS n
                ), seen AS MATERIALIZED (
                    SELECT count(*) AS n FROM (SELECT 1 FROM documents WHERE source_id = :source AND state = 'pending'
                        AND seen_by = :scan LIMIT {PARTS} * :limit * (SELECT n FROM sharers)) AS few
@@ -129,7 +129,7 @@ class DocumentRepository(ManifestRows):
                    SELECT id, size, position FROM documents WHERE source_id = :source AND state = 'pending'
                        AND seen_by = :scan AND EXISTS (SELECT 1 FROM open) ORDER BY position
                        LIMIT (SELECT CASE WHEN sharers.n = 1 THEN :limit
-                                          ELSE least(:limit, greatest(1, seen.n / ({PARTS} * sharers.n))) END
+                                          ELSE least(:limit, greatest(2, seen.n / ({PARTS} * sharers.n))) END
                               FROM sharers, seen) FOR UPDATE SKIP LOCKED
                ), fitting AS (
                    SELECT id, sum(size) OVER (ORDER BY position) - size AS before FROM next

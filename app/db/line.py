@@ -43,9 +43,9 @@ WITH turn AS MATERIALIZED (
 ), ranked AS (
     SELECT a.id, a.seq, a.class, coalesce(u.operations, 0)
            + row_number() OVER (PARTITION BY a.user_id, a.class ORDER BY a.seq) AS share
-    FROM alive a JOIN collections c ON c.id = a.collection_id AND c.paused_at IS NULL
+    FROM alive a LEFT JOIN collections c ON c.id = a.collection_id
     LEFT JOIN under_way u ON u.user_id = a.user_id
-    WHERE a.is_due AND a.stands_first
+    WHERE a.is_due AND a.stands_first AND c.paused_at IS NULL
 ), next AS (
     SELECT id, row_number() OVER (ORDER BY class, share, seq) AS place FROM ranked
     ORDER BY place LIMIT (SELECT free FROM room)
@@ -139,7 +139,7 @@ class LineRepository(Rows):
             f"""WITH told AS (
                     UPDATE operations u SET why_waiting = n.why_now
                     FROM (SELECT * FROM (SELECT o.id, o.seq, o.why_waiting AS told, {WHY_WAITING} AS why_now
-                              FROM operations o JOIN collections c ON c.id = o.collection_id
+                              FROM operations o LEFT JOIN collections c ON c.id = o.collection_id
                               WHERE o.state = 'pending') looked
                           WHERE why_now IS NOT NULL AND told IS DISTINCT FROM why_now ORDER BY seq LIMIT :limit) n
                     WHERE u.id = n.id AND u.state = 'pending' RETURNING u.id, u.why_waiting)

@@ -80,8 +80,9 @@ RELAXED = "set_config('synchronous_commit', 'off', true)"
 
 RAN = "ran_seconds = ran_seconds + extract(epoch FROM now() - coalesce(attempt_started_at, now()))"
 
-SELECT = f"""SELECT o.*, c.name AS collection_name, o.why_waiting AS told_waiting, {WHY_WAITING} AS why_now
-    FROM operations o JOIN collections c ON c.id = o.collection_id"""
+SELECT = f"""SELECT o.*, coalesce(c.name, o.config ->> 'collection', '') AS collection_name,
+    o.why_waiting AS told_waiting, {WHY_WAITING} AS why_now
+    FROM operations o LEFT JOIN collections c ON c.id = o.collection_id"""
 
 
 def to_operation(row: RowMapping) -> Operation:

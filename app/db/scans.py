@@ -1,7 +1,10 @@
 """What a scan finds in a source, and what an operation has made of it: see ``documents.change``."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
+
+from sqlalchemy.types import TypeEngine
 
 from app.db.documents import ManifestRows, safe_message
 from app.db.statements import BYTES, INTEGERS, TEXTS, UUIDS, parsed
@@ -9,7 +12,7 @@ from app.domain.documents import ScannedDocument
 from app.domain.identity import document_id
 
 # `same` compares content where the scan has read it, else size and modification time.
-_UPSERT = """
+JUDGED = """
 WITH input AS (
     SELECT * FROM unnest(:ids, :uris, :paths, :offsets, :lengths, :sizes, :times, :positions, :hashes, :codes,
                          :messages)
@@ -17,6 +20,7 @@ WITH input AS (
             error_message)
 ), judged AS (
     SELECT i.*, d.state AS old_state, d.change AS old_change, d.content_hash IS NULL AS never_indexed,
+           d.content_hash AS old_hash, d.source_id AS old_source, d.error_code AS old_code,
            coalesce(d.changed_by = :operation, false) AS ours,
            CASE WHEN i.error_code IS NOT NULL THEN 'failed'
                 WHEN d.id IS NULL OR NOT same.it THEN 'pending'
@@ -40,7 +44,11 @@ WITH input AS (
                   THEN coalesce(old_change, CASE WHEN never_indexed THEN 'added' ELSE 'changed' END)
                 WHEN new_state = 'pending' THEN 'retried' END AS change
     FROM judged
-), written AS (
+)
+"""
+"""What a scan makes of its documents, as ``decided``; nothing is written."""
+
+_UPSERT = f"""{JUDGED}, written AS (
     INSERT INTO documents AS d (id, collection_id, source_id, uri, path, record_offset, record_length, size,
         modified_ns, position, state, error_code, error_message, seen_by, last_seen_at, change, changed_by)
     SELECT id, :collection, :source, uri, path, record_offset, record_length, size, modified_ns, position,
@@ -75,6 +83,33 @@ FROM decided
 """
 
 
+SCAN_TYPES: dict[str, TypeEngine[Any]] = {
+    "ids": UUIDS,
+    "hashes": BYTES,
+    **dict.fromkeys(("uris", "paths", "codes", "messages"), TEXTS),
+    **dict.fromkeys(("offsets", "lengths", "sizes", "times", "positions"), INTEGERS),
+}
+
+
+def scan_values(
+    collection_id: UUID, scanned: Sequence[ScannedDocument], *, first_position: int
+) -> dict[str, Sequence[object]]:
+    """The parameters of ``JUDGED`` that scanned documents are."""
+    return {
+        "ids": [document_id(collection_id, item.uri) for item in scanned],
+        "uris": [item.uri for item in scanned],
+        "paths": [item.path for item in scanned],
+        "offsets": [item.locator.offset for item in scanned],
+        "lengths": [item.locator.length for item in scanned],
+        "sizes": [item.size for item in scanned],
+        "times": [item.modified_ns for item in scanned],
+        "positions": list(range(first_position, first_position + len(scanned))),
+        "hashes": [item.content_hash for item in scanned],
+        "codes": [item.error_code for item in scanned],
+        "messages": [safe_message(item.error_message) for item in scanned],
+    }
+
+
 class ScanRepository(ManifestRows):
     """Scans of one collection's sources; never commits."""
 
@@ -95,32 +130,15 @@ class ScanRepository(ManifestRows):
 
         A document whose state is ``pending`` afterwards has to be ingested.
         """
-        statement = parsed(
-            _UPSERT,
-            ids=UUIDS,
-            hashes=BYTES,
-            **dict.fromkeys(("uris", "paths", "codes", "messages"), TEXTS),
-            **dict.fromkeys(("offsets", "lengths", "sizes", "times", "positions"), INTEGERS),
-        )
         values = {
             "collection": self._collection,
             "source": source_id,
             "scan": scan,
             "operation": operation_id,
             "max_attempts": max_attempts,
-            "ids": [document_id(self._collection, item.uri) for item in scanned],
-            "uris": [item.uri for item in scanned],
-            "paths": [item.path for item in scanned],
-            "offsets": [item.locator.offset for item in scanned],
-            "lengths": [item.locator.length for item in scanned],
-            "sizes": [item.size for item in scanned],
-            "times": [item.modified_ns for item in scanned],
-            "positions": list(range(first_position, first_position + len(scanned))),
-            "hashes": [item.content_hash for item in scanned],
-            "codes": [item.error_code for item in scanned],
-            "messages": [safe_message(item.error_message) for item in scanned],
+            **scan_values(self._collection, scanned, first_position=first_position),
         }
-        row = (await self._connection.execute(statement, values)).mappings().one()
+        row = (await self._connection.execute(parsed(_UPSERT, **SCAN_TYPES), values)).mappings().one()
         return {name: int(row[name]) for name in row}
 
     async def count_settled(self, source_ids: Sequence[UUID], *, operation_id: UUID) -> dict[str, int]:

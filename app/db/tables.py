@@ -3,7 +3,9 @@
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
+    Date,
     DateTime,
     Double,
     ForeignKey,
@@ -172,13 +174,15 @@ chunks = Table(
     postgresql_partition_by="HASH (collection_id)",
 )
 
+# A plan for a collection that does not exist has none. No writer is without: the index that lets one write at a time
+# takes empty values for different ones.
 operations = Table(
     "operations",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("seq", BigInteger, Identity(always=True), nullable=False),
     Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
-    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False),
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE")),
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("writes", Boolean, nullable=False),
@@ -210,6 +214,7 @@ operations = Table(
     Column("attempt_started_at", DateTime(timezone=True)),
     Column("ran_seconds", Double, nullable=False, server_default=text("0")),
     Column("trace_parent", Text),
+    CheckConstraint("collection_id IS NOT NULL OR NOT writes", name="ck_operations_writer_has_collection"),
     Index(
         "uq_operations_one_writer",
         "collection_id",
@@ -281,6 +286,17 @@ workers = Table(
     Column("heartbeat_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("stopped_at", DateTime(timezone=True)),
     Index("ix_workers_alive", "heartbeat_at", postgresql_where=text("stopped_at IS NULL")),
+)
+
+# Vectors that a model has made before, whoever asked for them. `key` is a hash of the model and the text, `vector` half
+# precision and a checksum; see app/pipeline/cache.py. `used_on` is a day, so that reading seldom writes.
+embedding_cache = Table(
+    "embedding_cache",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("vector", LargeBinary, nullable=False),
+    Column("used_on", Date, nullable=False, server_default=text("current_date")),
+    Index("ix_embedding_cache_used_on", "used_on"),
 )
 
 cron_ticks = Table(

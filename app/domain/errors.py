@@ -133,6 +133,10 @@ class EmbedderUnavailableError(TransientError):
     code = "embedder_unavailable"
 
 
+class EmbedderOverloadedError(EmbedderUnavailableError):
+    """The model server says itself that it has too much to do (429, 503), whatever the texts are."""
+
+
 class EmbedderRejectedError(PermanentError):
     """The model server refuses these texts and would refuse them again (any other 4xx)."""
 
@@ -164,6 +168,12 @@ class EmbedderDimensionError(EmbedderGarbageError):
 
     def __init__(self, model: str, *, expected: int, actual: int) -> None:
         super().__init__(f"the model {model!r} answers {actual} dimensions instead of {expected}")
+
+
+class ModelNotLoadedError(PermanentError):
+    """A model that is to run on this machine cannot be loaded: its folder or its library is not as it must be."""
+
+    code = "model_not_loaded"
 
 
 class UnknownModelError(PermanentError):
@@ -341,6 +351,26 @@ class CollectionExistsError(ConflictError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"you already have a collection named {name!r}")
+
+
+class OptionConflictError(ConflictError):
+    """A collection or a source exists and is not as the caller says."""
+
+    code = "option_conflict"
+
+    def __init__(self, what: str, option: str, *, present: object, wanted: object) -> None:
+        super().__init__(
+            f"{what} has {option} {present!r} already, not {wanted!r}; leave the option out, or name another collection"
+        )
+
+
+class IdempotencyKeyUsedError(ConflictError):
+    """The key belongs to an operation of another sort, which cannot be the answer to this request."""
+
+    code = "idempotency_key_used"
+
+    def __init__(self, operation_id: object) -> None:
+        super().__init__(f"this Idempotency-Key belongs to operation {operation_id} already; use another one")
 
 
 class CollectionNotReadyError(ConflictError):

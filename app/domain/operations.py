@@ -16,6 +16,7 @@ class OperationKind(StrEnum):
     INDEX = "INDEX"
     APPEND = "APPEND"
     VERIFY = "VERIFY"
+    PLAN = "PLAN"
 
     @classmethod
     def _missing_(cls, value: object) -> "OperationKind | None":
@@ -57,6 +58,8 @@ class Operation:
     """A row of ``operations``. Times are aware UTC; ``progress`` is the last snapshot.
 
     Attributes:
+        collection_id: None for what is planned for a collection that does not exist; such an operation never writes.
+        collection_name: of the collection, or as it would be named.
         why_waiting: why it is not getting on, for a person; None if nothing holds it up.
         told_waiting: what its watchers were last told of that.
         writes: whether it is one of the collection's writers, of which one runs at a time.
@@ -65,7 +68,7 @@ class Operation:
 
     id: UUID
     user_id: UUID
-    collection_id: UUID
+    collection_id: UUID | None
     collection_name: str
     kind: OperationKind
     state: OperationState
@@ -94,6 +97,12 @@ class Operation:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     heartbeat_at: datetime | None = None
+
+    def require_collection(self) -> UUID:
+        """Its collection; a ValueError if it has none, for then it is not of a kind that works on one."""
+        if self.collection_id is None:
+            raise ValueError(f"operation {self.id} ({self.kind}) has no collection")
+        return self.collection_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +197,7 @@ class NewOperation:
     """An operation to be created. ``writes`` says that it waits for its turn among the writers of its collection."""
 
     user_id: UUID
-    collection_id: UUID
+    collection_id: UUID | None
     kind: OperationKind
     config: dict[str, Any]
     submission: Submission = PLAIN

@@ -8,6 +8,7 @@ hold the interpreter's lock while it builds.
 import argparse
 import asyncio
 import ctypes
+import gc
 import hmac
 import logging
 import os
@@ -21,6 +22,7 @@ from typing import Any
 
 import orjson
 import uvicorn
+import uvloop
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -364,7 +366,8 @@ def main() -> None:
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
-            asyncio.run(_serve(Server(config, arguments.port_file), listener, shards))
+            gc.freeze()
+            uvloop.run(_serve(Server(config, arguments.port_file), listener, shards))
     except DataFolderBusyError as error:
         sys.exit(error.message)
 

@@ -1,6 +1,5 @@
 """What a job body gets."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,20 +11,24 @@ from app.domain.operations import Lease, Operation
 from app.domain.ports import DocumentSource, Embedder, Processes, Reporter, VectorStore
 from app.embedders.patient import PatientEmbedder
 from app.pipeline.context import Limits
+from app.pipeline.embedding_line import EmbeddingLines
+from app.pipeline.estimate import Price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a worker opens once and all its jobs share."""
+    """What a worker opens once and all its jobs share; ``price`` is the model's, if its operator said it."""
 
     database: Database
     store: VectorStore
     processes: Processes
     limits: Limits
-    embed_slots: asyncio.Semaphore
+    lines: EmbeddingLines
+    embedding_cache_bytes: int
     find_embedder: Callable[[str], Embedder]
     open_source: Callable[[Source], DocumentSource]
     poke: Callable[[UUID], Awaitable[None]]
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +51,13 @@ class JobContext:
         Raises:
             UnknownModelError: if no embedder serves the model.
         """
+        return PatientEmbedder(
+            self.resources.find_embedder(model), go_on=self.require_lease, on_wait=self.tell_why_waiting
+        )
 
-        async def tell(why: str | None) -> None:
-            await self.report.send_update("operation_waiting", {"why_waiting": why})
-
-        return PatientEmbedder(self.resources.find_embedder(model), go_on=self.require_lease, on_wait=tell)
+    async def tell_why_waiting(self, why: str | None) -> None:
+        """Tell watchers what holds the operation up; None if nothing does any more."""
+        await self.report.send_update("operation_waiting", {"why_waiting": why})
 
 
 Job = Callable[[JobContext, Operation], Awaitable[dict[str, Any]]]

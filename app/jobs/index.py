@@ -13,7 +13,7 @@ from app.jobs.generation import open_generation
 async def index_collection(context: JobContext, operation: Operation) -> dict[str, Any]:
     """Create the generation, make it active, then ingest every source."""
     async with context.resources.database.begin() as connection:
-        collection = await CollectionRepository(connection).get(operation.user_id, operation.collection_id)
+        collection = await CollectionRepository(connection).get(operation.user_id, operation.require_collection())
         sources = await SourceRepository(connection).list_all(collection.id)
     generation = await open_generation(context, collection)
     result = await bring_up_to_date(context, collection, generation, sources)

@@ -146,9 +146,9 @@ class Lanes:
         operation, resources = attempt.operation, self._resources
         async with resources.database.begin() as connection:
             collections = CollectionRepository(connection)
-            collection = await collections.get(operation.user_id, operation.collection_id)
+            collection = await collections.get(operation.user_id, operation.require_collection())
             generation = await collections.get_generation(offer.generation_id)
-            source = await SourceRepository(connection).get(operation.collection_id, offer.source_id)
+            source = await SourceRepository(connection).get(collection.id, offer.source_id)
         context = JobContext(
             resources=resources,
             lease=attempt.lease,

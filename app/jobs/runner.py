@@ -99,7 +99,7 @@ class Runner:
         who: dict[str, Any] = {
             "kind": operation.kind.value,
             "operation_id": str(operation.id),
-            "collection_id": str(operation.collection_id),
+            "collection_id": None if operation.collection_id is None else str(operation.collection_id),
             "attempt": operation.attempt,
             "worker": self._worker,
         }

@@ -15,7 +15,7 @@ async def verify_collection(context: JobContext, operation: Operation) -> dict[s
     """Compare the active generation; a collection without one holds nothing that could be wrong."""
     async with context.resources.database.begin() as connection:
         collections = CollectionRepository(connection)
-        collection = await collections.get(operation.user_id, operation.collection_id)
+        collection = await collections.get(operation.user_id, operation.require_collection())
         generation = await collections.find_generation(collection.id, GenerationState.ACTIVE)
     findings = Findings()
     if generation is not None:

@@ -16,6 +16,7 @@ from app.domain.collections import Collection
 from app.domain.documents import Chunking, ChunkingChoice, SourceSpec
 from app.domain.errors import (
     CollectionExistsError,
+    IdempotencyKeyUsedError,
     OperationFinishedError,
     OperationNotFoundError,
     OperationNotRetryableError,
@@ -23,6 +24,7 @@ from app.domain.errors import (
 from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind, OperationState, Submission, Worker
 from app.domain.ports import OperationEvents, OperationQueue
 from app.operations.dispatch import Dispatcher
+from app.operations.plans import PlanRequest, plan_config
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +87,8 @@ class OperationService:
             known = await OperationRepository(connection).find_by_key(user_id, idempotency_key)
             if known is None:
                 return None
+            if known.collection_id is None:
+                raise IdempotencyKeyUsedError(known.id)
             return await CollectionRepository(connection).get(user_id, known.collection_id), known
 
     async def _add_collection(
@@ -155,6 +159,38 @@ class OperationService:
                 config={"repair": repair, "deep": deep},
                 submission=submission,
                 writes=repair,
+            )
+            operation, is_new = await OperationRepository(connection).add_once(new)
+        return await self._launch(operation) if is_new else operation
+
+    async def create_plan(
+        self,
+        user_id: UUID,
+        *,
+        name: str,
+        model: str | None,
+        chunking: ChunkingChoice,
+        source: SourceSpec,
+        submission: Submission = PLAIN,
+    ) -> Operation:
+        """Add a PLAN of what indexing a source into a collection of this name would do; it need not exist.
+
+        Raises:
+            OptionConflictError: if the collection or the source exists and is not as the caller says.
+            InvalidChunkingError: if the overlap, said or usual, is not smaller than the size.
+        """
+        wanted = PlanRequest(name=name, model=model, chunking=chunking, source=source)
+        async with self._database.begin() as connection:
+            collection_id, config = await plan_config(
+                connection, user_id, wanted, model=self._default_model, chunking=self._default_chunking
+            )
+            new = NewOperation(
+                user_id=user_id,
+                collection_id=collection_id,
+                kind=OperationKind.PLAN,
+                config=config,
+                submission=submission,
+                writes=False,
             )
             operation, is_new = await OperationRepository(connection).add_once(new)
         return await self._launch(operation) if is_new else operation

@@ -1,6 +1,5 @@
 """What the stages of one ingestion share."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -11,6 +10,9 @@ from app.domain.documents import Chunking, PreparedDocument, PrepareRequest
 from app.domain.operations import Lease
 from app.domain.ports import Embedder, Processes, Reporter, VectorStore
 from app.pipeline.account import Account
+from app.pipeline.cache import EmbeddingCache
+from app.pipeline.embedding_line import EmbeddingLine
+from app.pipeline.fair_queue import Customer
 from app.pipeline.shared import SharedVectors
 
 Prepare = Callable[[Sequence[PrepareRequest], Chunking], list[PreparedDocument]]
@@ -32,8 +34,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestContext:
-    """Everything the stages need. ``embed_slots`` is shared by all operations of the worker.
+    """Everything the stages need.
 
+    ``line`` is shared by all operations of the worker, in which this one is ``customer``; ``cache`` is None where
+    vectors are not worth keeping.
     ``should_yield`` says that the slice must stop at its next checkpoint; ``note_progress`` is told of each commit that
     the next slice need not repeat; ``require_lease`` raises
     ``LeaseLostError`` once this worker cannot be sure any more that it still holds the lease. ``poke`` has the workers
@@ -49,7 +53,9 @@ class IngestContext:
     generation: Generation
     report: Reporter
     limits: Limits
-    embed_slots: asyncio.Semaphore
+    line: EmbeddingLine
+    customer: Customer
+    cache: EmbeddingCache | None
     should_yield: Callable[[], bool]
     note_progress: Callable[[], None]
     require_lease: Callable[[], None]

@@ -104,6 +104,7 @@ class GroupWork:
         embedded: chunks that the model had to embed.
         tokens: how many tokens those have.
         reused: chunks that cost no work of the model.
+        cache_hits, cache_misses: how many texts were looked up in the cache and were there, or not.
     """
 
     prepared: Sequence[PreparedDocument]
@@ -115,6 +116,8 @@ class GroupWork:
     embedded: int
     tokens: int
     reused: int
+    cache_hits: int
+    cache_misses: int
 
     @property
     def scans(self) -> int:
@@ -139,6 +142,8 @@ class GroupWork:
             "chunks": self.chunks,
             "tokens": self.tokens,
             "reused_chunks": self.reused,
+            "cache_hits": self.cache_hits,
+            "cache_misses": self.cache_misses,
             **{f"{stage}_items": count for stage, count in items.items()},
         }
 
@@ -172,6 +177,7 @@ async def _embed_group(context: IngestContext, prepared: Sequence[PreparedDocume
     with stage_span("embed", chunks=len(tokens), tokens=sum(tokens)):
         embedded = await embed_texts(context, [chunk.text for chunk in changes.added], tokens, known=known)
     vectors, new_tokens = embedded.vectors, sum(tokens[index] for index in embedded.new)
+    context.account.add("pack", 0.0, len(embedded.new))
     context.account.add_tokens(new_tokens)
     if embedded.refused:
         broken = {changes.added[index].document_id: error for index, error in embedded.refused.items()}
@@ -189,13 +195,16 @@ async def _embed_group(context: IngestContext, prepared: Sequence[PreparedDocume
         embedded=len(embedded.new),
         tokens=new_tokens,
         reused=len(tokens) - len(embedded.new) + len(changes.moved),
+        cache_hits=embedded.cache_hits,
+        cache_misses=embedded.cache_misses,
     )
 
 
 async def _store_points(context: IngestContext, by_id: Mapping[UUID, Document], work: GroupWork) -> None:
     added = work.changes.added
-    owners = [by_id[chunk.document_id] for chunk in added]
-    points = make_points(added, work.vectors, [payload_of(owner.id, owner.source_id, owner.path) for owner in owners])
+    owners = [by_id[document] for document in dict.fromkeys(chunk.document_id for chunk in added)]
+    payloads = {owner.id: payload_of(owner.id, owner.source_id, owner.path) for owner in owners}
+    points = make_points(added, work.vectors, [payloads[chunk.document_id] for chunk in added])
     context.require_lease()
     with context.account.timed("store", len(points)), stage_span("store", points=len(points)):
         await context.store.upsert(context.generation.name, points)
@@ -240,6 +249,8 @@ def _count(context: IngestContext, work: GroupWork) -> None:
     account.needs_ocr += work.scans
     account.chunks += work.chunks
     account.reused += work.reused
+    account.cache_hits += work.cache_hits
+    account.cache_misses += work.cache_misses
 
 
 async def _report_failures(

@@ -116,7 +116,7 @@ class ProgressReporter:
         """Publish later events to this user's channel too."""
         self._user_id = user_id
 
-    def set_collection_id(self, collection_id: UUID | str) -> None:
+    def set_collection_id(self, collection_id: UUID | str | None) -> None:
         """Name the collection in later events."""
         self._collection_id = collection_id
 

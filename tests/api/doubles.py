@@ -105,6 +105,22 @@ class FakeOperations:
         collection = replace(make_collection(user_id, "handbook"), id=collection_id)
         return self.add(user_id, collection, OperationState.PENDING, OperationKind.VERIFY)
 
+    async def create_plan(
+        self,
+        user_id: UUID,
+        *,
+        name: str,
+        model: str | None,
+        chunking: ChunkingChoice,
+        source: SourceSpec,
+        submission: Submission,
+    ) -> Operation:
+        """A pending PLAN of a collection that does not exist."""
+        self.asked = {"model": model, "chunking": chunking, "source": source, "submission": submission}
+        planned = self.add(user_id, make_collection(user_id, name), OperationState.PENDING, OperationKind.PLAN)
+        self.rows[planned.id] = replace(planned, collection_id=None, writes=False)
+        return self.rows[planned.id]
+
     async def get(self, user_id: UUID, operation_id: UUID) -> Operation:
         """Raises OperationNotFoundError, also for somebody else's."""
         if self.error is not None:

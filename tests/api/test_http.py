@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from app.api import collections, documents, operations, search
-from app.domain.documents import Chunking, ChunkingStrategy, DocumentState, SourceSpec
+from app.domain.documents import Chunking, ChunkingChoice, ChunkingStrategy, DocumentState, SourceSpec
 from app.domain.operations import OperationState, Submission
 from app.domain.points import SearchFilter
 from tests.api.conftest import Edge
@@ -218,6 +218,21 @@ async def test_a_verification_is_created(
     assert_problem(wrong, 422, "invalid_request")
 
 
+async def test_a_plan_is_created(edge: Edge, client: httpx.AsyncClient) -> None:
+    """What it is about reaches the service; it has the name of a collection, but none that exists."""
+    source = {"url": "file:///srv/handbook", "include": ["**/*.md"]}
+
+    response = await client.post("/api/v1/plans", json={"collection": "notes", "source": source, "chunk_size": 64})
+    wrong = await client.post("/api/v1/plans", json={"collection": "", "source": source})
+
+    assert response.status_code == 202
+    body = response.json()
+    assert (body["kind"], body["collection_id"], body["collection"]) == ("PLAN", None, "notes")
+    assert edge.operations.asked["source"] == SourceSpec(url="file:///srv/handbook", include=("**/*.md",))
+    assert edge.operations.asked["chunking"] == ChunkingChoice(size=64)
+    assert_problem(wrong, 422, "invalid_request")
+
+
 async def test_other_operations_are_refused(client: httpx.AsyncClient) -> None:
     """Kinds that cannot be created and configs that do not fit are told apart."""
     path = "/api/v1/collections/handbook/operations"
@@ -373,7 +388,7 @@ async def test_every_request_model_has_an_example(client: httpx.AsyncClient) -> 
         for method in path.values()
         if "requestBody" in method
     }
-    assert len(models) == 4
+    assert len(models) == 5
     assert all(document["components"]["schemas"][name]["examples"] for name in models)
 
 

@@ -42,10 +42,13 @@ def settings(settings: Settings, server: FakeModelServer) -> Settings:
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
     """A folder of short documents, no two alike."""
-    root = tmp_path / "many"
+    return _write(tmp_path / "many", DOCUMENTS)
+
+
+def _write(root: Path, documents: int) -> Path:
     root.mkdir()
-    for number in range(DOCUMENTS):
-        (root / f"{number:03}.txt").write_text(f"Entry {number} of the list of comets.")
+    for number in range(documents):
+        (root / f"{number:04}.txt").write_text(f"Entry {number} of the list of comets.")
     return root
 
 
@@ -67,7 +70,7 @@ class Fleet:
             worker.start()
 
         async def all_alive() -> bool:
-            return (await self.rows("SELECT count(*) AS n FROM workers WHERE locked_at IS NOT NULL"))[0]["n"] == WORKERS
+            return len(await self.rows("SELECT 1 FROM workers WHERE locked_at IS NOT NULL")) == WORKERS
 
         await wait_until(all_alive)
 
@@ -106,12 +109,12 @@ async def fleet(settings: Settings, api: Api, tmp_path: Path) -> AsyncIterator[F
         worker.close()
 
 
-async def _assert_all_there(api: Api, ended: dict[str, Any]) -> None:
+async def _assert_all_there(api: Api, ended: dict[str, Any], documents: int = DOCUMENTS) -> None:
     assert (ended["state"], ended["result"]["documents_failed"]) == ("completed", 0)
-    assert ended["result"]["documents_added"] == ended["result"]["chunks"] == DOCUMENTS
-    assert ended["result"]["stages"]["commit"]["items"] == ended["result"]["stages"]["store"]["items"] == DOCUMENTS
-    assert (await api.client.get("/api/v1/collections/comets")).json()["documents"] == {"completed": DOCUMENTS}
-    assert await api.assert_consistent("comets") == DOCUMENTS
+    assert ended["result"]["documents_added"] == ended["result"]["chunks"] == documents, ended
+    assert ended["result"]["stages"]["commit"]["items"] == ended["result"]["stages"]["store"]["items"] == documents
+    assert (await api.client.get("/api/v1/collections/comets")).json()["documents"] == {"completed": documents}
+    assert await api.assert_consistent("comets") == documents
 
 
 async def test_idle_workers_share_an_operation(fleet: Fleet, api: Api, many: Path, server: FakeModelServer) -> None:
@@ -212,10 +215,11 @@ async def test_a_wish_reaches_every_lane(fleet: Fleet, api: Api, many: Path, wis
 
 
 async def test_a_worker_that_has_not_the_folder_leaves_it_to_others(
-    settings: Settings, api: Api, many: Path, tmp_path: Path, server: FakeModelServer
+    settings: Settings, api: Api, tmp_path: Path, server: FakeModelServer
 ) -> None:
     """It cannot read what the scan has seen, and no document fails for that."""
     own = WorkerProcess(settings, tmp_path / "own.log")
+    many = _write(tmp_path / "many", 3 * DOCUMENTS)
     server.delay_seconds = 0.3
     # a namespace of mounts of its own hides the folder from this one alone
     elsewhere = WorkerProcess(settings, tmp_path / "elsewhere.log", module="tests.e2e.blind_worker", HIDDEN=str(many))
@@ -224,6 +228,8 @@ async def test_a_worker_that_has_not_the_folder_leaves_it_to_others(
         operation = await api.create("comets", many)
         await api.wait(operation, states=("running",))
         elsewhere.start()
+        await wait_until(lambda: _said(tmp_path / "elsewhere.log"))
+        server.delay_seconds = 0.01
         ended = await api.wait(operation)
     finally:
         own.close()
@@ -232,5 +238,11 @@ async def test_a_worker_that_has_not_the_folder_leaves_it_to_others(
     said = (tmp_path / "elsewhere.log").read_text()
     if "cannot hide" in said:
         pytest.skip("hiding a folder from one process needs the right to mount")
-    await _assert_all_there(api, ended)
+    await _assert_all_there(api, ended, 3 * DOCUMENTS)
     assert "lane_blind" in said
+
+
+async def _said(log: Path) -> bool:
+    """Whether a worker has tried, or can not."""
+    written = await asyncio.to_thread(log.read_text)
+    return "lane_blind" in written or "cannot hide" in written

@@ -43,7 +43,7 @@ async def add_collection(parts: Parts, user_id: UUID) -> UUID:
 async def add_operations(
     parts: Parts,
     user_id: UUID,
-    collection_id: UUID,
+    collection_id: UUID | None,
     *,
     count: int = 1,
     writes: bool = False,

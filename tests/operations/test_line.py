@@ -3,7 +3,9 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from app.bootstrap import Parts
 from app.db.line import LineRepository
@@ -236,3 +238,17 @@ async def test_a_lost_announcement_gets_a_new_number_once(parts: Parts) -> None:
 
     assert first == [(operation, 2)]
     assert second == []
+
+
+async def test_one_without_a_collection_stands_in_its_users_line(parts: Parts) -> None:
+    """It is picked like others, after its user's turn; only one that writes must have a collection."""
+    busy, other = await add_user(parts, "busy"), await add_user(parts, "other")
+    plans = await add_operations(parts, busy, None, count=2, kind="PLAN")
+    between = await add_operations(parts, other, await add_collection(parts, other))
+    await add_worker(parts, slots=3, kinds=["INDEX", "APPEND", "PLAN"])
+
+    picked = await pick(parts)
+
+    assert picked == [plans[0], *between, plans[1]]
+    with pytest.raises(IntegrityError, match="ck_operations_writer_has_collection"):
+        await add_operations(parts, busy, None, writes=True)
