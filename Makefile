@@ -8,6 +8,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v pyth
 UV := $(or $(shell command -v uv),.venv-uv/bin/uv)
 BIN := .venv/bin
 READY := .venv/.ready
+RIVALS := .venv-rivals/.ready
 
 DIR = docs
 Q =
@@ -47,12 +48,14 @@ format: $(READY) ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## Run the benchmarks; ONLY=NAME runs one, JSON=1 prints only JSON
+bench: $(READY) $(if $(filter side-by-side,$(ONLY)),$(RIVALS)) ## Run the benchmarks; ONLY=NAME runs one, JSON=1 prints only JSON
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$$ONLY") $(if $(JSON),--json)
 
 lock: $(UV) ## Resolve pyproject.toml again into requirements.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
 		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --group rivals \
+		--custom-compile-command "make lock" --output-file requirements-rivals.lock
 
 $(READY): requirements.lock pyproject.toml | $(UV)
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -60,6 +63,12 @@ $(READY): requirements.lock pyproject.toml | $(UV)
 	@test -x $(BIN)/python || $(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv
 	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Other systems that one benchmark measures. Copies, not links: one of their libraries refuses files with two names.
+$(RIVALS): requirements-rivals.lock | $(UV)
+	@test -x .venv-rivals/bin/python || $(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv-rivals
+	$(UV) pip sync --quiet --link-mode copy --python .venv-rivals/bin/python --require-hashes requirements-rivals.lock
 	@touch $@
 
 # uv in a private environment of its own: nothing outside this folder changes, and no system Python refuses it.

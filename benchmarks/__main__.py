@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 
 from app.logs import log_to_stderr
-from benchmarks import overhead, recovery
+from benchmarks import overhead, recovery, side_by_side
 from benchmarks.bench import Bench, opened
 from benchmarks.cancel import bench_cancel
 from benchmarks.ingest import bench_ingest
@@ -21,6 +21,7 @@ from benchmarks.operations import bench_queue
 from benchmarks.overhead import bench_overhead
 from benchmarks.recovery import bench_recovery
 from benchmarks.search import bench_search
+from benchmarks.side_by_side import bench_side_by_side
 from benchmarks.slow import bench_slow_embedder
 from benchmarks.systems import Figures
 from benchmarks.tables import show
@@ -32,6 +33,7 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "ingest": bench_ingest,
     "ingest-limit": bench_limit,
     "slow-embedder": bench_slow_embedder,
+    "side-by-side": bench_side_by_side,
     "verify": bench_verify,
     "memory": bench_memory,
     "cancel": bench_cancel,
@@ -39,8 +41,11 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "recovery": bench_recovery,
     "lag": bench_lag,
 }
-BESIDE = {"overhead": overhead.SYSTEMS, "recovery": recovery.SYSTEMS}
+BESIDE = {"overhead": overhead.SYSTEMS, "recovery": recovery.SYSTEMS, "side-by-side": side_by_side.SYSTEMS}
 """Benchmarks of several systems, and the prefixes of their figures: a column of the table each."""
+
+ON_REQUEST = {"side-by-side"}
+"""Not among those that run when none is named, for they need more than is installed."""
 
 
 async def run(names: list[str]) -> dict[str, Figures]:
@@ -60,7 +65,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     log_to_stderr("WARNING")
-    results = asyncio.run(run([arguments.only] if arguments.only else list(BENCHES)))
+    results = asyncio.run(
+        run([arguments.only] if arguments.only else [name for name in BENCHES if name not in ON_REQUEST])
+    )
     if arguments.json:
         sys.stdout.write(orjson.dumps(results).decode() + "\n")
     else:

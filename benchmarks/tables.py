@@ -22,6 +22,9 @@ def show(results: Mapping[str, Figures], beside: Mapping[str, Sequence[str]]) ->
         console.print(_table_beside(name, figures, systems))
         for system in systems:
             console.print(f"{system}: {figures[f'{system}_{CONFIGURATION}']}", highlight=False)
+        for figure, value in figures.items():
+            if figure.partition("_")[0] not in systems:
+                console.print(f"{figure.replace('_', ' ')}: {value}", highlight=False)
 
 
 def _table(name: str, figures: Figures) -> Table:
@@ -34,7 +37,7 @@ def _table(name: str, figures: Figures) -> Table:
 def _table_beside(name: str, figures: Figures, systems: Sequence[str]) -> Table:
     """A column for each system, a row for each of the figures that they have in common or alone."""
     table = Table("figure", *systems, title=name, title_justify="left")
-    rows = dict.fromkeys(key.partition("_")[2] for key in figures)
+    rows = dict.fromkeys(key.partition("_")[2] for key in figures if key.partition("_")[0] in systems)
     rows.pop(CONFIGURATION)
     for row in rows:
         table.add_row(row.replace("_", " "), *(str(figures.get(f"{system}_{row}", "")) for system in systems))
