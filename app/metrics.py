@@ -14,6 +14,12 @@ FIGURES_READ = Gauge("vecloom_figures_read_timestamp_seconds", "When the four ga
 ATTEMPTS = Counter("vecloom_attempts", "Attempts that ended, by kind and what became of them.", ["kind", "outcome"])
 QUEUE_LATENCY = Histogram("vecloom_queue_latency_seconds", "From due to started.", ["kind"], buckets=MOMENTS)
 STAGE_SECONDS = Counter("vecloom_stage_seconds", "Busy seconds of each stage of ingestion.", ["stage"])
+EMBEDDING_REQUESTS = Counter(
+    "vecloom_embedding_requests",
+    "Requests to a model by their outcome, `ok` or an error's code.",
+    ["model", "outcome"],
+)
+EMBEDDING_LIMIT = Gauge("vecloom_embedding_limit", "How many requests a model is given at once now.", ["model"])
 TOKENS = Counter("vecloom_tokens", "Tokens embedded.")
 LANES = Gauge("vecloom_lanes", "Operations of other workers that this one shares now.")
 LEASES_LOST = Counter("vecloom_leases_lost", "Leases that this worker lost or gave up.")

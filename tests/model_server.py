@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import Address
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -82,12 +83,17 @@ class FakeModelServer:
     Attributes:
         model: the only model it knows; another name is 404 with OpenAI's error object.
         batch_limit: more texts than this are answered with 422.
+        token_limit: more words than this in one request are answered with 413.
+        busy_above: while more requests than this are open, new ones are answered with 429 and ``retry_after``.
         delay_seconds: how long every answer waits.
+        seconds_per_text: how long an answer waits for each of its texts, one request at a time.
         held: while true, no request is answered.
-        poison: a batch with a text that contains this is refused with 400.
+        poison: a batch with a text that contains this is refused with ``poison_status``.
         shuffled: rows come in reverse order, each with its right index.
         texts: every text it embedded, in order of arrival.
         batches: how many texts each answered request had.
+        refused: the status of every refusal.
+        clients: the other ends of all its connections.
         requests: how many requests came, refused ones included.
         peak: the most requests that were ever open at once.
     """
@@ -109,17 +115,25 @@ class FakeModelServer:
         self.api_key = api_key
         self.internal_key = internal_key
         self.salt = ""
+        self.token_limit: int | None = None
+        self.busy_above: int | None = None
+        self.retry_after: str | None = None
         self.delay_seconds = 0.0
+        self.seconds_per_text = 0.0
         self.held = False
         self.poison: str | None = None
+        self.poison_status = 400
         self.shuffled = False
         self.scripted: deque[Scripted] = deque()
         self.texts: list[str] = []
         self.batches: list[int] = []
         self.encodings: list[str | None] = []
+        self.refused: list[int] = []
+        self.clients: set[Address | None] = set()
         self.requests = 0
         self.open = 0
         self.peak = 0
+        self._computing = asyncio.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
 
@@ -174,6 +188,7 @@ class FakeModelServer:
         self.requests += 1
         self.open += 1
         self.peak = max(self.peak, self.open)
+        self.clients.add(request.client)
         try:
             return await self._answer(request)
         except ClientDisconnect:
@@ -183,20 +198,28 @@ class FakeModelServer:
 
     async def _answer(self, request: Request) -> Response:
         body = await request.json()
+        if self.busy_above is not None and self.open > self.busy_above:
+            return self._note(_refusal(429, "busy", {"Retry-After": self.retry_after} if self.retry_after else None))
         await asyncio.sleep(self.delay_seconds)
+        async with self._computing:
+            await asyncio.sleep(self.seconds_per_text * len(body["input"]))
         while self.held and not await request.is_disconnected():  # noqa: ASYNC110 — set from other threads
             await asyncio.sleep(0.01)
         scripted = self.scripted.popleft() if self.scripted else Scripted()
         if scripted.status != 200:
-            return JSONResponse(scripted.body, scripted.status, headers=dict(scripted.headers))
+            return self._note(JSONResponse(scripted.body, scripted.status, headers=dict(scripted.headers)))
         refusal = self._refuse(request, body)
         if refusal is not None:
-            return refusal
+            return self._note(refusal)
         self.texts += body["input"]
         self.batches.append(len(body["input"]))
         self.encodings.append(body.get("encoding_format"))
         rows = self._rows(body["input"], as_base64=self._sends_base64(body), fault=scripted.fault)
         return self._render(rows, scripted.fault)
+
+    def _note(self, refusal: Response) -> Response:
+        self.refused.append(refusal.status_code)
+        return refusal
 
     def _refuse(self, request: Request, body: dict[str, Any]) -> Response | None:
         authorization, internal_key = (request.headers.get(name) for name in ("authorization", "x-internal-api-key"))
@@ -207,8 +230,9 @@ class FakeModelServer:
             (body["model"] != self.model, 404, "model_not_found"),
             (self.encoding is Encoding.REJECT and "encoding_format" in body, 400, "unknown_parameter"),
             (self.batch_limit is not None and len(texts) > self.batch_limit, 422, "batch_too_large"),
+            (self.token_limit is not None and len(" ".join(texts).split()) > self.token_limit, 413, "too_many_tokens"),
             (not all(text.strip() for text in texts), 400, "empty_input"),
-            (self.poison is not None and any(self.poison in text for text in texts), 400, "bad_text"),
+            (self.poison is not None and any(self.poison in text for text in texts), self.poison_status, "bad_text"),
         )
         return next((_refusal(status, code) for applies, status, code in reasons if applies), None)
 
@@ -256,9 +280,9 @@ def _spoil(vector: Vectors, fault: Fault | None, index: int) -> Vectors:
     return vector
 
 
-def _refusal(status: int, code: str) -> Response:
+def _refusal(status: int, code: str, headers: Mapping[str, str] | None = None) -> Response:
     error = {"message": f"refused: {code}", "type": "invalid_request_error", "code": code}
-    return JSONResponse({"error": error}, status)
+    return JSONResponse({"error": error}, status, headers=headers)
 
 
 async def _drip(content: bytes) -> AsyncIterator[bytes]:

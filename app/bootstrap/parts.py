@@ -79,7 +79,7 @@ class EmbedderRegistry:
     def __init__(self, settings: Settings, processes: ProcessPool | None) -> None:
         self._embedders: dict[str, Embedder] = {"wordllama": StaticEmbedder(processes)}
         if settings.embedding_url is not None:
-            self._embedders[settings.embedding_model] = _http_embedder(settings, settings.embedding_url)
+            self._embedders[settings.embedding_model] = _http_embedder(settings, settings.embedding_url, processes)
 
     def find(self, model: str) -> Embedder:
         """Raises UnknownModelError."""
@@ -94,7 +94,7 @@ class EmbedderRegistry:
             await embedder.aclose()
 
 
-def _http_embedder(settings: Settings, url: str) -> HttpEmbedder:
+def _http_embedder(settings: Settings, url: str, processes: ProcessPool | None) -> HttpEmbedder:
     key, internal = settings.embedding_api_key, settings.embedding_internal_key
     return HttpEmbedder(
         url,
@@ -104,6 +104,8 @@ def _http_embedder(settings: Settings, url: str) -> HttpEmbedder:
         timeout_seconds=settings.embedding_timeout,
         query_prefix=settings.embedding_query_prefix,
         document_prefix=settings.embedding_document_prefix,
+        concurrency=settings.embedding_concurrency_per_worker,
+        processes=processes,
     )
 
 

@@ -36,6 +36,7 @@ from app.operations.attempts import Attempts
 from app.operations.checkup import Checkup
 from app.operations.health import health_probes
 from app.pipeline.context import Limits
+from app.pipeline.embedding_line import EmbeddingLines
 from app.pipeline.estimate import Price
 from app.pipeline.records import is_record_file, scan_records
 from app.pipeline.release import release_documents
@@ -51,7 +52,12 @@ JOBS: dict[OperationKind, Job] = {
     OperationKind.VERIFY: verify_collection,
     OperationKind.PLAN: plan_source,
 }
-PRELOAD = ("app.pipeline.prepare", "app.pipeline.chunk:load_tokenizer", "app.embedders.static:load_model")
+PRELOAD = (
+    "app.pipeline.prepare",
+    "app.embedders.answer",
+    "app.pipeline.chunk:load_tokenizer",
+    "app.embedders.static:load_model",
+)
 READY_SECONDS = 2.0
 """How long `/health/ready` takes at most; probes of containers wait for about three seconds."""
 REPLACE_SECONDS = 1.0
@@ -80,8 +86,15 @@ async def open_worker(
         await processes.start()
         embedders = EmbedderRegistry(settings, processes)
         stack.push_async_callback(embedders.aclose)
+        lines = EmbeddingLines(
+            embedders.find,
+            max_texts=settings.embedding_batch_size,
+            max_tokens=settings.embedding_batch_tokens,
+            concurrency=settings.embedding_concurrency_per_worker,
+        )
+        stack.push_async_callback(lines.aclose)
         guard = WorkerGuard(parts.endpoints.database_url, profile, timeout_seconds=settings.heartbeat)
-        resources = _open_resources(parts, processes, embedders)
+        resources = _open_resources(parts, processes, embedders, lines)
         runner = _open_runner(parts, guard, profile, jobs, resources)
         lanes = Lanes(resources, parts.events, profile, worker_id=guard.id)
         keeper = Keeper(
@@ -186,7 +199,9 @@ def _open_runner(
     )
 
 
-def _open_resources(parts: Parts, processes: ProcessPool, embedders: EmbedderRegistry) -> Resources:
+def _open_resources(
+    parts: Parts, processes: ProcessPool, embedders: EmbedderRegistry, lines: EmbeddingLines
+) -> Resources:
     settings = parts.settings
     records = RecordReader(is_record_file=is_record_file, scan_records=scan_records)
 
@@ -214,7 +229,7 @@ def _open_resources(parts: Parts, processes: ProcessPool, embedders: EmbedderReg
             removal_batch_size=settings.document_removal_batch_size,
             pipeline_max_bytes=settings.pipeline_max_bytes,
         ),
-        embed_slots=asyncio.Semaphore(settings.embedding_concurrency_per_worker),
+        lines=lines,
         find_embedder=embedders.find,
         open_source=open_source,
         poke=parts.queue.poke,

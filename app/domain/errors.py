@@ -133,6 +133,10 @@ class EmbedderUnavailableError(TransientError):
     code = "embedder_unavailable"
 
 
+class EmbedderOverloadedError(EmbedderUnavailableError):
+    """The model server says itself that it has too much to do (429, 503), whatever the texts are."""
+
+
 class EmbedderRejectedError(PermanentError):
     """The model server refuses these texts and would refuse them again (any other 4xx)."""
 

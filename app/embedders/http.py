@@ -1,7 +1,7 @@
 """Any server that speaks OpenAI's ``/v1/embeddings``: TEI, vLLM, Ollama, Infinity, OpenAI, our own."""
 
 import asyncio
-import base64
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,20 +13,32 @@ from app.domain.errors import (
     EmbedderBatchTooLargeError,
     EmbedderDimensionError,
     EmbedderGarbageError,
+    EmbedderOverloadedError,
     EmbedderRefusesAccessError,
     EmbedderRejectedError,
     EmbedderUnavailableError,
     InvalidInputError,
+    ProcessDiedError,
+    ProcessTimeoutError,
     UnknownModelError,
 )
 from app.domain.failures import find_distrust
 from app.domain.points import Vectors
+from app.domain.ports import Processes
 from app.domain.retry_after import parse_retry_after
+from app.embedders.answer import decode_answer
 
 PASSING = frozenset({408, 424, 425, 429})
+OVERLOADED = frozenset({429, 503})
 TOO_LARGE = frozenset({413, 422})
 MAY_MEAN_NO_BASE64 = frozenset({400, 422})
 DECODE_ON_LOOP_BYTES = 256 * 1024
+"""100 vectors of 1024 numbers take 2 ms as base64, of which decoding in a thread takes none from the loop."""
+DECODE_IN_CHILD_BYTES = 512 * 1024
+"""As lists of numbers they take 20 ms, during most of which no other thread runs."""
+DECODE_SECONDS = 60.0
+LISTS = re.compile(rb'"embedding"\s*:\s*\[')
+QUERY_CONNECTIONS = 4
 CONNECT_SECONDS = 5.0
 
 
@@ -36,6 +48,8 @@ class HttpEmbedder:
     Args:
         url: the base the server documents, such as ``http://host:8080/v1``, or the whole address.
         dimension: length of a vector where it is known; else the first answer says it.
+        concurrency: how many requests with documents are open at once; their connections are kept.
+        processes: where large answers of numbers are read.
 
     Raises:
         InvalidInputError: if the URL or a key cannot be used.
@@ -52,6 +66,8 @@ class HttpEmbedder:
         query_prefix: str = "",
         document_prefix: str = "",
         dimension: int | None = None,
+        concurrency: int = 4,
+        processes: Processes | None = None,
     ) -> None:
         self.model = model
         self._address = embeddings_address(url)
@@ -61,6 +77,7 @@ class HttpEmbedder:
         self._dimension = dimension
         self._is_fixed = dimension is not None
         self._takes_base64: bool | None = None
+        self._processes = processes
         headers = {"Content-Type": "application/json"}
         if api_key:
             headers["Authorization"] = f"Bearer {_header_value(api_key)}"
@@ -68,7 +85,9 @@ class HttpEmbedder:
             headers["X-Internal-Api-Key"] = _header_value(internal_key)
         timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
         auth = None if api_key else _auth_of(url)
-        self._client = httpx.AsyncClient(headers=headers, timeout=timeout, auth=auth)
+        connections = concurrency + QUERY_CONNECTIONS
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+        self._client = httpx.AsyncClient(headers=headers, timeout=timeout, auth=auth, limits=limits)
 
     async def dimension(self) -> int:
         """Ask the model with one short text, once."""
@@ -112,10 +131,7 @@ class HttpEmbedder:
         _raise_for_status(response, self.model)
         if self._takes_base64 is None:
             self._takes_base64 = True
-        if len(response.content) > DECODE_ON_LOOP_BYTES:
-            vectors = await asyncio.to_thread(decode_answer, response.content, len(texts))
-        else:
-            vectors = decode_answer(response.content, len(texts))
+        vectors = await self._decode(response.content, len(texts))
         known, actual = self._dimension, vectors.shape[1]
         if known is not None and known != actual:
             # which of the two answers was wrong shows when the next one has this length too
@@ -123,6 +139,18 @@ class HttpEmbedder:
             raise EmbedderDimensionError(self.model, expected=known, actual=actual)
         self._dimension = actual
         return vectors
+
+    async def _decode(self, content: bytes, count: int) -> Vectors:
+        """Read an answer where that holds nothing up."""
+        if len(content) <= DECODE_ON_LOOP_BYTES:
+            return decode_answer(content, count)
+        is_long = len(content) > DECODE_IN_CHILD_BYTES and LISTS.search(content, 0, DECODE_ON_LOOP_BYTES)
+        if self._processes is None or not is_long:
+            return await asyncio.to_thread(decode_answer, content, count)
+        try:
+            return await self._processes.run(decode_answer, content, count, timeout_seconds=DECODE_SECONDS)
+        except (ProcessDiedError, ProcessTimeoutError, MemoryError) as error:
+            raise EmbedderUnavailableError(f"reading the model's answer failed: {error}") from error
 
     async def _post(self, texts: Sequence[str], *, base64_wanted: bool) -> httpx.Response:
         body: dict[str, Any] = {"model": self.model, "input": [_readable(text) for text in texts]}
@@ -190,7 +218,8 @@ def _raise_for_status(response: httpx.Response, model: str) -> None:
     if response.is_success:
         return
     if status in PASSING or status >= 500:
-        raise EmbedderUnavailableError(
+        kind = EmbedderOverloadedError if status in OVERLOADED else EmbedderUnavailableError
+        raise kind(
             f"the model server answers {status}",
             retry_after_seconds=parse_retry_after(response.headers.get("Retry-After")),
         )
@@ -212,30 +241,3 @@ def _explains_itself(response: httpx.Response) -> bool:
     except orjson.JSONDecodeError:
         return False
     return isinstance(body, dict) and (bool(body.get("error")) or body.get("object") == "error")
-
-
-def decode_answer(content: bytes, count: int) -> Vectors:
-    """Vectors of an answer in the order of its indices, normalised; base64 or lists of numbers.
-
-    Raises:
-        EmbedderGarbageError: for anything that is not ``count`` finite vectors of one length.
-    """
-    try:
-        with np.errstate(over="ignore"):
-            rows = sorted(orjson.loads(content)["data"], key=lambda row: row["index"])
-            if [row["index"] for row in rows] != list(range(count)):
-                raise EmbedderGarbageError(f"the model answers {len(rows)} vectors for {count} texts, or not one each")
-            vectors: Vectors = np.stack([_decode_vector(row["embedding"]) for row in rows]).astype(np.float32)
-            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    except (KeyError, TypeError, ValueError) as error:
-        raise EmbedderGarbageError("the model's answer cannot be read") from error
-    if vectors.ndim != 2 or not np.isfinite(norms).all() or not (norms > 0).all():
-        raise EmbedderGarbageError("the model answers a vector that is zero or not finite")
-    vectors /= norms
-    return vectors
-
-
-def _decode_vector(value: str | list[float]) -> Vectors:
-    if isinstance(value, str):
-        return np.frombuffer(base64.b64decode(value, validate=True), dtype="<f4")
-    return np.asarray(value, dtype=np.float32)

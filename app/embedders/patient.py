@@ -16,6 +16,17 @@ LONGEST_PAUSE_SECONDS = 20.0
 Answer = TypeVar("Answer")
 
 
+def choose_pause(error: EmbedderUnavailableError, number: int, *, first_seconds: float = FIRST_PAUSE_SECONDS) -> float:
+    """Seconds until the next try, with jitter: as long as the model asked for, or ever longer with each earlier try."""
+    pause = error.retry_after_seconds or first_seconds * 2**number
+    return min(pause, LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311 — jitter
+
+
+def explain_pause(error: EmbedderUnavailableError, seconds: float) -> str:
+    """What a person is told meanwhile."""
+    return f"{error.message}; asking again in {seconds:.0f} s"
+
+
 class PatientEmbedder:
     """``Embedder`` for operations. A search does not use it: its user would rather have the error.
 
@@ -55,15 +66,14 @@ class PatientEmbedder:
         await self._inner.aclose()
 
     async def _try(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Ask again, after as long as the model asked for or ever longer, with jitter."""
+        """Ask again after a pause, several times."""
         for number in range(TRIES - 1):
             try:
                 answer = await ask()
             except EmbedderUnavailableError as error:
-                pause = error.retry_after_seconds or FIRST_PAUSE_SECONDS * 2**number
-                pause = min(pause, LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311 — jitter
+                pause = choose_pause(error, number)
                 self._is_waiting = True
-                await self._on_wait(f"{error.message}; asking again in {pause:.0f} s")
+                await self._on_wait(explain_pause(error, pause))
             else:
                 if self._is_waiting:
                     self._is_waiting = False

@@ -19,6 +19,7 @@ from app.jobs.context import JobContext
 from app.jobs.generation import open_generation
 from app.pipeline.account import Account
 from app.pipeline.context import IngestContext
+from app.pipeline.fair_queue import Customer
 from app.pipeline.ingest import ingest_source
 from app.pipeline.scan import remove_gone, scan_source
 from app.pipeline.shared import SharedVectors
@@ -43,6 +44,17 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
     """What the stages of one operation share, with its accounts at zero."""
     resources = context.resources
     slots, requests = resources.processes.size, resources.limits.embedding_concurrency
+    account = Account(
+        lanes={"read": slots, "extract": slots, "chunk": slots, "embed": requests, "store": 4},
+        is_lane=context.lease.lane is not None,
+    )
+    customer = Customer(
+        user=collection.user_id,
+        operation=context.lease.operation_id,
+        go_on=context.require_lease,
+        on_wait=context.tell_why_waiting,
+        busy=account.embedding,
+    )
     return IngestContext(
         database=resources.database,
         store=resources.store,
@@ -53,14 +65,12 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
         generation=generation,
         report=context.report,
         limits=resources.limits,
-        embed_slots=resources.embed_slots,
+        line=resources.lines.find(generation.model),
+        customer=customer,
         should_yield=context.should_yield,
         note_progress=context.note_progress,
         require_lease=context.require_lease,
-        account=Account(
-            lanes={"read": slots, "extract": slots, "chunk": slots, "embed": requests, "store": 4},
-            is_lane=context.lease.lane is not None,
-        ),
+        account=account,
         shared=SharedVectors(max_bytes=SHARED_BYTES),
         poke=resources.poke,
     )

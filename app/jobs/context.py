@@ -1,6 +1,5 @@
 """What a job body gets."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from app.domain.operations import Lease, Operation
 from app.domain.ports import DocumentSource, Embedder, Processes, Reporter, VectorStore
 from app.embedders.patient import PatientEmbedder
 from app.pipeline.context import Limits
+from app.pipeline.embedding_line import EmbeddingLines
 from app.pipeline.estimate import Price
 
 
@@ -23,7 +23,7 @@ class Resources:
     store: VectorStore
     processes: Processes
     limits: Limits
-    embed_slots: asyncio.Semaphore
+    lines: EmbeddingLines
     find_embedder: Callable[[str], Embedder]
     open_source: Callable[[Source], DocumentSource]
     poke: Callable[[UUID], Awaitable[None]]
@@ -50,11 +50,13 @@ class JobContext:
         Raises:
             UnknownModelError: if no embedder serves the model.
         """
+        return PatientEmbedder(
+            self.resources.find_embedder(model), go_on=self.require_lease, on_wait=self.tell_why_waiting
+        )
 
-        async def tell(why: str | None) -> None:
-            await self.report.send_update("operation_waiting", {"why_waiting": why})
-
-        return PatientEmbedder(self.resources.find_embedder(model), go_on=self.require_lease, on_wait=tell)
+    async def tell_why_waiting(self, why: str | None) -> None:
+        """Tell watchers what holds the operation up; None if nothing does any more."""
+        await self.report.send_update("operation_waiting", {"why_waiting": why})
 
 
 Job = Callable[[JobContext, Operation], Awaitable[dict[str, Any]]]

@@ -135,6 +135,5 @@ async def _find_rates(context: JobContext, operation: Operation, model: str, sam
         resources.find_embedder(model),
         sample.texts,
         tokens=sample.tokens,
-        slots=resources.embed_slots,
         lanes=resources.limits.embedding_concurrency,
     )

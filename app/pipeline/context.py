@@ -1,6 +1,5 @@
 """What the stages of one ingestion share."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -11,6 +10,8 @@ from app.domain.documents import Chunking, PreparedDocument, PrepareRequest
 from app.domain.operations import Lease
 from app.domain.ports import Embedder, Processes, Reporter, VectorStore
 from app.pipeline.account import Account
+from app.pipeline.embedding_line import EmbeddingLine
+from app.pipeline.fair_queue import Customer
 from app.pipeline.shared import SharedVectors
 
 Prepare = Callable[[Sequence[PrepareRequest], Chunking], list[PreparedDocument]]
@@ -32,7 +33,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestContext:
-    """Everything the stages need. ``embed_slots`` is shared by all operations of the worker.
+    """Everything the stages need. ``line`` is shared by all operations of the worker, in which this is ``customer``.
 
     ``should_yield`` says that the slice must stop at its next checkpoint; ``note_progress`` is told of each commit that
     the next slice need not repeat; ``require_lease`` raises
@@ -49,7 +50,8 @@ class IngestContext:
     generation: Generation
     report: Reporter
     limits: Limits
-    embed_slots: asyncio.Semaphore
+    line: EmbeddingLine
+    customer: Customer
     should_yield: Callable[[], bool]
     note_progress: Callable[[], None]
     require_lease: Callable[[], None]

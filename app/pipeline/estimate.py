@@ -1,6 +1,5 @@
 """How long embedding will take by what was measured, and what it costs."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,27 +72,24 @@ def read_rates(results: Sequence[Mapping[str, Any]], measured_by: MeasuredBy) ->
     return Rates(slowest=min(embedding), fastest=max(embedding), store_seconds=store, measured_by=measured_by)
 
 
-async def calibrate(
-    embedder: Embedder, texts: Sequence[str], *, tokens: Sequence[int], slots: asyncio.Semaphore, lanes: int
-) -> Rates:
+async def calibrate(embedder: Embedder, texts: Sequence[str], *, tokens: Sequence[int], lanes: int) -> Rates:
     """Embed one batch and time it; ``lanes`` such requests may run at once, or get in each other's way.
 
     Raises:
         DomainError: as ``Embedder.embed_documents``; a batch that is too large for the server is halved.
     """
-    async with slots:
-        # the first call may load the model
-        await embedder.embed_documents(CANARY_TEXTS[:1])
-        number = len(texts)
-        while True:
-            started = time.monotonic()
-            try:
-                await embedder.embed_documents(texts[:number])
-                break
-            except EmbedderBatchTooLargeError:
-                if number == 1:
-                    raise
-                number //= 2
+    # the first call may load the model
+    await embedder.embed_documents(CANARY_TEXTS[:1])
+    number = len(texts)
+    while True:
+        started = time.monotonic()
+        try:
+            await embedder.embed_documents(texts[:number])
+            break
+        except EmbedderBatchTooLargeError:
+            if number == 1:
+                raise
+            number //= 2
     rate = sum(tokens[:number]) / max(time.monotonic() - started, 1e-6)
     return Rates(slowest=rate, fastest=rate * lanes, store_seconds=None, measured_by=MeasuredBy.CALIBRATION)
 

@@ -172,6 +172,7 @@ async def _embed_group(context: IngestContext, prepared: Sequence[PreparedDocume
     with stage_span("embed", chunks=len(tokens), tokens=sum(tokens)):
         embedded = await embed_texts(context, [chunk.text for chunk in changes.added], tokens, known=known)
     vectors, new_tokens = embedded.vectors, sum(tokens[index] for index in embedded.new)
+    context.account.add("pack", 0.0, len(embedded.new))
     context.account.add_tokens(new_tokens)
     if embedded.refused:
         broken = {changes.added[index].document_id: error for index, error in embedded.refused.items()}

@@ -1,6 +1,9 @@
 """The HTTP embedder against a server that does what servers do."""
 
 import asyncio
+import socket
+import struct
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,8 +25,10 @@ from app.domain.errors import (
     InvalidInputError,
     UnknownModelError,
 )
+from app.embedders.answer import decode_answer
 from app.embedders.fingerprint import CANARY_TEXTS, check_canaries, take_canaries
-from app.embedders.http import HttpEmbedder, decode_answer, embeddings_address
+from app.embedders.http import HttpEmbedder, embeddings_address
+from app.processes.pool import ProcessPool
 from tests.harness import wait_until
 from tests.model_server import Encoding, FakeModelServer, Fault
 
@@ -253,6 +258,68 @@ async def test_a_large_answer_is_decoded_like_a_small_one(encoding: Encoding) ->
 
     assert together.shape == (200, 1024)
     assert np.allclose(together[-1], last[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("encoding", [Encoding.BASE64, Encoding.FLOAT])
+async def test_a_large_answer_does_not_hold_up_the_loop(encoding: Encoding) -> None:
+    """100 vectors of 1024 numbers take the loop's thread a few milliseconds, also as lists of numbers."""
+    texts = [f"text {number}" for number in range(100)]
+    processes = ProcessPool(1, memory_bytes=2**32, preload=("app.embedders.answer",))
+    await processes.start()
+    with FakeModelServer(dimension=1024, encoding=encoding).running() as server:
+        async with embedder_of(server, processes=processes) as embedder:
+            expected = await embedder.embed_documents(texts)
+            started = time.thread_time()
+            vectors = await embedder.embed_documents(texts)
+            busy = time.thread_time() - started
+    await processes.aclose()
+
+    assert np.array_equal(vectors, expected)
+    assert busy < 0.02
+
+
+async def test_garbage_is_garbage_in_a_child_too() -> None:
+    """A large answer that cannot be used has the same error wherever it is read."""
+    processes = ProcessPool(1, memory_bytes=2**32)
+    await processes.start()
+    with FakeModelServer(dimension=1024, encoding=Encoding.FLOAT).running() as server:
+        async with embedder_of(server, processes=processes) as embedder:
+            server.spoil_next(Fault.MISSING_ROW)
+            with pytest.raises(EmbedderGarbageError):
+                await embedder.embed_documents([f"text {number}" for number in range(100)])
+    await processes.aclose()
+
+
+async def test_a_reset_connection_is_unavailable() -> None:
+    """A server that resets the connection may be asked again."""
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    listener = await asyncio.start_server(reset, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    embedder = HttpEmbedder(f"http://127.0.0.1:{port}/v1", model="any", timeout_seconds=5)
+    with pytest.raises(EmbedderUnavailableError):
+        await embedder.embed_documents(["one"])
+    await embedder.aclose()
+    listener.close()
+    await listener.wait_closed()
+
+
+async def test_as_many_connections_are_kept_as_are_used(server: FakeModelServer) -> None:
+    """Eight requests at once, twice, open eight connections and not sixteen."""
+    server.delay_seconds = 0.05
+    async with embedder_of(server, concurrency=8) as embedder:
+        for _ in range(2):
+            async with asyncio.TaskGroup() as group:
+                for number in range(8):
+                    group.create_task(embedder.embed_documents([f"text {number}"]))
+
+    assert server.peak == 8
+    assert len(server.clients) == 8
 
 
 async def test_a_closed_connection_is_unavailable(server: FakeModelServer) -> None:
