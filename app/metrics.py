@@ -20,6 +20,9 @@ EMBEDDING_REQUESTS = Counter(
     ["model", "outcome"],
 )
 EMBEDDING_LIMIT = Gauge("vecloom_embedding_limit", "How many requests a model is given at once now.", ["model"])
+EMBEDDING_CACHE = Counter(
+    "vecloom_embedding_cache_lookups", "Texts looked up among the vectors made before.", ["outcome"]
+)
 TOKENS = Counter("vecloom_tokens", "Tokens embedded.")
 LANES = Gauge("vecloom_lanes", "Operations of other workers that this one shares now.")
 LEASES_LOST = Counter("vecloom_leases_lost", "Leases that this worker lost or gave up.")

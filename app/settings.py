@@ -134,6 +134,10 @@ class Settings(BaseSettings):
     embedding_batch_size: Count = 100
     embedding_batch_tokens: Count = 16_384
     embedding_concurrency_per_worker: Count = 4
+    embedding_cache_bytes: CountOrNone = 1024 * MIB
+    fastembed_path: Path | None = None
+    fastembed_model: str = "fastembed"
+    embed_server_queue: Count = 4096
     embedding_query_prefix: str = ""
     embedding_document_prefix: str = ""
     embedding_price_per_million_tokens: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None

@@ -17,7 +17,7 @@ from benchmarks.corpus import write_corpus
 from benchmarks.systems import Figures
 
 if TYPE_CHECKING:
-    from benchmarks.__main__ import Bench
+    from benchmarks.bench import Bench
 
 REPETITIONS = 7
 SENTENCES = 2_500_000

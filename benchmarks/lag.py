@@ -16,7 +16,7 @@ from benchmarks.systems import Figures
 from benchmarks.vecloom import Vecloom
 
 if TYPE_CHECKING:
-    from benchmarks.__main__ import Bench
+    from benchmarks.bench import Bench
 
 BUSY = "busy"
 """The body of a job that keeps processes computing and watches the event loop it runs on."""

@@ -6,14 +6,13 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from app.domain.documents import SourceSpec
+from benchmarks.bench import Bench
 from benchmarks.corpus import write_corpus
-
-if TYPE_CHECKING:
-    from benchmarks.__main__ import Bench
+from benchmarks.ingest import DOCUMENTS
+from benchmarks.systems import Figures
 
 WORKER = "from app.settings import Settings; from app.worker import run_worker; run_worker(Settings())"
 
@@ -26,7 +25,21 @@ class Peak:
     with_children: int
 
 
-async def peak_of_worker(bench: "Bench", *, documents: int) -> Peak:
+async def bench_memory(bench: Bench) -> Figures:
+    """Peak memory of a worker process for 2 000 and for 20 000 documents."""
+    small = await peak_of_worker(bench, documents=DOCUMENTS)
+    large = await peak_of_worker(bench, documents=10 * DOCUMENTS)
+    return {
+        "worker_peak_mib_2000_documents": round(small.worker / 2**20, 1),
+        "worker_peak_mib_20000_documents": round(large.worker / 2**20, 1),
+        "worker_ratio": round(large.worker / small.worker, 3),
+        "with_children_peak_mib_2000_documents": round(small.with_children / 2**20, 1),
+        "with_children_peak_mib_20000_documents": round(large.with_children / 2**20, 1),
+        "with_children_ratio": round(large.with_children / small.with_children, 3),
+    }
+
+
+async def peak_of_worker(bench: Bench, *, documents: int) -> Peak:
     """The peak of a fresh worker that indexes a generated corpus."""
     corpus = bench.folder / f"memory-{documents}"
     write_corpus(corpus, documents)
@@ -48,7 +61,7 @@ async def peak_of_worker(bench: "Bench", *, documents: int) -> Peak:
         await worker.wait()
 
 
-async def _index(bench: "Bench", name: str, corpus: Path) -> UUID:
+async def _index(bench: Bench, name: str, corpus: Path) -> UUID:
     _, operation = await bench.operations.create_collection(
         bench.user_id,
         name=name,

@@ -18,7 +18,7 @@ from benchmarks.systems import Figures, System, Worker, socket_of
 from benchmarks.vecloom import Vecloom
 
 if TYPE_CHECKING:
-    from benchmarks.__main__ import Bench
+    from benchmarks.bench import Bench
 
 SYSTEMS = ("vecloom", "arq", "arq100", "saq", "celery")
 """Prefixes of the figures: one column of the table each."""

@@ -16,7 +16,7 @@ from benchmarks.systems import Figures, System, Worker, socket_of, wait_for
 from benchmarks.vecloom import Vecloom
 
 if TYPE_CHECKING:
-    from benchmarks.__main__ import Bench
+    from benchmarks.bench import Bench
 
 SYSTEMS = ("vecloom", "arq", "saq", "celery")
 FAULTS: dict[str, Callable[[Worker], None]] = {

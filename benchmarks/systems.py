@@ -47,6 +47,11 @@ class Worker:
             self._process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
         self._seen: set[int] = {self._process.pid}
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     async def wait_until_ready(self, marker: str) -> None:
         """Wait until it has written that it is ready."""
         await wait_for(

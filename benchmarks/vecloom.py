@@ -18,7 +18,7 @@ from benchmarks.forwarder import Forwarder
 from benchmarks.systems import Line, System, line_to_valkey, socket_of
 
 if TYPE_CHECKING:
-    from benchmarks.__main__ import Bench
+    from benchmarks.bench import Bench
 
 
 class Vecloom(System):

@@ -18,7 +18,7 @@ from app.pipeline.verify import NUMBERS_PER_PAGE, ROWS_PER_PAGE
 from app.pipeline.write import make_points, payload_of
 
 if TYPE_CHECKING:
-    from benchmarks.__main__ import Bench
+    from benchmarks.bench import Bench
 
 POINTS = 100_000
 CHUNKS = 50

@@ -2,24 +2,27 @@
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from app.bootstrap import JOBS
 from app.domain.errors import SliceEndedError
 from app.domain.operations import Operation, OperationKind
-from app.jobs.context import JobContext
+from app.jobs.context import Job, JobContext
 from app.logs import log_to_stderr
 from app.settings import Settings
 from app.worker import run_worker
+from benchmarks.free_embedder import FREE, without_embedding
 from benchmarks.lag import BUSY, keep_busy
 from benchmarks.starts import LOOK_SECONDS, StartLog
 
+REAL = "real"
+"""The body of a worker that does just what ``vecloom worker`` does."""
 
-def main() -> None:
-    """Work until told to stop."""
-    body, path = sys.argv[1], Path(sys.argv[2])
-    log = StartLog(path, body)
+
+def choose_jobs(body: str, log: StartLog) -> Mapping[OperationKind, Job]:
+    """The jobs of a worker by kind."""
 
     async def start_and_wait(context: JobContext, operation: Operation) -> dict[str, Any]:
         """As real jobs do, it goes on only as long as it is not asked to yield."""
@@ -30,10 +33,19 @@ def main() -> None:
             await asyncio.sleep(LOOK_SECONDS)
         return {}
 
+    if body == REAL:
+        return JOBS
+    if body == FREE:
+        return {kind: without_embedding(job) for kind, job in JOBS.items()}
+    return {**JOBS, OperationKind.APPEND: keep_busy if body == BUSY else start_and_wait}
+
+
+def main() -> None:
+    """Work until told to stop."""
+    body, path = sys.argv[1], Path(sys.argv[2])
     settings = Settings()
     log_to_stderr(settings.log_level)
-    job = keep_busy if body == BUSY else start_and_wait
-    run_worker(settings, jobs={**JOBS, OperationKind.APPEND: job})
+    run_worker(settings, jobs=choose_jobs(body, StartLog(path, body)))
 
 
 if __name__ == "__main__":

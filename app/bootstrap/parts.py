@@ -1,9 +1,11 @@
 """What API and worker share: where the outside systems are, and the adapters to them."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from arq.connections import ArqRedis
 
@@ -12,6 +14,7 @@ from app.db.migrate import migrate as migrate_database
 from app.domain.errors import InvalidInputError, UnknownModelError
 from app.domain.ports import Embedder, OperationEvents
 from app.embedded.folder import DataFolder
+from app.embedders.fastembed import FastEmbedder
 from app.embedders.http import HttpEmbedder
 from app.embedders.static import StaticEmbedder
 from app.jobs.queue import ArqQueue, create_arq_redis
@@ -80,6 +83,11 @@ class EmbedderRegistry:
         self._embedders: dict[str, Embedder] = {"wordllama": StaticEmbedder(processes)}
         if settings.embedding_url is not None:
             self._embedders[settings.embedding_model] = _http_embedder(settings, settings.embedding_url, processes)
+        self._model_process: ProcessPool | None = None
+        if settings.fastembed_path is not None:
+            self._model_process = open_model_process(settings)
+            embedder = fast_embedder(settings, settings.fastembed_path, self._model_process)
+            self._embedders.setdefault(settings.fastembed_model, embedder)
 
     def find(self, model: str) -> Embedder:
         """Raises UnknownModelError."""
@@ -92,6 +100,25 @@ class EmbedderRegistry:
         """Close all."""
         for embedder in self._embedders.values():
             await embedder.aclose()
+        if self._model_process is not None:
+            await self._model_process.aclose()
+
+
+def open_model_process(settings: Settings) -> ProcessPool:
+    """A process that keeps a model in memory, so it is not replaced for its calls or its size. It starts when used."""
+    memory = settings.process_memory_bytes
+    return ProcessPool(1, memory_bytes=memory, recycle_bytes=memory, recycle_after=sys.maxsize)
+
+
+def fast_embedder(settings: Settings, folder: Path, process: ProcessPool) -> FastEmbedder:
+    """The embedder of a model in a folder."""
+    return FastEmbedder(
+        folder,
+        model=settings.fastembed_model,
+        processes=process,
+        query_prefix=settings.embedding_query_prefix,
+        document_prefix=settings.embedding_document_prefix,
+    )
 
 
 def _http_embedder(settings: Settings, url: str, processes: ProcessPool | None) -> HttpEmbedder:

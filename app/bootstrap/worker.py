@@ -122,6 +122,7 @@ async def open_worker(
             "database": parts.database,
             "worker": profile.name,
             "reconcile_seconds": settings.reconcile,
+            "embedding_cache_bytes": settings.embedding_cache_bytes,
             "wake": wake,
         }
 
@@ -230,6 +231,7 @@ def _open_resources(
             pipeline_max_bytes=settings.pipeline_max_bytes,
         ),
         lines=lines,
+        embedding_cache_bytes=settings.embedding_cache_bytes,
         find_embedder=embedders.find,
         open_source=open_source,
         poke=parts.queue.poke,

@@ -5,6 +5,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Double,
     ForeignKey,
@@ -285,6 +286,17 @@ workers = Table(
     Column("heartbeat_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("stopped_at", DateTime(timezone=True)),
     Index("ix_workers_alive", "heartbeat_at", postgresql_where=text("stopped_at IS NULL")),
+)
+
+# Vectors that a model has made before, whoever asked for them. `key` is a hash of the model and the text, `vector` half
+# precision and a checksum; see app/pipeline/cache.py. `used_on` is a day, so that reading seldom writes.
+embedding_cache = Table(
+    "embedding_cache",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("vector", LargeBinary, nullable=False),
+    Column("used_on", Date, nullable=False, server_default=text("current_date")),
+    Index("ix_embedding_cache_used_on", "used_on"),
 )
 
 cron_ticks = Table(

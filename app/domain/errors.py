@@ -170,6 +170,12 @@ class EmbedderDimensionError(EmbedderGarbageError):
         super().__init__(f"the model {model!r} answers {actual} dimensions instead of {expected}")
 
 
+class ModelNotLoadedError(PermanentError):
+    """A model that is to run on this machine cannot be loaded: its folder or its library is not as it must be."""
+
+    code = "model_not_loaded"
+
+
 class UnknownModelError(PermanentError):
     """No embedder serves a model of this name."""
 

@@ -29,6 +29,11 @@ class Embedder(Protocol):
         """Name of the model, as collections store it."""
         ...
 
+    @property
+    def cache_prefix(self) -> str | None:
+        """What it puts before each document's text; None if its vectors cost less than a look-up."""
+        ...
+
     async def dimension(self) -> int:
         """Length of a vector; asks the model once and remembers.
 

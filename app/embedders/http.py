@@ -89,6 +89,11 @@ class HttpEmbedder:
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._client = httpx.AsyncClient(headers=headers, timeout=timeout, auth=auth, limits=limits)
 
+    @property
+    def cache_prefix(self) -> str:
+        """See the port."""
+        return self._document_prefix
+
     async def dimension(self) -> int:
         """Ask the model with one short text, once."""
         if self._dimension is None:

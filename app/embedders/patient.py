@@ -49,6 +49,11 @@ class PatientEmbedder:
         """See the port."""
         return self._inner.model
 
+    @property
+    def cache_prefix(self) -> str | None:
+        """See the port."""
+        return self._inner.cache_prefix
+
     async def dimension(self) -> int:
         """See the port."""
         return await self._try(self._inner.dimension)

@@ -9,20 +9,12 @@ import numpy as np
 import wordllama
 from tokenizers import Tokenizer
 
-from app.domain.errors import (
-    DomainError,
-    EmbedderRejectedError,
-    EmbedderUnavailableError,
-    ProcessDiedError,
-    ProcessTimeoutError,
-)
 from app.domain.points import Vectors
 from app.domain.ports import Processes
+from app.embedders.child import embed_in_child
 
 MODEL = "wordllama"
 DIMENSION = 256
-CHILD_SECONDS = 120.0
-CHILD_TRIES = 3
 POOL_TOKENS = 8192
 
 
@@ -60,34 +52,11 @@ def embed_texts(texts: Sequence[str]) -> Vectors:
     return vectors
 
 
-async def _embed_in_child(processes: Processes, texts: list[str]) -> Vectors:
-    """Embed in a child process, in another one if it is killed: no text of people can crash a lookup in a table.
-
-    Raises:
-        EmbedderUnavailableError: if children end again and again, or one takes too long.
-        EmbedderRejectedError: if the library fails at one of the texts.
-    """
-    tries_left = CHILD_TRIES
-    while True:
-        tries_left -= 1
-        try:
-            return await processes.run(embed_texts, texts, timeout_seconds=CHILD_SECONDS)
-        except (ProcessDiedError, MemoryError) as error:
-            if tries_left == 0:
-                message = f"{CHILD_TRIES} child processes ended while they embedded: {str(error) or 'memory ran out'}"
-                raise EmbedderUnavailableError(message) from error
-        except ProcessTimeoutError as error:
-            raise EmbedderUnavailableError(f"embedding in a child process failed: {error.message}") from error
-        except DomainError:
-            raise
-        except Exception as error:
-            raise EmbedderRejectedError(f"the library fails at a text ({type(error).__name__})") from error
-
-
 class StaticEmbedder:
     """``Embedder`` over WordLlama; documents are embedded in child processes where there are some."""
 
     model = MODEL
+    cache_prefix = None
 
     def __init__(self, processes: Processes | None = None) -> None:
         self._processes = processes
@@ -100,7 +69,7 @@ class StaticEmbedder:
         """See the port."""
         if self._processes is None:
             return await asyncio.to_thread(embed_texts, texts)
-        return await _embed_in_child(self._processes, list(texts))
+        return await embed_in_child(self._processes, embed_texts, list(texts))
 
     async def embed_query(self, text: str) -> Vectors:
         """See the port; in a thread, for a query waits for nobody's documents."""

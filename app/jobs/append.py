@@ -13,11 +13,12 @@ from app.db.totals import TotalsRepository
 from app.domain.collections import Collection, Generation
 from app.domain.documents import Source
 from app.domain.operations import Operation
-from app.domain.ports import DocumentSource
+from app.domain.ports import DocumentSource, Embedder
 from app.embedders.fingerprint import check_canaries
-from app.jobs.context import JobContext
+from app.jobs.context import JobContext, Resources
 from app.jobs.generation import open_generation
 from app.pipeline.account import Account
+from app.pipeline.cache import EmbeddingCache
 from app.pipeline.context import IngestContext
 from app.pipeline.fair_queue import Customer
 from app.pipeline.ingest import ingest_source
@@ -48,6 +49,7 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
         lanes={"read": slots, "extract": slots, "chunk": slots, "embed": requests, "store": 4},
         is_lane=context.lease.lane is not None,
     )
+    embedder = context.find_embedder(generation.model)
     customer = Customer(
         user=collection.user_id,
         operation=context.lease.operation_id,
@@ -58,7 +60,7 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
     return IngestContext(
         database=resources.database,
         store=resources.store,
-        embedder=context.find_embedder(generation.model),
+        embedder=embedder,
         processes=resources.processes,
         lease=context.lease,
         collection=collection,
@@ -67,12 +69,22 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
         limits=resources.limits,
         line=resources.lines.find(generation.model),
         customer=customer,
+        cache=open_cache(resources, embedder, fingerprint=generation.fingerprint, dimension=generation.dimension),
         should_yield=context.should_yield,
         note_progress=context.note_progress,
         require_lease=context.require_lease,
         account=account,
         shared=SharedVectors(max_bytes=SHARED_BYTES),
         poke=resources.poke,
+    )
+
+
+def open_cache(resources: Resources, embedder: Embedder, *, fingerprint: str, dimension: int) -> EmbeddingCache | None:
+    """The cache of a model's vectors, or None if there is none or the model costs less than a look-up."""
+    if embedder.cache_prefix is None or resources.embedding_cache_bytes == 0:
+        return None
+    return EmbeddingCache(
+        resources.database, fingerprint=fingerprint, prefix=embedder.cache_prefix, dimension=dimension
     )
 
 
@@ -104,6 +116,7 @@ async def bring_up_to_date(
         "chunks": account.amount("chunks"),
         "tokens": account.amount("tokens"),
         "reused_chunks": account.amount("reused"),
+        "cache": account.cache_summary(),
         "seconds": round(time.monotonic() - account.started, 3),
         "embedder_busy_ratio": round(account.embedder_busy_ratio(), 3),
         "limiting_stage": account.limiting_stage(),

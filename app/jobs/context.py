@@ -24,6 +24,7 @@ class Resources:
     processes: Processes
     limits: Limits
     lines: EmbeddingLines
+    embedding_cache_bytes: int
     find_embedder: Callable[[str], Embedder]
     open_source: Callable[[Source], DocumentSource]
     poke: Callable[[UUID], Awaitable[None]]

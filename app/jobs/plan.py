@@ -12,8 +12,10 @@ from app.domain.collections import GenerationState
 from app.domain.documents import Chunking, ChunkingStrategy, Source, SourceKind
 from app.domain.errors import DomainError
 from app.domain.operations import Operation
-from app.jobs.append import open_ingest
+from app.embedders.fingerprint import take_canaries
+from app.jobs.append import open_cache, open_ingest
 from app.jobs.context import JobContext
+from app.pipeline.cache import EmbeddingCache
 from app.pipeline.context import IngestContext
 from app.pipeline.estimate import MeasuredBy, Price, Rates, calibrate, estimate_seconds, read_rates
 from app.pipeline.plan import Plan, PlanContext, Sample
@@ -50,6 +52,7 @@ async def plan_source(context: JobContext, operation: Operation) -> dict[str, An
             source=target.source,
             chunking=target.chunking,
             ingest=target.ingest,
+            cache=target.ingest.cache if target.ingest else await _find_cache(context, target.model),
             should_yield=context.should_yield,
         ),
         resources.open_source(target.source),
@@ -69,6 +72,19 @@ async def plan_source(context: JobContext, operation: Operation) -> dict[str, An
     }
     await context.report.send_update("plan_completed", result)
     return result
+
+
+async def _find_cache(context: JobContext, model: str) -> EmbeddingCache | None:
+    """The cache that a new collection's first operation would use; None also if the model does not answer now."""
+    embedder = context.resources.find_embedder(model)
+    if embedder.cache_prefix is None:
+        return None
+    try:
+        dimension = await embedder.dimension()
+        fingerprint, _ = await take_canaries(embedder)
+    except DomainError:
+        return None
+    return open_cache(context.resources, embedder, fingerprint=fingerprint, dimension=dimension)
 
 
 def _cost(price: Price | None, model: str, tokens: int) -> dict[str, Any] | None:

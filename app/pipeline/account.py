@@ -55,6 +55,8 @@ class Account:
     sharers: int = 0
     most_sharers: int = 0
     is_lane: bool = False
+    cache_hits: int = 0
+    cache_misses: int = 0
     stages: dict[str, StageAccount] = field(default_factory=lambda: {name: StageAccount() for name in STAGES})
     started: float = field(default_factory=time.monotonic)
     _marks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=400))
@@ -71,6 +73,8 @@ class Account:
         self.chunks = int(totals.get("chunks", 0))
         self.tokens = int(totals.get("tokens", 0))
         self.reused = int(totals.get("reused_chunks", 0))
+        self.cache_hits = int(totals.get("cache_hits", 0))
+        self.cache_misses = int(totals.get("cache_misses", 0))
         before = totals.get("seconds", 0.0)
         self.started -= before
         # lanes of other workers have taken time of their own
@@ -181,6 +185,12 @@ class Account:
             self._embedding -= 1
             if self._embedding == 0:
                 self._embed_busy += time.monotonic() - self._embed_since
+
+    def cache_summary(self) -> dict[str, float | int]:
+        """How often a text that had to be embedded had been embedded before, by whomever."""
+        hits, misses = self.amount("cache_hits"), self.amount("cache_misses")
+        rate = round(hits / (hits + misses), 3) if hits + misses else 0.0
+        return {"hits": hits, "misses": misses, "hit_rate": rate}
 
     @property
     def settled(self) -> int:

@@ -1,117 +1,132 @@
-"""Cuts texts into chunks, sized in tokens of the packaged tokenizer. Runs in child processes."""
+"""Cuts texts into chunks, sized in tokens. Runs in child processes."""
 
-from collections import deque
-from collections.abc import Callable, Iterable
-from functools import cache
-from pathlib import Path
-
-import numpy as np
-import wordllama
-from semantic_text_splitter import MarkdownSplitter, TextSplitter
-from tokenizers import Tokenizer
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from itertools import accumulate, pairwise
+from zlib import crc32
 
 from app.domain.documents import Chunking, ChunkingStrategy, TextChunk
+from app.pipeline.chunking.boundaries import Find, find_lines, find_parts, find_sentences, find_words
+from app.pipeline.chunking.cutting import cut_text
+from app.pipeline.chunking.markdown import Outline, find_sections, read_outline
+from app.pipeline.chunking.tokens import WORDS, Characters, Sizes, load_counter, load_tokenizer
 
-TOKENIZER_FILE = Path("tokenizers") / "l2_supercat_tokenizer_config.json"
-PIECE_CHARACTERS = 200_000
-DENSITY_STEP = 0.25
-FILL = 0.9
-"""Share of a chunk that an average part of the text fills, so that most denser parts fit too."""
-PART_SLACK = 1.1
+__all__ = ["TextKind", "chunk_text", "load_tokenizer"]
 
-
-@cache
-def load_tokenizer() -> Tokenizer:
-    """The tokenizer inside the wordllama wheel, without padding or truncation."""
-    tokenizer = Tokenizer.from_file(str(Path(wordllama.__file__).parent / TOKENIZER_FILE))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
+PIECE_CHARACTERS = 1_000_000
+GAPS = re.compile(r"\n[^\S\n]*\n\s*(?=\S)")
+LINE_ENDS = re.compile(r"\n(?=.)")
+LONGEST_TOKEN = 8
+"""Characters; only where tokens are longer is less shared than could be."""
+SENTENCE_STARTS = re.compile(r"(?:[.!?…。\uff01\uff1f][\"'”\u2019)\]]*\s?|\n.?)$", re.DOTALL)
+"""How a text ends where a sentence or a line begins, and the space or first character of that."""
 
 
-class _Sizes:
-    """Counts the tokens of any part of a text that was tokenised once."""
+class TextKind(StrEnum):
+    """How a text says where its parts begin."""
 
-    def __init__(self, text: str) -> None:
-        encoding = load_tokenizer().encode(text, add_special_tokens=False)
-        self._starts = np.fromiter((start for start, _ in encoding.offsets), dtype=np.int64, count=len(encoding))
-
-    def count(self, start: int, end: int) -> int:
-        """Tokens that begin in ``text[start:end]``; a part of a token alone is one too."""
-        first, last = np.searchsorted(self._starts, (start, end))
-        return max(1, int(last - first))
+    PROSE = "prose"
+    MARKDOWN = "markdown"
 
 
-def chunk_text(text: str, chunking: Chunking, *, markdown: bool = False) -> list[TextChunk]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rules:
+    """How one text is cut."""
+
+    sizes: Sizes
+    limit: int
+    overlap: int
+    outline: Outline
+
+
+def chunk_text(text: str, chunking: Chunking, *, kind: TextKind = TextKind.PROSE) -> list[TextChunk]:
     """Chunks in order, ``text[start:end] == chunk.text``; none is empty or white space alone.
 
-    A text that fits into one chunk is one chunk; very long texts are cut into pieces at line ends first.
+    A text that fits into one chunk is one chunk; very long texts are cut into pieces between paragraphs first.
     """
-    spans: list[tuple[int, int, int]] = []
-    for start, piece in _pieces(text):
-        sizes = _Sizes(piece)
-        spans += [
-            (start + begin, start + end, sizes.count(begin, end))
-            for begin, end in _cut(piece, chunking, sizes, markdown=markdown)
-        ]
-    return [TextChunk(text=text[start:end], start=start, end=end, tokens=tokens) for start, end, tokens in spans]
+    return [chunk for start, end in _pieces(text) for chunk in _chunk_piece(text[start:end], start, chunking, kind)]
 
 
-def _cut(text: str, chunking: Chunking, sizes: _Sizes, *, markdown: bool) -> list[tuple[int, int]]:
-    """Spans of chunks.
-
-    The splitter would tokenise every candidate of every chunk, about ten times the text. It is given a size in
-    characters instead, what fits by the text's own density; a chunk with too many tokens is cut again, and neighbours
-    that fit into one are joined. The density is rounded, so that a small edit does not move every boundary.
-    """
-    kind = MarkdownSplitter if markdown or chunking.strategy is ChunkingStrategy.MARKDOWN else TextSplitter
-    if chunking.strategy is ChunkingStrategy.CHARACTER:
-        splitter = TextSplitter(chunking.size, overlap=chunking.overlap)
-        return [(at, at + len(chunk)) for at, chunk in splitter.chunk_indices(text) if chunk.strip()]
-    tokens = sizes.count(0, len(text))
-    if tokens <= chunking.size:
-        body = text.strip()
-        at = text.find(body)
-        return [(at, at + len(body))] if body else []
-    density = max(DENSITY_STEP, round(len(text) / tokens / DENSITY_STEP) * DENSITY_STEP)
-    waiting = deque([(0, len(text), int(chunking.size * density * FILL))])
-    spans: list[tuple[int, int]] = []
-    while waiting:
-        start, end, characters = waiting.popleft()
-        overlap = characters * chunking.overlap // chunking.size
-        cutter = kind(characters, overlap=min(overlap, characters - 1))
-        again = []
-        for offset, chunk in cutter.chunk_indices(text[start:end]):
-            span = (start + offset, start + offset + len(chunk))
-            parts = -(-sizes.count(*span) // chunking.size)
-            if parts > 1 and characters > 1:
-                again.append((*span, max(1, min(characters - 1, int(len(chunk) / parts * PART_SLACK)))))
-            elif chunk.strip():
-                spans.append(span)
-        waiting.extend(again)
-    return _join(sorted(spans), fits=lambda start, end: sizes.count(start, end) <= chunking.size)
+def _chunk_piece(text: str, offset: int, chunking: Chunking, kind: TextKind) -> Iterator[TextChunk]:
+    strategy = chunking.strategy
+    sizes: Sizes = Characters() if strategy is ChunkingStrategy.CHARACTER else load_counter()
+    is_markdown = kind is TextKind.MARKDOWN or strategy is ChunkingStrategy.MARKDOWN
+    outline = read_outline(text) if is_markdown else Outline([], [])
+    rules = _Rules(sizes=sizes, limit=chunking.size, overlap=chunking.overlap, outline=outline)
+    find: Find = partial(find_sections, outline=outline) if is_markdown else find_lines
+    bodies = [_trim(text, *span) for span in _cut(text, rules, find)]
+    spans = [_trim(text, *span) for span in _overlap(text, bodies, rules)]
+    counts = sizes.count([text[start:end] for start, end in spans])
+    # a word cut in two may have more tokens than it had
+    spans = [span if size <= chunking.size else body for span, body, size in zip(spans, bodies, counts, strict=True)]
+    counts = sizes.count([text[start:end] for start, end in spans]) if max(counts) > chunking.size else counts
+    covered = 0
+    for (start, end), size in zip(spans, counts, strict=True):
+        # the rest is white space of a size of its own, or that and what the chunk before has too
+        if start < end and end > covered:
+            covered = end
+            yield TextChunk(text=text[start:end], start=offset + start, end=offset + end, tokens=size)
 
 
-def _join(spans: Iterable[tuple[int, int]], *, fits: Callable[[int, int], bool]) -> list[tuple[int, int]]:
-    """Join neighbours that fit into one chunk, and drop what the overlap of the chunk before holds already."""
-    joined: list[tuple[int, int]] = []
-    for start, end in spans:
-        if joined and end <= joined[-1][1]:
-            continue
-        if joined and fits(joined[-1][0], end):
-            joined[-1] = (joined[-1][0], end)
+def _cut(text: str, rules: _Rules, find: Find) -> list[tuple[int, int]]:
+    """Spans that follow on each other, each within the limit less the overlap."""
+    if rules.sizes.count([text])[0] <= rules.limit:
+        return [(0, len(text))]
+    most = max(1, rules.limit - rules.overlap)
+    starts = cut_text(text, most, [find, find_sentences, find_words, find_parts(rules.sizes)], rules.sizes)
+    return list(pairwise([*starts, len(text)]))
+
+
+def _overlap(text: str, bodies: Sequence[tuple[int, int]], rules: _Rules) -> list[tuple[int, int]]:
+    """The same spans, each begun a little earlier, but for those that begin with a heading."""
+    headings = {heading.at for heading in rules.outline.headings}
+    spans = list(bodies[:1])
+    for (before, start), (_, end) in pairwise(bodies):
+        if rules.overlap == 0 or start in headings:
+            spans.append((start, end))
         else:
-            joined.append((start, end))
-    return joined
+            spans.append((_begin_earlier(text, before, start, rules), end))
+    return spans
 
 
-def _pieces(text: str) -> list[tuple[int, str]]:
-    pieces = []
+def _begin_earlier(text: str, first: int, start: int, rules: _Rules) -> int:
+    """Where a chunk begins that shares the end of its neighbour: with a sentence, or else a word, within the overlap.
+
+    A sentence is taken only if half of the overlap is left.
+    """
+    begin = max(first, start - rules.overlap * LONGEST_TOKEN)
+    tail = text[begin:start]
+    words = WORDS.findall(tail)
+    ends = list(accumulate(rules.sizes.measure(words)))
+    places = [0, *accumulate(map(len, words[:-1]))]
+    if not ends:
+        return start
+    earliest = 0 if begin == first and ends[-1] <= rules.overlap else bisect_left(ends, ends[-1] - rules.overlap) + 1
+    if earliest == len(places):
+        parts = rules.sizes.split(tail)
+        return begin + parts[-rules.overlap] if len(parts) > rules.overlap else start
+    half = bisect_left(ends, ends[-1] - rules.overlap / 2)
+    sentences = (at for at in places[earliest : half + 1] if SENTENCE_STARTS.search(tail[max(0, at - 8) : at + 1]))
+    return begin + next(sentences, places[earliest])
+
+
+def _trim(text: str, start: int, end: int) -> tuple[int, int]:
+    body = text[start:end]
+    return start + len(body) - len(body.lstrip()), start + len(body.rstrip())
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int]]:
+    """Spans of at most ``PIECE_CHARACTERS``; the paragraphs around a place decide which one it is."""
     start = 0
     while len(text) - start > PIECE_CHARACTERS:
-        end = text.rfind("\n", start + PIECE_CHARACTERS // 2, start + PIECE_CHARACTERS) + 1
-        end = end or start + PIECE_CHARACTERS
-        pieces.append((start, text[start:end]))
+        window = (start + PIECE_CHARACTERS // 2, start + PIECE_CHARACTERS)
+        places = [gap.end() for gap in GAPS.finditer(text, *window)]
+        places = places or [gap.end() for gap in LINE_ENDS.finditer(text, *window)] or [window[1]]
+        end = min(places, key=lambda place: crc32(text[place : place + 64].encode("utf-8", "surrogatepass")))
+        yield start, end
         start = end
-    pieces.append((start, text[start:]))
-    return pieces
+    yield start, len(text)

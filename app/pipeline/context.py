@@ -10,6 +10,7 @@ from app.domain.documents import Chunking, PreparedDocument, PrepareRequest
 from app.domain.operations import Lease
 from app.domain.ports import Embedder, Processes, Reporter, VectorStore
 from app.pipeline.account import Account
+from app.pipeline.cache import EmbeddingCache
 from app.pipeline.embedding_line import EmbeddingLine
 from app.pipeline.fair_queue import Customer
 from app.pipeline.shared import SharedVectors
@@ -33,8 +34,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestContext:
-    """Everything the stages need. ``line`` is shared by all operations of the worker, in which this is ``customer``.
+    """Everything the stages need.
 
+    ``line`` is shared by all operations of the worker, in which this one is ``customer``; ``cache`` is None where
+    vectors are not worth keeping.
     ``should_yield`` says that the slice must stop at its next checkpoint; ``note_progress`` is told of each commit that
     the next slice need not repeat; ``require_lease`` raises
     ``LeaseLostError`` once this worker cannot be sure any more that it still holds the lease. ``poke`` has the workers
@@ -52,6 +55,7 @@ class IngestContext:
     limits: Limits
     line: EmbeddingLine
     customer: Customer
+    cache: EmbeddingCache | None
     should_yield: Callable[[], bool]
     note_progress: Callable[[], None]
     require_lease: Callable[[], None]

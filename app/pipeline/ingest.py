@@ -54,12 +54,13 @@ async def ingest_source(context: IngestContext, source_id: UUID, adapter: Docume
     await count_all(context)
     await context.report.send_update("ingest_progress", context.account.snapshot())
     await delete_leftovers(context, source_id)
-    if context.should_yield():
-        async with context.database.begin() as connection:
-            manifest = DocumentRepository(connection, context.collection.id)
-            is_unfinished = await manifest.has_pending(source_id, scan=scan)
-        if is_unfinished:
-            raise SliceEndedError("the slice ended before all documents were ingested")
+    if context.should_yield() and await _has_pending(context, source_id, scan):
+        raise SliceEndedError("the slice ended before all documents were ingested")
+
+
+async def _has_pending(context: IngestContext, source_id: UUID, scan: UUID) -> bool:
+    async with context.database.begin() as connection:
+        return await DocumentRepository(connection, context.collection.id).has_pending(source_id, scan=scan)
 
 
 async def _report_progress(context: IngestContext, *, until: asyncio.Event) -> None:
@@ -72,9 +73,13 @@ async def _report_progress(context: IngestContext, *, until: asyncio.Event) -> N
 
 async def _work_with_lanes(context: IngestContext, source_id: UUID, adapter: DocumentSource, scan: UUID) -> None:
     """Work until nothing is pending and no lane has anything in hand; what lanes give back is done here."""
-    await run_lane(context, source_id, adapter, scan)
-    while await close_lanes(context):
+    while True:
         await run_lane(context, source_id, adapter, scan)
+        if await close_lanes(context):
+            continue
+        # what the last lanes had in hand may have been given back at any moment until now
+        if context.should_yield() or not await _has_pending(context, source_id, scan):
+            return
 
 
 async def run_lane(context: IngestContext, source_id: UUID, adapter: DocumentSource, scan: UUID) -> None:

@@ -43,15 +43,17 @@ async def offer_lanes(context: IngestContext, source_id: UUID, scan: UUID) -> No
             await LaneRepository(connection).offer(context.lease, offer)
 
 
-async def close_lanes(context: IngestContext) -> bool:
-    """Let nobody join any more and wait for the lanes there are; whether some documents may be pending again."""
+async def close_lanes(context: IngestContext) -> int:
+    """Let nobody join any more, and wait until no lane is left or a dead one's documents are pending again.
+
+    Returns:
+        How many lanes are left.
+    """
     operation_id = context.lease.operation_id
     async with context.database.begin() as connection:
         lanes = LaneRepository(connection)
         await lanes.close(context.lease)
         left = await lanes.count(operation_id)
-    if not left:
-        return False
     pause = WAIT_SECONDS
     while left:
         context.require_lease()
@@ -61,10 +63,11 @@ async def close_lanes(context: IngestContext) -> bool:
         pause = min(2 * pause, LONGEST_WAIT_SECONDS)
         async with context.database.begin() as connection:
             lanes = LaneRepository(connection)
-            if await lanes.end_dead(operation_id):
-                return True
+            has_given_back = await lanes.end_dead(operation_id)
             left = await lanes.count(operation_id)
-    return True
+        if has_given_back:
+            break
+    return left
 
 
 async def look_after_lanes(context: IngestContext, *, until: asyncio.Event) -> None:

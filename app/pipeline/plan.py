@@ -26,6 +26,7 @@ from app.domain.errors import SliceEndedError
 from app.domain.identity import text_hash
 from app.domain.ports import DocumentSource, Processes, Reporter
 from app.pipeline.budget import ByteBudget
+from app.pipeline.cache import EmbeddingCache
 from app.pipeline.context import IngestContext, Limits
 from app.pipeline.copies import load_copies
 from app.pipeline.distinct import DistinctTexts
@@ -45,6 +46,7 @@ class PlanContext:
     Attributes:
         source: its ``id`` and ``collection_id`` are made up if the collection, or the source in it, does not exist.
         ingest: what the real operation would use, for what the collection holds; None while it holds nothing.
+        cache: where the real operation would look vectors up, if anywhere.
     """
 
     database: Database
@@ -55,6 +57,7 @@ class PlanContext:
     source: Source
     chunking: Chunking
     ingest: IngestContext | None
+    cache: EmbeddingCache | None
     should_yield: Callable[[], bool]
 
 
@@ -269,9 +272,9 @@ async def _send_claim(waiting: list[Document], out: MemoryObjectSendStream[Group
     del waiting[:number]
 
 
-async def find_cached(_: PlanContext, __: Sequence[ChunkRow]) -> set[bytes]:
-    """Which of some chunks, by ``text_hash``, have vectors elsewhere that the real operation would use: none.
-
-    The look-up in a cache of embeddings belongs here, and nowhere else in a dry run.
-    """
-    return set()
+async def find_cached(context: PlanContext, chunks: Sequence[ChunkRow]) -> set[bytes]:
+    """Which of some chunks, by ``text_hash``, have vectors in the cache that the real operation would use."""
+    if context.cache is None or not chunks:
+        return set()
+    found = await context.cache.find([chunk.text for chunk in chunks])
+    return {text_hash(chunks[index].text) for index in found}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from app.domain.documents import Chunking, PreparedDocument, PrepareRequest
-from app.pipeline.chunk import chunk_text
+from app.pipeline.chunk import TextKind, chunk_text
 from app.pipeline.extract import MARKDOWN, Extracted, ExtractionError, clean, extract
 from app.pipeline.records import read_record
 
@@ -33,8 +33,8 @@ def _prepare(request: PrepareRequest, chunking: Chunking) -> PreparedDocument:
         if digest == request.known_hash:
             return replace(outcome, unchanged=True, seconds=seconds)
         extracted = _timed(seconds, "extract", lambda: _extract(request, content))
-        markdown = extracted.mime_type == MARKDOWN
-        chunks = _timed(seconds, "chunk", lambda: chunk_text(extracted.text, chunking, markdown=markdown))
+        kind = TextKind.MARKDOWN if extracted.mime_type == MARKDOWN else TextKind.PROSE
+        chunks = _timed(seconds, "chunk", lambda: chunk_text(extracted.text, chunking, kind=kind))
         return replace(
             outcome, mime_type=extracted.mime_type, title=extracted.title, chunks=tuple(chunks), seconds=seconds
         )

@@ -56,6 +56,9 @@ async def _rewrite(context: IngestContext, findings: Findings, ids: Sequence[UUI
         context.require_lease()
         points = make_points([chunks[number] for number in keep], vectors[keep], payloads)
         await context.store.upsert(context.generation.name, points)
+    if keep and context.cache is not None:
+        # the wrong vector may have come from there
+        await context.cache.keep([chunks[number].text for number in keep], vectors[keep])
     findings.repaired += len(keep)
     return list(damaged)
 

@@ -104,6 +104,7 @@ class GroupWork:
         embedded: chunks that the model had to embed.
         tokens: how many tokens those have.
         reused: chunks that cost no work of the model.
+        cache_hits, cache_misses: how many texts were looked up in the cache and were there, or not.
     """
 
     prepared: Sequence[PreparedDocument]
@@ -115,6 +116,8 @@ class GroupWork:
     embedded: int
     tokens: int
     reused: int
+    cache_hits: int
+    cache_misses: int
 
     @property
     def scans(self) -> int:
@@ -139,6 +142,8 @@ class GroupWork:
             "chunks": self.chunks,
             "tokens": self.tokens,
             "reused_chunks": self.reused,
+            "cache_hits": self.cache_hits,
+            "cache_misses": self.cache_misses,
             **{f"{stage}_items": count for stage, count in items.items()},
         }
 
@@ -190,6 +195,8 @@ async def _embed_group(context: IngestContext, prepared: Sequence[PreparedDocume
         embedded=len(embedded.new),
         tokens=new_tokens,
         reused=len(tokens) - len(embedded.new) + len(changes.moved),
+        cache_hits=embedded.cache_hits,
+        cache_misses=embedded.cache_misses,
     )
 
 
@@ -242,6 +249,8 @@ def _count(context: IngestContext, work: GroupWork) -> None:
     account.needs_ocr += work.scans
     account.chunks += work.chunks
     account.reused += work.reused
+    account.cache_hits += work.cache_hits
+    account.cache_misses += work.cache_misses
 
 
 async def _report_failures(

@@ -111,7 +111,7 @@ async def fleet(settings: Settings, api: Api, tmp_path: Path) -> AsyncIterator[F
 
 async def _assert_all_there(api: Api, ended: dict[str, Any], documents: int = DOCUMENTS) -> None:
     assert (ended["state"], ended["result"]["documents_failed"]) == ("completed", 0)
-    assert ended["result"]["documents_added"] == ended["result"]["chunks"] == documents
+    assert ended["result"]["documents_added"] == ended["result"]["chunks"] == documents, ended
     assert ended["result"]["stages"]["commit"]["items"] == ended["result"]["stages"]["store"]["items"] == documents
     assert (await api.client.get("/api/v1/collections/comets")).json()["documents"] == {"completed": documents}
     assert await api.assert_consistent("comets") == documents

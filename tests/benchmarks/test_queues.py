@@ -1,4 +1,4 @@
-"""The measuring code of the benchmarks, on tiny amounts: what is run by hand only would rot."""
+"""Benchmarks of Vecloom beside other queues."""
 
 import asyncio
 from pathlib import Path
@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from app.bootstrap import Parts
-from app.operations.collections import IdentityService
-from benchmarks.__main__ import Bench
+from benchmarks.bench import Bench
 from benchmarks.overhead import SYSTEMS, Sizes, all_systems, measure
 from benchmarks.recovery import measure_takeover
 from benchmarks.systems import Figures, System
@@ -23,14 +21,6 @@ FIGURES = (
     "cpu_ms_per_operation",
     "creator_cpu_ms_per_operation",
 )
-
-
-@pytest.fixture
-async def bench(parts: Parts, tmp_path: Path) -> Bench:
-    """A caller on the services of the tests."""
-    identity = IdentityService(parts.database)
-    caller = await identity.authenticate(await identity.issue_key("bench", name="bench"))
-    return Bench(parts, caller.user_id, tmp_path)
 
 
 async def test_overhead_is_measured_for_every_system(bench: Bench) -> None:
