@@ -233,12 +233,31 @@ async def test_a_model_behind_http_has_a_cost_and_a_speed(
         unknown = await planned(api, "notes", mixed)
 
     assert said["tokens"] > 0
-    assert said["cost"] == {"amount": round(said["tokens"] * 2.5e-6, 6), "currency": "EUR"}
+    assert said["cost"] == {"amount": round(said["tokens"] * 2.5 / 1e6, 6), "currency": "EUR"}
     assert said["estimate"]["measured_by"] == "calibration"
     assert 1 < texts <= 1 + 40
     assert free["cost"] is None
     assert unknown["estimate"] == {"seconds": None, "measured_by": None, "error_code": "embedder_unavailable"}
     assert figures(unknown) == figures(said)
+
+
+async def test_a_folder_that_another_collection_has(settings: Settings, server: FakeModelServer, mixed: Path) -> None:
+    """Vectors kept from earlier are foretold, for a new collection too; texts that are new are not among them."""
+    settings = changed(settings, embedding_url=server.url, embedding_model=server.model)
+
+    async with (
+        open_parts(settings, configured_endpoints(settings)) as parts,
+        open_client(parts) as api,
+        running_worker(parts),
+    ):
+        await api.wait(await api.create("notes", mixed))
+        (mixed / "new.md").write_text("# Glaciers\n\nA glacier is a slow river of ice.\n")
+        said = await planned(api, "others", mixed)
+        done = (await api.wait(await api.create("others", mixed)))["result"]
+
+    assert figures(said) == figures(done)
+    assert said["reuse"]["cache"] == said["reused_chunks"] == said["chunks"] - 1
+    assert 0 < said["tokens"] < 40
 
 
 async def test_it_waits_for_no_writer(api: Api, parts: Parts, folder: Path, worker: None) -> None:
