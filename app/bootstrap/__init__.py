@@ -1,6 +1,7 @@
 """The composition root: settings in, opened parts out, closed in reverse."""
 
 from app.bootstrap.api import diagnose, open_api
+from app.bootstrap.embed_server import serving_embeddings
 from app.bootstrap.parts import (
     LOCAL_USER,
     EmbedderRegistry,
@@ -36,4 +37,5 @@ __all__ = [
     "replacing_worker",
     "running_worker",
     "serve_embedded",
+    "serving_embeddings",
 ]

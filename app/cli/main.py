@@ -293,6 +293,29 @@ def worker(data: Data = None) -> None:
 
 
 @cli.command()
+def embed_server(
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8766,
+    host: Annotated[str, typer.Option(help="Address to listen on; others than loopback need a key.")] = "127.0.0.1",
+) -> None:
+    """Serve the embedding model of this machine to other machines' workers, until Ctrl-C."""
+    _run(lambda: _serve_embeddings(_settings(None), port, host), as_json=False)
+
+
+async def _serve_embeddings(settings: Settings, port: int, host: str) -> None:
+    # imported here: no other command needs the server
+    from app.bootstrap import serving_embeddings  # noqa: PLC0415 — see above
+
+    log_to_stderr(settings.log_level)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with serving_embeddings(settings, host=host, port=port) as url:
+        out.print(f"Vecloom serves the model {settings.embedding_model} at [bold]{url}/v1[/bold]", soft_wrap=True)
+        await stop.wait()
+        out.print("stopping…")
+
+
+@cli.command()
 def migrate() -> None:
     """Bring the configured database to this version's schema."""
     # imported here: no other command needs it

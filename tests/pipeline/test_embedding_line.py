@@ -260,8 +260,9 @@ async def test_retry_after_is_kept_to(server: FakeModelServer) -> None:
     """No request comes before the time the server asked for, from nobody."""
     server.fail_next(503, headers={"Retry-After": "1"})
     async with line_to(server) as line:
-        first = asyncio.create_task(Caller().embed(line, ["one"]))
-        await wait_until(lambda: _was_refused(server))
+        caller = Caller()
+        first = asyncio.create_task(caller.embed(line, ["one"]))
+        await wait_until(lambda: _is_waiting(caller))
         started, requests = time.monotonic(), server.requests
         second = asyncio.create_task(Caller().embed(line, ["two"]))
         await asyncio.wait({first, second}, timeout=0.6)
@@ -273,8 +274,8 @@ async def test_retry_after_is_kept_to(server: FakeModelServer) -> None:
     assert time.monotonic() - started >= 0.6
 
 
-async def _was_refused(server: FakeModelServer) -> bool:
-    return bool(server.refused)
+async def _is_waiting(caller: Caller) -> bool:
+    return bool(caller.told)
 
 
 async def test_a_server_that_stays_away_is_everybodys_error() -> None:
