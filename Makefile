@@ -48,7 +48,7 @@ format: $(READY) ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(READY) $(if $(filter side-by-side,$(ONLY)),$(RIVALS)) ## Run the benchmarks; ONLY=NAME runs one, JSON=1 prints only JSON
+bench: $(READY) $(if $(filter side-by-side ingest-limit,$(ONLY)),$(RIVALS)) ## Run the benchmarks; ONLY=NAME runs one, JSON=1 prints only JSON
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$$ONLY") $(if $(JSON),--json)
 
 lock: $(UV) ## Resolve pyproject.toml again into requirements.lock

@@ -16,15 +16,19 @@ from benchmarks.cancel import bench_cancel
 from benchmarks.ingest import bench_ingest
 from benchmarks.lag import bench_lag
 from benchmarks.limit import bench_limit
+from benchmarks.many import bench_many
 from benchmarks.memory import bench_memory
+from benchmarks.no_change import bench_no_change
 from benchmarks.operations import bench_queue
 from benchmarks.overhead import bench_overhead
 from benchmarks.recovery import bench_recovery
+from benchmarks.scaling import bench_scaling
 from benchmarks.search import bench_search
 from benchmarks.side_by_side import bench_side_by_side
 from benchmarks.slow import bench_slow_embedder
 from benchmarks.systems import Figures
 from benchmarks.tables import show
+from benchmarks.under_load import bench_under_load
 from benchmarks.verify import bench_verify
 
 BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
@@ -33,6 +37,10 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "ingest": bench_ingest,
     "ingest-limit": bench_limit,
     "slow-embedder": bench_slow_embedder,
+    "scaling": bench_scaling,
+    "no-change": bench_no_change,
+    "many": bench_many,
+    "search-under-load": bench_under_load,
     "side-by-side": bench_side_by_side,
     "verify": bench_verify,
     "memory": bench_memory,

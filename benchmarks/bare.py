@@ -3,22 +3,18 @@
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Self
 
-from semantic_text_splitter import TextSplitter
-
 from app.domain.documents import Chunking, PrepareRequest
-from app.pipeline.chunk import load_tokenizer
 from app.pipeline.prepare import prepare_documents
 from benchmarks.ingest import make_requests
 
 BATCH = 20
-WARM, WARM_PLAIN = 100, 5
-KREUZBERG = {".html", ".docx", ".pptx", ".xlsx", ".eml"}
+WARM = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,27 +35,6 @@ def count_prepared(requests: Sequence[PrepareRequest]) -> int:
     return sum(len(document.chunks) for document in prepare_documents(requests, Chunking()))
 
 
-def count_plain(requests: Sequence[PrepareRequest]) -> int:
-    """Chunks that the libraries make of a batch as their own documentation calls them."""
-    chunking = Chunking()
-    splitter = TextSplitter.from_huggingface_tokenizer(load_tokenizer(), chunking.size, overlap=chunking.overlap)
-    return sum(len(splitter.chunks(_read_plain(Path(request.locator.path)))) for request in requests)
-
-
-def _read_plain(path: Path) -> str:
-    import kreuzberg  # noqa: PLC0415 — heavy, and the benchmark's own process needs neither
-    import pypdfium2  # noqa: PLC0415
-
-    if path.suffix == ".pdf":
-        document = pypdfium2.PdfDocument(path)
-        text = "\n\n".join(page.get_textpage().get_text_range() for page in document)
-        document.close()
-        return text
-    if path.suffix in KREUZBERG:
-        return kreuzberg.extract_file_sync(path).content
-    return path.read_text(encoding="utf-8")
-
-
 class BareCores:
     """A process for each core, warm, as long as the block runs."""
 
@@ -73,8 +48,7 @@ class BareCores:
     def __enter__(self) -> Self:
         """Start the processes and let each meet every format once."""
         self._pool = multiprocessing.get_context("forkserver").Pool(self.processes)
-        for count, size in ((count_prepared, WARM), (count_plain, WARM_PLAIN)):
-            self._pool.map(count, [self._warm[:size]] * self.processes, chunksize=1)
+        self._pool.map(count_prepared, [self._warm] * self.processes, chunksize=1)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -82,11 +56,11 @@ class BareCores:
         self._pool.terminate()
         self._pool.join()
 
-    def measure(self, count: Callable[[Sequence[PrepareRequest]], int], *, best_of: int = 1, every: int = 1) -> Bare:
-        """All batches, or each ``every``-th, as fast as the cores can; the best of some times."""
+    def measure(self, *, best_of: int = 1) -> Bare:
+        """All files, as fast as the cores can; the best of some times."""
         measured = []
         for _ in range(best_of):
             started = time.perf_counter()
-            chunks = sum(self._pool.imap_unordered(count, self._batches[::every]))
+            chunks = sum(self._pool.imap_unordered(count_prepared, self._batches))
             measured.append(Bare(chunks=chunks, seconds=time.perf_counter() - started))
         return max(measured, key=lambda bare: bare.rate)

@@ -2,14 +2,19 @@
 
 import asyncio
 import statistics
+from pathlib import Path
 from typing import Any
 
+import wordllama
+
 from app.domain.operations import Operation
-from benchmarks.bare import BareCores, count_plain, count_prepared
+from app.pipeline.chunking.tokens import PACKAGED
+from benchmarks.bare import BareCores
 from benchmarks.bench import Bench
 from benchmarks.cpu import CpuSeconds, difference, read_cpu
 from benchmarks.free_embedder import FREE
 from benchmarks.mixed import FILES, write_mixed
+from benchmarks.rivals.environment import PYTHON, run_rival
 from benchmarks.systems import Figures
 from benchmarks.vecloom import Vecloom
 
@@ -19,6 +24,7 @@ PLAIN_EVERY = 6
 """The libraries as they come take long for their token counts: they get every sixth batch."""
 
 WARM_FILES = 60
+TOKENIZER = Path(wordllama.__file__).parent / PACKAGED
 POLL_SECONDS = 0.05
 
 
@@ -38,7 +44,7 @@ async def bench_limit(bench: Bench, files: int = FILES, rounds: int = ROUNDS) ->
         async with Vecloom(bench, bench.folder / "limit") as system, system.workers(FREE, 1) as [worker]:
             await bench.index("limit-warm", warm.folder)
             for number in range(rounds):
-                bare = await asyncio.to_thread(cores.measure, count_prepared, best_of=BARE_BEST_OF)
+                bare = await asyncio.to_thread(cores.measure, best_of=BARE_BEST_OF)
                 before = read_cpu([worker.pid], bench.servers)
                 operation = await bench.index(f"limit-{number}", corpus.folder, poll_seconds=POLL_SECONDS)
                 used.append(difference(before, read_cpu([worker.pid], bench.servers)))
@@ -46,7 +52,6 @@ async def bench_limit(bench: Bench, files: int = FILES, rounds: int = ROUNDS) ->
                 bare_rates.append(bare.rate)
                 rates.append(result["chunks"] / seconds_of(operation))
                 results.append(result)
-        plain = await asyncio.to_thread(cores.measure, count_plain, every=PLAIN_EVERY)
     ratio = statistics.median(rate / bare for rate, bare in zip(rates, bare_rates, strict=True))
     figures: Figures = {
         "ratio_to_bare": round(ratio, 3),
@@ -55,13 +60,24 @@ async def bench_limit(bench: Bench, files: int = FILES, rounds: int = ROUNDS) ->
         "chunks": results[0]["chunks"],
         "chunks_per_second": round(statistics.median(rates)),
         "bare_chunks_per_second": round(statistics.median(bare_rates)),
-        "libraries_own_calls_chunks_per_second": round(plain.rate),
-        "ratio_to_libraries_own_calls": round(statistics.median(rates) / plain.rate, 2),
+        **await _beside_plain_libraries(corpus.folder, statistics.median(rates)),
         "limiting_stage": results[-1]["limiting_stage"],
     }
     bare_cpu_seconds = cores.processes * results[-1]["chunks"] / bare_rates[-1]
     figures["ratio_if_no_core_were_ever_idle"] = round(bare_cpu_seconds / sum(used[-1].values()), 3)
     return figures | _where_it_went(results[-1], used[-1])
+
+
+async def _beside_plain_libraries(folder: Path, rate: float) -> Figures:
+    """What the libraries do as they come; they are in an environment that is made only for benchmarks."""
+    if not PYTHON.exists():
+        return {"libraries_own_calls_chunks_per_second": "not measured, for .venv-rivals is missing"}
+    plain = await run_rival("plain_libraries", str(folder), str(TOKENIZER), str(PLAIN_EVERY))
+    plain_rate = plain["chunks"] / plain["seconds"]
+    return {
+        "libraries_own_calls_chunks_per_second": round(plain_rate),
+        "ratio_to_libraries_own_calls": round(rate / plain_rate, 2),
+    }
 
 
 def _checked(operation: Operation, *, files: int, chunks: int) -> dict[str, Any]:

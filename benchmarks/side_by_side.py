@@ -1,27 +1,20 @@
 """Vecloom and other ingestion systems: one folder, one chunk size, one model server, one after the other."""
 
 import asyncio
-import json
-import os
-import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from benchmarks.bench import Bench
 from benchmarks.corpus import Corpus
 from benchmarks.limit import POLL_SECONDS, seconds_of
 from benchmarks.mixed import Changes, change, write_mixed
 from benchmarks.models import MODEL, ModelServer, Shape, serving_model
+from benchmarks.rivals.environment import run_rival
 from benchmarks.slow import VecloomWithModel
 from benchmarks.systems import Figures
 from benchmarks.worker import REAL
 
-ROOT = Path(__file__).resolve().parents[1]
-PYTHON = ROOT / ".venv-rivals" / "bin" / "python"
 FILES = 500
 CHANGED = 0.01
-RUN_SECONDS = 600.0
 RIVALS = {
     "llamaindex": "SimpleDirectoryReader with a process for each core, IngestionPipeline.arun with UPSERTS_AND_DELETE, "
     "SentenceSplitter of 400 tokens, 4 requests at once, no cache; the default stores, in memory, written to JSON at "
@@ -89,7 +82,10 @@ async def measure_rival(bench: Bench, rival: str, model: ModelServer, files: int
         if number:
             changes = await asyncio.to_thread(change, corpus, share=CHANGED)
         await model.forget()
-        outcome = await _run(rival, corpus.folder, bench.folder / f"{rival}-state", model)
+        state = bench.folder / f"{rival}-state"
+        outcome = await run_rival(
+            f"{rival}_ingest", str(corpus.folder), str(state), model.url, str(model.shape.max_texts)
+        )
         runs.append((float(outcome["seconds"]), await _count_texts(model)))
         documents.append(int(outcome["documents"]))
         chunks.append(int(outcome["chunks"]))
@@ -121,30 +117,3 @@ def _figures(
 
 async def _count_texts(model: ModelServer) -> int:
     return sum(served.texts for served in await model.read_log())
-
-
-async def _run(rival: str, folder: Path, state: Path, model: ModelServer) -> dict[str, Any]:
-    """One run of another system; the last line that it writes is what it says of itself."""
-    if not PYTHON.exists():
-        raise SystemExit(f"{PYTHON} is missing; `make bench ONLY=side-by-side` makes it")
-    command = [str(PYTHON), "-m", f"benchmarks.rivals.{rival}_ingest", str(folder), str(state), model.url]
-    started = time.perf_counter()
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        str(model.shape.max_texts),
-        cwd=ROOT,
-        env=os.environ | {"HAYSTACK_TELEMETRY_ENABLED": "False", "COCOINDEX_DISABLE_USAGE_TRACKING": "1"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(RUN_SECONDS):
-            out, error = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        raise SystemExit(f"{rival} failed after {time.perf_counter() - started:.0f} s: {error.decode()[-2000:]}")
-    outcome: dict[str, Any] = json.loads(out.decode().splitlines()[-1])
-    return outcome

@@ -6,7 +6,8 @@ import pytest
 
 from benchmarks.bench import Bench
 from benchmarks.models import Shape, serving_model
-from benchmarks.side_by_side import PYTHON, RIVALS, SYSTEMS, bench_side_by_side, measure_rival
+from benchmarks.rivals.environment import PYTHON
+from benchmarks.side_by_side import RIVALS, SYSTEMS, bench_side_by_side, measure_rival
 from benchmarks.tables import show
 
 
