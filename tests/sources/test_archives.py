@@ -2,9 +2,11 @@
 
 import io
 import os
+import random
 import tarfile
 import zipfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +18,8 @@ from app.domain.identity import locator_of
 from app.pipeline.prepare import prepare_documents
 from app.pipeline.records import is_record_file, scan_records
 from app.processes.pool import ProcessPool
-from app.sources.archives import ArchiveLimits, archive_kind
+from app.sources.archive_scan import scan_archive
+from app.sources.archives import ArchiveLimits, MemberError, archive_kind, read_member
 from app.sources.directory import DirectorySource, RecordReader
 
 TARS = {"b.tar": "w", "b.tar.gz": "w:gz", "b.tgz": "w:gz", "b.tar.bz2": "w:bz2", "b.tar.xz": "w:xz"}
@@ -299,3 +302,23 @@ async def test_many_members_of_a_packed_tar_are_unpacked_once(tmp_path: Path, po
 def test_an_archive_is_known_by_its_name(name: str, kind: str | None) -> None:
     """Office files and single packed files are none."""
     assert archive_kind(name) == kind
+
+
+@pytest.mark.parametrize("name", ["b.zip", *TARS])
+def test_no_damage_breaks_more_than_an_archive(name: str, tmp_path: Path) -> None:
+    """Cut anywhere, or with bytes changed anywhere, an archive gives members or codes and nothing else."""
+    whole = zip_of({**FILES, "in.zip": zip_of(FILES)}) if name == "b.zip" else tar_of(FILES, TARS[name])
+    chance = random.Random(name)  # noqa: S311 — a repeatable choice of damage
+    path = tmp_path / name
+    for _ in range(60):
+        content = bytearray(whole[: chance.randrange(1, len(whole) + 1)])
+        for _ in range(chance.randrange(8)):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        path.write_bytes(content)
+
+        found, _skipped = scan_archive(str(path), name, ((), ()), ArchiveLimits(bytes=2**24), frozenset())
+
+        for names, entry in found:
+            if names and entry.error_code is None:
+                with suppress(MemberError):  # anything else fails this test
+                    read_member(str(path), names, offset=entry.offset, length=entry.size, max_bytes=2**20)

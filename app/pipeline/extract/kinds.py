@@ -114,12 +114,15 @@ def _is_binary(head: bytes) -> bool:
 
 
 def _detect_ole(content: bytes) -> str:
-    """An old Office file by the names of its streams, which stand in it as UTF-16."""
-    if "EncryptedPackage".encode("utf-16-le") in content:
-        raise ExtractionError("encrypted_document", "the office file is protected by a password")
-    for stream, mime_type in OLE_STREAMS.items():
-        if stream.encode("utf-16-le") in content:
-            return mime_type
+    """An old Office file by the names of its streams, which stand in its directory as UTF-16."""
+    first = (int.from_bytes(content[48:52], "little") + 1) << min(int.from_bytes(content[30:32], "little"), 12)
+    # the rest of a large directory may be anywhere
+    for part in (content[first : first + SNIFF_BYTES], content):
+        if "EncryptedPackage".encode("utf-16-le") in part:
+            raise ExtractionError("encrypted_document", "the office file is protected by a password")
+        for stream, mime_type in OLE_STREAMS.items():
+            if stream.encode("utf-16-le") in part:
+                return mime_type
     return _refuse("a compound file that is neither of Word, Excel, PowerPoint nor Outlook; save it in another format")
 
 

@@ -1,6 +1,5 @@
 """PDF: the text of its pages, read in windows so that memory does not grow with their number."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from app.domain.documents import Ocr
@@ -21,14 +20,20 @@ def extract_pdf(content: bytes, ocr: Ocr | None) -> Extracted:
     Raises:
         ExtractionError: ``needs_ocr`` if no page has text, or the reason it cannot be read.
     """
-    document = _open(content)
-    pages, title = len(document), document.get_metadata_value("Title") or None
-    document.close()
     texts: list[str] = []
     pictures = 0
-    for text, is_picture in _read_pages(content, pages, ocr):
-        texts.append(text)
-        pictures += is_picture
+    document = _open(content)
+    try:
+        pages, title = len(document), document.get_metadata_value("Title") or None
+        for number in range(pages):
+            if number and number % WINDOW_PAGES == 0:
+                document.close()
+                document = _open(content)
+            text, is_picture = _read_page(document, number, ocr)
+            texts.append(text)
+            pictures += is_picture
+    finally:
+        document.close()
     whole = "\n\n".join(text for text in texts if text)
     if not whole and ocr is None:
         raise ExtractionError("needs_ocr", f"{pages} pages without text: a scan that needs OCR")
@@ -46,18 +51,8 @@ def _open(content: bytes) -> Any:  # noqa: ANN401 — the library is imported wh
         raise ExtractionError("corrupt_document", "the PDF is damaged or cut off") from error
 
 
-def _read_pages(content: bytes, pages: int, ocr: Ocr | None) -> Iterator[tuple[str, bool]]:
-    """The text of each page, and whether it is a picture nobody has read."""
-    for first in range(0, pages, WINDOW_PAGES):
-        document = _open(content)
-        try:
-            for number in range(first, min(first + WINDOW_PAGES, pages)):
-                yield _read_page(document, number, ocr)
-        finally:
-            document.close()
-
-
 def _read_page(document: Any, number: int, ocr: Ocr | None) -> tuple[str, bool]:  # noqa: ANN401 — see above
+    """The text of a page, and whether it is a picture that nobody has read."""
     import pypdfium2  # noqa: PLC0415 — see above
 
     try:
