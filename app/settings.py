@@ -28,6 +28,8 @@ CountOrNone = Annotated[int, Field(ge=0)]
 
 PREFIX_ONLY = frozenset(
     {
+        "ocr",
+        "ocr_languages",
         "data",
         "url",
         "api_key",
@@ -121,6 +123,12 @@ class Settings(BaseSettings):
     document_max_attempts: Count = 3
     process_slots: Count = Field(default_factory=lambda: max(1, os.cpu_count() or 1))
     process_memory_bytes: Count = 4096 * MIB
+    archive_max_members: Count = 100_000
+    archive_max_bytes: Count = 10 * 1024 * MIB
+    archive_max_ratio: Count = 200
+    archive_max_depth: Count = 3
+    ocr: Literal["auto", "off"] = "auto"
+    ocr_languages: Annotated[str, Field(pattern=r"^[A-Za-z_/0-9]+(\+[A-Za-z_/0-9]+)*$")] = "eng"
     source_roots: Annotated[tuple[Path, ...], NoDecode] = ()
 
     # chunking and embedding

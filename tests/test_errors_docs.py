@@ -43,6 +43,9 @@ WITHOUT_CLASS = {
 }
 """Written by SQL, the command line or the edge, where no class stands for them."""
 
+WITH_CODE = {"ExtractionError", "MemberError"}
+"""Errors that are raised with the code of a document."""
+
 STARTS_A_SERVER = "app.main"
 
 
@@ -74,13 +77,13 @@ def read_classes() -> dict[str, str]:
 
 def read_document_codes() -> set[str]:
     """Every code that reading a source or a document can give a document."""
-    rooms = ((ROOT / "app" / room).glob("*.py") for room in ("pipeline", "sources"))
+    rooms = ((ROOT / "app" / room).rglob("*.py") for room in ("pipeline", "sources"))
     nodes = [node for room in rooms for path in room for node in ast.walk(ast.parse(path.read_text()))]
     values: list[ast.expr] = []
     for node in nodes:
         if isinstance(node, ast.Call):
             values += [keyword.value for keyword in node.keywords if keyword.arg == "error_code"]
-            values += node.args[:1] if isinstance(node.func, ast.Name) and node.func.id == "ExtractionError" else []
+            values += node.args[:1] if isinstance(node.func, ast.Name) and node.func.id in WITH_CODE else []
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).strip("()").startswith("code"):
             values += node.value.elts[:1] if isinstance(node.value, ast.Tuple) else [node.value]
     constants = [inner for value in values for inner in ast.walk(value) if isinstance(inner, ast.Constant)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,7 +14,7 @@ import structlog
 from app.api.serving import serving
 from app.bootstrap.parts import EmbedderRegistry, Parts
 from app.db.guard import WorkerGuard
-from app.domain.documents import Source
+from app.domain.documents import Ocr, Source
 from app.domain.operations import OperationKind, WorkerProfile
 from app.jobs.append import append_source
 from app.jobs.attempt import Attempt
@@ -42,6 +43,7 @@ from app.pipeline.records import is_record_file, scan_records
 from app.pipeline.release import release_documents
 from app.processes.pool import ProcessPool
 from app.settings import Settings
+from app.sources.archives import ArchiveLimits
 from app.sources.directory import DirectorySource, RecordReader, resolve_source_path
 
 log = structlog.get_logger(__name__)
@@ -204,6 +206,7 @@ def _open_resources(
     parts: Parts, processes: ProcessPool, embedders: EmbedderRegistry, lines: EmbeddingLines
 ) -> Resources:
     settings = parts.settings
+    ocr = _find_ocr(settings)
     records = RecordReader(is_record_file=is_record_file, scan_records=scan_records)
 
     def open_source(source: Source) -> DirectorySource:
@@ -214,6 +217,13 @@ def _open_resources(
             max_bytes=settings.document_max_bytes,
             processes=processes,
             records=records,
+            archives=ArchiveLimits(
+                members=settings.archive_max_members,
+                bytes=settings.archive_max_bytes,
+                ratio=settings.archive_max_ratio,
+                depth=settings.archive_max_depth,
+            ),
+            reads_pictures=ocr is not None,
         )
 
     return Resources(
@@ -229,6 +239,7 @@ def _open_resources(
             embedding_concurrency=settings.embedding_concurrency_per_worker,
             removal_batch_size=settings.document_removal_batch_size,
             pipeline_max_bytes=settings.pipeline_max_bytes,
+            ocr=ocr,
         ),
         lines=lines,
         embedding_cache_bytes=settings.embedding_cache_bytes,
@@ -244,6 +255,11 @@ def _price(settings: Settings) -> Price | None:
     if price is None:
         return None
     return Price(model=settings.embedding_model, per_million_tokens=price, currency=settings.embedding_price_currency)
+
+
+def _find_ocr(settings: Settings) -> Ocr | None:
+    program = shutil.which("tesseract") if settings.ocr == "auto" else None
+    return None if program is None else Ocr(program=program, languages=settings.ocr_languages)
 
 
 def arq_options(settings: Settings) -> dict[str, Any]:

@@ -82,12 +82,14 @@ class Source:
 class Locator:
     """Where the bytes of one document lie on this machine.
 
-    A record is ``length`` bytes at ``offset`` of a ``.jsonl`` file; a file has ``offset`` None.
+    A record is ``length`` bytes at ``offset`` of a ``.jsonl`` file; a file has ``offset`` None. A member of an archive
+    has the names that lead to it through ``members``, and in a ``.tar`` the place of its bytes once it is unpacked.
     """
 
     path: str
     offset: int | None = None
     length: int | None = None
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,8 @@ class ScannedDocument:
     """One document as a scan of its source sees it, before anything is read.
 
     Attributes:
-        uri: identity within the collection, an absolute URI (``file:///a/b.md``, ``file:///a/c.jsonl#17``).
+        uri: identity within the collection, an absolute URI (``file:///a/b.md``, ``file:///a/c.jsonl#17``,
+            ``file:///a/d.zip!/e.md``).
         path: path below the source's root with ``/`` between folders, for people and for path filters.
         size: bytes.
         modified_ns: modification time in nanoseconds since the epoch.
@@ -168,8 +171,16 @@ class PreparedDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ocr:
+    """How pictures of text are read: the path of Tesseract, and its languages as in ``eng+deu``."""
+
+    program: str
+    languages: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareRequest:
-    """Asks a child process to read, extract and chunk one document."""
+    """Asks a child process to read, extract and chunk one document; pictures of text only with ``ocr``."""
 
     document_id: UUID
     uri: str
@@ -177,6 +188,7 @@ class PrepareRequest:
     locator: Locator
     known_hash: bytes | None
     max_bytes: int
+    ocr: Ocr | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,9 @@ def chunk_ids(document: UUID, texts: Iterable[str]) -> list[UUID]:
 
 
 def locator_of(uri: str, *, offset: int | None = None, length: int | None = None) -> Locator:
-    """Where the bytes of a ``file:`` document lie; file names that are not UTF-8 survive the way through a URI."""
-    path = os.fsdecode(unquote_to_bytes(urlsplit(uri).path))
-    return Locator(path=path, offset=offset, length=length)
+    """Where the bytes of a ``file:`` document lie; file names that are not UTF-8 survive the way through a URI.
+
+    ``!/`` leads into an archive: in any name ``!`` is written as ``%21``.
+    """
+    path, *members = (os.fsdecode(unquote_to_bytes(part)) for part in urlsplit(uri).path.split("!/"))
+    return Locator(path=path, offset=offset, length=length, members=tuple(members))

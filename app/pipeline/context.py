@@ -6,7 +6,7 @@ from uuid import UUID
 
 from app.db.database import Database
 from app.domain.collections import Collection, Generation
-from app.domain.documents import Chunking, PreparedDocument, PrepareRequest
+from app.domain.documents import Chunking, Ocr, PreparedDocument, PrepareRequest
 from app.domain.operations import Lease
 from app.domain.ports import Embedder, Processes, Reporter, VectorStore
 from app.pipeline.account import Account
@@ -30,6 +30,7 @@ class Limits:
     embedding_concurrency: int
     removal_batch_size: int
     pipeline_max_bytes: int
+    ocr: Ocr | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -165,6 +165,7 @@ async def _prepare(context: IngestContext, group: Group) -> list[PreparedDocumen
             locator=document.locator,
             known_hash=document.content_hash,
             max_bytes=context.limits.document_max_bytes,
+            ocr=context.limits.ocr,
         )
         for document in group
     ]

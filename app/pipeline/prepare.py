@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from app.domain.documents import Chunking, PreparedDocument, PrepareRequest
+from app.domain.documents import Chunking, Locator, PreparedDocument, PrepareRequest
 from app.pipeline.chunk import TextKind, chunk_text
 from app.pipeline.extract import MARKDOWN, Extracted, ExtractionError, clean, extract
 from app.pipeline.records import read_record
+from app.sources.archives import MemberError, read_member
 
 Value = TypeVar("Value")
 
@@ -56,13 +57,15 @@ def _timed(seconds: dict[str, float], stage: str, work: Callable[[], Value]) -> 
 
 
 def read_content(request: PrepareRequest) -> bytes:
-    """Bytes of a file, or of a record without its line end.
+    """Bytes of a file, of a member of an archive, or of a record without its line end.
 
     Raises:
-        ExtractionError: ``file_vanished``, ``unreadable_file`` or ``document_too_large``.
+        ExtractionError: ``file_vanished``, ``unreadable_file``, ``document_too_large`` or ``corrupt_archive``.
     """
     locator = request.locator
     try:
+        if locator.members:
+            return _limited(_read_member(locator, request.max_bytes), request.max_bytes)
         with open(locator.path, "rb") as file:  # noqa: PTH123 — names that are not UTF-8 stay as they are
             if locator.offset is not None:
                 file.seek(locator.offset)
@@ -72,14 +75,27 @@ def read_content(request: PrepareRequest) -> bytes:
         raise ExtractionError("file_vanished", "the file is not there any more") from error
     except OSError as error:
         raise ExtractionError("unreadable_file", error.strerror or "the file cannot be read") from error
-    if len(content) > request.max_bytes:
-        raise ExtractionError("document_too_large", f"more than {request.max_bytes} bytes")
+    return _limited(content, request.max_bytes)
+
+
+def _read_member(locator: Locator, max_bytes: int) -> bytes:
+    try:
+        return read_member(
+            locator.path, locator.members, offset=locator.offset, length=locator.length, max_bytes=max_bytes
+        )
+    except MemberError as error:
+        raise ExtractionError(error.code, error.message) from error
+
+
+def _limited(content: bytes, max_bytes: int) -> bytes:
+    if len(content) > max_bytes:
+        raise ExtractionError("document_too_large", f"more than {max_bytes} bytes")
     return content
 
 
 def _extract(request: PrepareRequest, content: bytes) -> Extracted:
-    if request.locator.offset is None:
-        return extract(content, request.path)
+    if request.locator.offset is None or request.locator.members:
+        return extract(content, request.path, request.ocr)
     try:
         record = read_record(content)
         title, text = str(record.get("title") or "").strip(), str(record["text"]).strip()

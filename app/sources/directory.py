@@ -23,11 +23,15 @@ from app.domain.errors import (
     UnsupportedSourceError,
 )
 from app.domain.ports import Processes
+from app.sources.archive_scan import scan_archive
+from app.sources.archives import ArchiveLimits, Entry, archive_kind
 from app.sources.globs import PathFilter
-from app.sources.walk import CHILD_ENDED, Found, Walk, suffix_of, unreadable
+from app.sources.walk import CHILD_ENDED, Found, Walk, binary_suffixes, suffix_of, unreadable
 
 BATCH = 1000
 SCAN_SECONDS = 300.0
+NOT_SEEN_INTO = frozenset({"archive_bomb", "corrupt_archive"})
+"""Archives whose members of before need not be gone."""
 Result = TypeVar("Result")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 UNSHOWABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -99,12 +103,14 @@ class DirectorySource:
     Hidden files, dependency folders and formats that hold no text are left out and counted in ``skipped``
     (``hidden``, ``dependencies``, ``binary``, ``filtered``, ``special``, ``walked_before``); a folder counts as one.
     Links are followed inside the root only, and no folder is walked twice.
-    Each record of a record file is a document of its own, however large the file.
+    Each record of a record file is a document of its own, however large the file. Archives are scanned like folders.
 
     Args:
         url_or_path: a ``file:`` URL or a path.
         include: globs over the path below the root; see ``PathFilter``.
         exclude: the same, and stronger.
+        archives: how much an archive may hold.
+        reads_pictures: whether pictures are documents too, since their text can be read.
         max_bytes: larger documents come with the error ``document_too_large``.
 
     Raises:
@@ -121,9 +127,14 @@ class DirectorySource:
         max_bytes: int,
         processes: Processes,
         records: RecordReader,
+        archives: ArchiveLimits | None = None,
+        reads_pictures: bool = False,
     ) -> None:
         self._root = resolve_source_path(str(url_or_path))
         self._choice = PathFilter(include, exclude)
+        self._globs = (tuple(include), tuple(exclude))
+        self._archives = archives or ArchiveLimits()
+        self._binary = binary_suffixes(reads_pictures=reads_pictures)
         self._max_bytes = max_bytes
         self._processes = processes
         self._records = records
@@ -144,7 +155,7 @@ class DirectorySource:
     @property
     def unseen(self) -> Sequence[str]:
         """After a scan: beginnings of URIs under which it could not look, so documents there need not be gone."""
-        return [f"{self._uri_of(name.rstrip('/#'))}{name[-1]}" for name in self._unseen]
+        return [f"{self._uri_of(name[:-1])}{name[-1]}" for name in self._unseen]
 
     async def scan(self) -> AsyncIterator[list[ScannedDocument]]:
         """See the port."""
@@ -186,7 +197,7 @@ class DirectorySource:
         try:
             status = self._root.stat()
             if stat.S_ISDIR(status.st_mode):
-                yield from Walk(str(self._root), self._choice, self._skipped, self._unseen)
+                yield from Walk(str(self._root), self._choice, self._skipped, self._unseen, binary=self._binary)
             else:
                 yield Found(relative="", status=status)
         except OSError as error:
@@ -195,6 +206,10 @@ class DirectorySource:
     async def _open(self, file: Found) -> AsyncIterator[list[ScannedDocument]]:
         """The document of a file, or the documents of a record file in parts."""
         document = self._describe(file)
+        if archive_kind(document.locator.path) is not None:
+            async for members in self._open_archive(file, document):
+                yield members
+            return
         may_hold_records = suffix_of(document.locator.path) in RECORD_SUFFIXES
         if may_hold_records and file.error_code == "unreadable_file":
             self._unseen.append(f"{file.relative}#")
@@ -210,6 +225,48 @@ class DirectorySource:
         except (OSError, MemoryError, *CHILD_ENDED) as error:
             self._unseen.append(f"{file.relative}#")
             yield [self._describe(unreadable(file.relative, error))]
+
+    async def _open_archive(self, file: Found, archive: ScannedDocument) -> AsyncIterator[list[ScannedDocument]]:
+        """The documents of the members of an archive, or one that says why there are none."""
+        if file.error_code is None:
+            try:
+                found, skipped = await self._run(
+                    scan_archive, archive.locator.path, file.relative, self._globs, self._archives, self._binary
+                )
+            except (OSError, MemoryError, *CHILD_ENDED) as error:
+                file = unreadable(file.relative, error)
+            else:
+                self._skipped.update(skipped)
+                for start in range(0, len(found), BATCH):
+                    yield [self._describe_member(file, archive, *member) for member in found[start : start + BATCH]]
+                return
+        self._unseen.append(f"{file.relative}!")
+        yield [self._describe(file)]
+
+    def _describe_member(
+        self, file: Found, archive: ScannedDocument, names: tuple[str, ...], entry: Entry
+    ) -> ScannedDocument:
+        """One member, or the archive itself if ``names`` is empty."""
+        if entry.error_code in NOT_SEEN_INTO:
+            self._unseen.append(f"{file.relative}!")
+        if not names:
+            return replace(archive, error_code=entry.error_code, error_message=entry.error_message)
+        place = archive.locator.path
+        document = ScannedDocument(
+            uri="!/".join([archive.uri, *(quote(os.fsencode(name), safe="/") for name in names)]),
+            path=printable("/".join([file.relative, *names]).lstrip("/")),
+            locator=Locator(
+                path=place,
+                offset=entry.offset,
+                length=None if entry.offset is None else entry.size,
+                members=names,
+            ),
+            size=entry.size,
+            modified_ns=entry.modified_ns,
+            error_code=entry.error_code,
+            error_message=entry.error_message,
+        )
+        return self._limited(document)
 
     async def _stream_records(self, document: ScannedDocument) -> AsyncIterator[list[ScannedDocument]]:
         describe = _RecordNames(document)

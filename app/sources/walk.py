@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.domain.errors import ProcessAnswerTooLargeError, ProcessDiedError, ProcessTimeoutError
+from app.sources.archives import archive_kind
 from app.sources.globs import PathFilter
 
 CHILD_ENDED = (ProcessDiedError, ProcessTimeoutError, ProcessAnswerTooLargeError)
@@ -20,6 +21,12 @@ BINARY_SUFFIXES = frozenset(
         ".tiff", ".ttf", ".wasm", ".wav", ".webm", ".webp", ".whl", ".woff", ".woff2", ".xz", ".zip", ".zst",
     }
 )  # fmt: skip
+PICTURE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff"})
+
+
+def binary_suffixes(*, reads_pictures: bool) -> frozenset[str]:
+    """Names of files that hold no text, or none that can be read."""
+    return BINARY_SUFFIXES - PICTURE_SUFFIXES if reads_pictures else BINARY_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +46,13 @@ class Walk:
     names of the largest folder and the number of folders.
     """
 
-    def __init__(self, root: str, choice: PathFilter, skipped: Counter[str], unseen: list[str]) -> None:
+    def __init__(
+        self, root: str, choice: PathFilter, skipped: Counter[str], unseen: list[str], *, binary: frozenset[str]
+    ) -> None:
         self._base = root.rstrip("/")
         self._real = os.path.realpath(root)
         self._choice = choice
+        self._binary = binary
         self._skipped = skipped
         self._unseen = unseen
         self._folders = [""]
@@ -142,10 +152,16 @@ class Walk:
         return Found(relative=relative, status=status)
 
     def _leaves_out(self, relative: str) -> bool:
+        if archive_kind(relative) is not None:
+            # what it holds may be wanted though its own name is not
+            if self._choice.excludes(relative):
+                self._skipped["filtered"] += 1
+                return True
+            return False
         if not self._choice.wants(relative):
             self._skipped["filtered"] += 1
             return True
-        if suffix_of(relative) in BINARY_SUFFIXES:
+        if suffix_of(relative) in self._binary:
             self._skipped["binary"] += 1
             return True
         return False

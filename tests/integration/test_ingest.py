@@ -1,8 +1,10 @@
 """INDEX and APPEND over real folders."""
 
+import io
 import json
 import os
 import shutil
+import tarfile
 from pathlib import Path
 from uuid import uuid4
 
@@ -109,11 +111,50 @@ async def test_records_of_a_jsonl_file_are_documents(api: Api, tmp_path: Path) -
     await api.assert_consistent("corpus")
 
 
+def write_tar(path: Path, files: dict[str, str], *, modified: int = 1_600_000_000) -> None:
+    """A ``.tar.gz``."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(content), modified
+            archive.addfile(info, io.BytesIO(content.encode()))
+
+
+async def test_members_of_archives_are_followed_like_files(api: Api, tmp_path: Path) -> None:
+    """New, changed, unchanged and gone members; an archive that breaks loses nothing."""
+    root = tmp_path / "archived"
+    root.mkdir()
+    (root / "note.md").write_text("A harbour at night.")
+    write_tar(
+        root / "b.tar.gz", {"sea/whales.md": "Whales sing.", "sea/old.md": "Old maps.", "same.md": "Bread and dough."}
+    )
+    first = await api.wait(await api.create("archived", root))
+    again = await api.wait(await api.append("archived"))
+    write_tar(
+        root / "b.tar.gz",
+        {"new.md": "A glacier of ice.", "sea/whales.md": "Lava flows.", "same.md": "Bread and dough."},
+    )
+    changed = await api.wait(await api.append("archived"))
+    found = await api.search("archived", "lava")
+    (root / "b.tar.gz").write_bytes((root / "b.tar.gz").read_bytes()[:60])
+    broken = await api.wait(await api.append("archived"))
+
+    assert (first["result"]["documents_added"], first["result"]["documents_failed"]) == (4, 0)
+    assert (again["result"]["unchanged"], again["result"]["stages"]["read"]["items"]) == (4, 0)
+    names = ("documents_added", "documents_changed", "documents_removed", "unchanged")
+    assert [changed["result"][name] for name in names] == [1, 1, 1, 2]
+    assert found[0]["path"] == "b.tar.gz/sea/whales.md"
+    assert found[0]["uri"] == f"{(root / 'b.tar.gz').as_uri()}!/sea/whales.md"
+    assert (broken["result"]["documents_failed"], broken["result"]["documents_removed"]) == (1, 0)
+    assert (await api.search("archived", "lava"))[0]["path"] == "b.tar.gz/sea/whales.md"
+    await api.assert_consistent("archived")
+
+
 async def test_bad_files_cost_one_document_each(api: Api, folder: Path) -> None:
     """Every bad file becomes a document with a stable code; the good ones are searchable."""
     (folder / "empty.txt").write_bytes(b"")
     (folder / "truncated.pdf").write_bytes(b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog")
-    (folder / "picture.md").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+    (folder / "picture.md").write_bytes(b"GIF89a" + bytes(64))
     (folder / "latin.txt").write_bytes(
         "Gr\xfc\xdfe aus K\xf6ln, das Wetter ist sch\xf6n und der Himmel blau.".encode("latin-1")
     )

@@ -254,7 +254,7 @@ def test_any_cut_of_an_archive_is_one_code(name: str) -> None:
 BAD = {
     "zero.txt": (b"", "empty_document"),
     "blank.txt": (b" \n\t ", "empty_document"),
-    "picture.md": (b"\x89PNG\r\n\x1a\n" + bytes(64), "unsupported_format"),
+    "picture.md": (b"\x89PNG\r\n\x1a\n" + bytes(64), "needs_ocr"),
     "binary.txt": (b"abc\x00\x01\x02" * 20, "unsupported_format"),
     "not-a.pdf": (b"just words", "corrupt_document"),
     "truncated.pdf": (pdf(SENTENCE)[:80], "corrupt_document"),
