@@ -12,6 +12,7 @@ import structlog
 
 from app.api.serving import serving
 from app.bootstrap.parts import EmbedderRegistry, Parts
+from app.bootstrap.tokenizers import check_tokenizer, tokenizers_of
 from app.db.guard import WorkerGuard
 from app.domain.documents import Source
 from app.domain.operations import OperationKind, WorkerProfile
@@ -65,6 +66,7 @@ async def open_worker(
     event loop stands still, and which serves its metrics itself.
     """
     settings, profile = parts.settings, _profile(parts.settings, jobs)
+    await asyncio.to_thread(check_tokenizer, settings)
     async with AsyncExitStack() as stack:
         processes = ProcessPool(
             settings.process_slots,
@@ -204,6 +206,7 @@ def _open_resources(parts: Parts, processes: ProcessPool, embedders: EmbedderReg
             embedding_concurrency=settings.embedding_concurrency_per_worker,
             removal_batch_size=settings.document_removal_batch_size,
             pipeline_max_bytes=settings.pipeline_max_bytes,
+            tokenizers=tokenizers_of(settings),
         ),
         embed_slots=asyncio.Semaphore(settings.embedding_concurrency_per_worker),
         find_embedder=embedders.find,

@@ -1,8 +1,8 @@
 """What the stages of one ingestion share."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from app.db.database import Database
 from app.domain.collections import Collection, Generation
@@ -17,7 +17,10 @@ Prepare = Callable[[Sequence[PrepareRequest], Chunking], list[PreparedDocument]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of one worker's ingestion; see ``app/settings.py``."""
+    """Bounds of one worker's ingestion; see ``app/settings.py``.
+
+    ``tokenizers`` are files that say what a token is, by the name of the model; the others have the packaged one.
+    """
 
     document_timeout_seconds: float
     document_max_bytes: int
@@ -27,6 +30,7 @@ class Limits:
     embedding_concurrency: int
     removal_batch_size: int
     pipeline_max_bytes: int
+    tokenizers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,6 +138,7 @@ async def _prepare(context: IngestContext, group: Group) -> list[PreparedDocumen
             locator=document.locator,
             known_hash=document.content_hash,
             max_bytes=context.limits.document_max_bytes,
+            tokenizer=context.limits.tokenizers.get(context.generation.model),
         )
         for document in group
     ]
