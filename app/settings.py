@@ -136,6 +136,7 @@ class Settings(BaseSettings):
     chunk_overlap: CountOrNone = 40
     embedding_model: str = "wordllama"
     embedding_url: str | None = None
+    embedding_tokenizer: Path | None = None
     embedding_api_key: SecretStr | None = None
     embedding_internal_key: SecretStr | None = None
     embedding_timeout: Seconds = 60

@@ -9,7 +9,7 @@ from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
 from app.api.operations import CollectionRef
-from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
+from app.domain.points import Hit, Parent, SearchAnswer, SearchFilter, SearchMode
 
 router = APIRouter(tags=["search"])
 
@@ -27,6 +27,13 @@ EXAMPLE_HIT: JsonDict = {
     "start": 120,
     "end": 151,
     "highlights": [[0, 3], [8, 13]],
+    "headings": ["Handbook", "Leave"],
+    "parent": None,
+}
+EXAMPLE_PARENT: JsonDict = {
+    "text": "Ask for leave two weeks before. Your lead answers within three days.",
+    "start": 120,
+    "end": 188,
 }
 
 
@@ -63,8 +70,26 @@ class SearchRequest(BaseModel):
     filter: FilterBody = FilterBody()
 
 
+class ParentBody(BaseModel):
+    """The larger span of the document that the chunk belongs to."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PARENT]})
+
+    text: str
+    start: int
+    end: int
+
+    @classmethod
+    def of(cls, parent: Parent) -> Self:
+        """Render a parent."""
+        return cls(text=parent.text, start=parent.start, end=parent.end)
+
+
 class HitBody(BaseModel):
-    """A document of the answer, shown by its best chunk; ``highlights`` are spans of ``text`` in characters."""
+    """A document of the answer, shown by its best chunk; ``highlights`` are spans of ``text`` in characters.
+
+    ``headings`` are those over the chunk, outermost first; ``parent`` is there for the strategy ``hierarchical``.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_HIT]})
 
@@ -79,6 +104,8 @@ class HitBody(BaseModel):
     start: int
     end: int
     highlights: list[tuple[int, int]]
+    headings: list[str] = []
+    parent: ParentBody | None = None
 
     @classmethod
     def of(cls, hit: Hit) -> Self:
@@ -95,6 +122,8 @@ class HitBody(BaseModel):
             start=hit.start,
             end=hit.end,
             highlights=hit.highlights,
+            headings=list(hit.headings),
+            parent=ParentBody.of(hit.parent) if hit.parent else None,
         )
 
 

@@ -13,6 +13,7 @@ import structlog
 
 from app.api.serving import serving
 from app.bootstrap.parts import EmbedderRegistry, Parts
+from app.bootstrap.tokenizers import check_tokenizer, tokenizers_of
 from app.db.guard import WorkerGuard
 from app.domain.documents import Ocr, Source
 from app.domain.operations import OperationKind, WorkerProfile
@@ -77,6 +78,7 @@ async def open_worker(
     event loop stands still, and which serves its metrics itself.
     """
     settings, profile = parts.settings, _profile(parts.settings, jobs)
+    await asyncio.to_thread(check_tokenizer, settings)
     async with AsyncExitStack() as stack:
         processes = ProcessPool(
             settings.process_slots,
@@ -240,6 +242,7 @@ def _open_resources(
             removal_batch_size=settings.document_removal_batch_size,
             pipeline_max_bytes=settings.pipeline_max_bytes,
             ocr=ocr,
+            tokenizers=tokenizers_of(settings),
         ),
         lines=lines,
         embedding_cache_bytes=settings.embedding_cache_bytes,

@@ -69,7 +69,8 @@ async def start_index(client: Client, name: str, url: str, options: dict[str, An
         CliError: ``option_conflict`` if the collection or the source exists and is not as the options say.
     """
     globs = {key: options[key] for key in ("include", "exclude") if options.get(key)}
-    wanted = {key: options[key] for key in ("model", "chunk_size", "chunk_overlap") if options.get(key) is not None}
+    keys = ("model", "chunk_size", "chunk_overlap", "chunk_strategy")
+    wanted = {key: options[key] for key in keys if options.get(key) is not None}
     collection = await client.find_collection(name)
     if collection is None:
         body = {"name": name, "sources": [{"url": url, **globs}], **wanted}
@@ -82,7 +83,12 @@ async def start_index(client: Client, name: str, url: str, options: dict[str, An
         else:
             return created
     chunking = collection["chunking"]
-    present = {"model": collection["model"], "chunk_size": chunking["size"], "chunk_overlap": chunking["overlap"]}
+    present = {
+        "model": collection["model"],
+        "chunk_size": chunking["size"],
+        "chunk_overlap": chunking["overlap"],
+        "chunk_strategy": chunking["strategy"],
+    }
     _check_options(f"collection {name!r}", present, wanted)
     sources = (await client.call("GET", collection_path(name, "sources")))["sources"]
     known = next((item for item in sources if item["url"] == url), None)
@@ -201,7 +207,10 @@ async def search(settings: Settings, name: str, query: str, options: dict[str, A
 def search_json(answer: dict[str, Any]) -> dict[str, Any]:
     """The contract's object of a search."""
     keys = ("rank", "score", "uri", "document_id", "chunk_id", "title", "text", "start", "end")
-    hits = [{key: hit[key] for key in keys} for hit in answer["hits"]]
+    hits = [
+        {**{key: hit[key] for key in keys}, "headings": hit.get("headings", []), "parent": hit.get("parent")}
+        for hit in answer["hits"]
+    ]
     return {**{key: answer[key] for key in ("mode", "took_ms", "generation")}, "hits": hits}
 
 

@@ -21,6 +21,7 @@ from app.cli import verify as verification
 from app.cli.client import CliError
 from app.cli.doctor import diagnose
 from app.cli.progress import printable
+from app.domain.documents import ChunkingStrategy
 from app.domain.errors import DomainError
 from app.domain.sanitising import sanitise
 from app.logs import log_to_stderr
@@ -114,6 +115,9 @@ def index(
     model: Annotated[str | None, typer.Option(help="Embedding model, for a new collection.")] = None,
     chunk_size: Annotated[int | None, typer.Option(help="Tokens in a chunk, for a new collection.")] = None,
     chunk_overlap: Annotated[int | None, typer.Option(help="Tokens shared by neighbouring chunks.")] = None,
+    chunking: Annotated[
+        ChunkingStrategy | None, typer.Option(help="Where texts are cut, for a new collection.")
+    ] = None,
     include: Annotated[list[str] | None, typer.Option(help="Only paths that match this glob.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="No paths that match this glob.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do, take and cost.")] = False,
@@ -125,6 +129,7 @@ def index(
         "model": model,
         "chunk_size": chunk_size,
         "chunk_overlap": chunk_overlap,
+        "chunk_strategy": chunking.value if chunking else None,
         "include": include,
         "exclude": exclude,
     }

@@ -10,12 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.db.database import copy_rows
 from app.db.operation_rows import ALIVE
 from app.db.statements import UUIDS, parsed
-from app.domain.documents import Document, DocumentState, PreparedDocument
+from app.domain.documents import Document, DocumentState, PreparedDocument, embedded_text
 from app.domain.identity import locator_of
 from app.domain.sanitising import sanitise
 
 CHUNK_COLUMNS = (
     "collection_id", "generation_id", "id", "document_id", "ordinal", "start_char", "end_char", "tokens", "text",
+    "headings", "parent_start", "parent_end",
 )  # fmt: skip
 
 _FIELDS = (
@@ -40,6 +41,14 @@ class ChunkRow:
     end: int
     tokens: int
     text: str
+    headings: tuple[str, ...] = ()
+    parent_start: int | None = None
+    parent_end: int | None = None
+
+    @property
+    def embedded(self) -> str:
+        """What its vector and its words are made of."""
+        return embedded_text(self.text, self.headings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +63,9 @@ class HitRow:
     text: str
     start: int
     end: int
+    headings: tuple[str, ...] = ()
+    parent_start: int | None = None
+    parent_end: int | None = None
 
 
 PARTS = 8
@@ -183,9 +195,10 @@ class DocumentRepository(ManifestRows):
         if moved:
             await self._execute(
                 """UPDATE chunks c SET ordinal = m.ordinal, start_char = m.start_char, end_char = m.end_char,
-                     tokens = m.tokens
+                     tokens = m.tokens, parent_start = m.parent_start, parent_end = m.parent_end
                    FROM unnest(:ids, CAST(:ordinals AS int[]), CAST(:starts AS int[]), CAST(:ends AS int[]),
-                               CAST(:tokens AS int[])) AS m (id, ordinal, start_char, end_char, tokens)
+                               CAST(:tokens AS int[]), CAST(:parent_starts AS int[]), CAST(:parent_ends AS int[]))
+                     AS m (id, ordinal, start_char, end_char, tokens, parent_start, parent_end)
                    WHERE c.collection_id = :collection AND c.generation_id = :generation AND c.id = m.id""",
                 generation=generation_id,
                 ids=[chunk.id for chunk in moved],
@@ -194,9 +207,14 @@ class DocumentRepository(ManifestRows):
                 ends=[chunk.end for chunk in moved],
                 # a token may begin in what comes before, so the same text has not always the same number
                 tokens=[chunk.tokens for chunk in moved],
+                parent_starts=[chunk.parent_start for chunk in moved],
+                parent_ends=[chunk.parent_end for chunk in moved],
             )
         rows = [
-            (self._collection, generation_id, c.id, c.document_id, c.ordinal, c.start, c.end, c.tokens, c.text)
+            (
+                *(self._collection, generation_id, c.id, c.document_id, c.ordinal, c.start, c.end, c.tokens, c.text),
+                *(list(c.headings) or None, c.parent_start, c.parent_end),
+            )
             for c in added
         ]
         if rows:
@@ -314,10 +332,32 @@ class DocumentRepository(ManifestRows):
     async def load_hits(self, generation_id: UUID, ids: Sequence[UUID]) -> dict[UUID, HitRow]:
         """Text and document of chunks, by id; chunks the manifest does not know are missing."""
         rows = await self._execute(
-            """SELECT c.id, c.document_id, d.uri, d.path, d.title, c.text, c.start_char AS start, c.end_char AS "end"
+            """SELECT c.id, c.document_id, d.uri, d.path, d.title, c.text, c.start_char AS start, c.end_char AS "end",
+                      c.headings, c.parent_start, c.parent_end
                FROM chunks c JOIN documents d ON d.id = c.document_id
                WHERE c.collection_id = :collection AND c.generation_id = :generation AND c.id = ANY(:ids)""",
             generation=generation_id,
             ids=list(ids),
         )
-        return {row["id"]: HitRow(**row) for row in rows}
+        return {row["id"]: HitRow(**{**row, "headings": tuple(row["headings"] or ())}) for row in rows}
+
+    async def load_parents(
+        self, generation_id: UUID, parents: Sequence[tuple[UUID, int]]
+    ) -> dict[tuple[UUID, int], str]:
+        """Texts of parents, by document and place, put together from their chunks."""
+        rows = await self._execute(
+            """SELECT c.document_id, c.parent_start, c.start_char, c.text FROM chunks c
+               JOIN unnest(:documents, CAST(:starts AS int[])) AS p (document_id, parent_start)
+                 ON c.document_id = p.document_id AND c.parent_start = p.parent_start
+               WHERE c.collection_id = :collection AND c.generation_id = :generation ORDER BY c.start_char""",
+            generation=generation_id,
+            documents=[document for document, _ in parents],
+            starts=[start for _, start in parents],
+        )
+        texts: dict[tuple[UUID, int], str] = {}
+        for row in rows:
+            key = (row["document_id"], row["parent_start"])
+            at = row["start_char"] - row["parent_start"]
+            # a child that is white space alone is no chunk
+            texts[key] = texts.get(key, "")[:at].ljust(at) + row["text"]
+        return texts

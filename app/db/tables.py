@@ -170,6 +170,10 @@ chunks = Table(
     Column("end_char", Integer, nullable=False),
     Column("tokens", Integer, nullable=False),
     Column("text", Text, nullable=False),
+    # what stands above it, outermost first; its text is embedded under them
+    Column("headings", ARRAY(Text)),
+    Column("parent_start", Integer),
+    Column("parent_end", Integer),
     Index("ix_chunks_document", "collection_id", "generation_id", "document_id"),
     postgresql_partition_by="HASH (collection_id)",
 )

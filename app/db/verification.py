@@ -11,15 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.documents import ChunkRow
 from app.db.statements import UUIDS, parsed
-from app.domain.documents import DocumentState
+from app.domain.documents import HEADINGS_END, HEADINGS_JOIN, DocumentState
 
 WRITTEN = frozenset({DocumentState.PENDING, DocumentState.PROCESSING})
 """States in which a document's points may be on their way."""
 
 _MINE = "c.collection_id = :collection AND c.generation_id = :generation"
 
-_ROW = """c.id, c.document_id, sha256(convert_to(c.text, 'UTF8')) AS text_hash, octet_length(c.text) AS bytes,
-          d.source_id, d.path"""
+EMBEDDED_TEXT = f"""CASE WHEN c.headings IS NULL THEN c.text
+                    ELSE array_to_string(c.headings, '{HEADINGS_JOIN}') || '{HEADINGS_END}' || c.text END"""
+
+_ROW = f"""c.id, c.document_id, sha256(convert_to({EMBEDDED_TEXT}, 'UTF8')) AS text_hash,
+           octet_length(c.text) AS bytes, d.source_id, d.path"""
 _OWNED = "JOIN documents d ON d.id = c.document_id AND d.state <> 'removed'"
 
 
@@ -56,6 +59,11 @@ class DocumentMark:
 def _to_row(row: RowMapping) -> ManifestRow:
     names = ("id", "document_id", "text_hash", "bytes", "source_id", "path")
     return ManifestRow(**{name: row[name] for name in names})
+
+
+def _to_chunk(row: RowMapping) -> ChunkRow:
+    names = ("id", "document_id", "ordinal", "start", "end", "tokens", "text", "parent_start", "parent_end")
+    return ChunkRow(headings=tuple(row["headings"] or ()), **{name: row[name] for name in names})
 
 
 def _to_mark(row: RowMapping) -> DocumentMark:
@@ -113,12 +121,11 @@ class ManifestRepository:
         """Chunks with source and path of their documents."""
         rows = await self._rows(
             f"""SELECT c.id, c.document_id, c.ordinal, c.start_char AS start, c.end_char AS "end", c.tokens, c.text,
-                       d.source_id, d.path
+                       c.headings, c.parent_start, c.parent_end, d.source_id, d.path
                 FROM chunks c {_OWNED} WHERE {_MINE} AND c.id = ANY(:ids)""",
             ids=list(ids),
         )
-        names = ("id", "document_id", "ordinal", "start", "end", "tokens", "text")
-        return [(ChunkRow(**{name: row[name] for name in names}), row["source_id"], row["path"]) for row in rows]
+        return [(_to_chunk(row), row["source_id"], row["path"]) for row in rows]
 
     async def find_marks(self, document_ids: Sequence[UUID]) -> dict[UUID, DocumentMark]:
         """Marks of the documents that exist, each with its number of chunk rows."""

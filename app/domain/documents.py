@@ -1,5 +1,6 @@
 """Sources, documents and chunks: what a collection is made of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -26,12 +27,19 @@ class DocumentState(StrEnum):
     REMOVED = "removed"
 
 
+HEADINGS_JOIN = " > "
+HEADINGS_END = "\n\n"
+
+
 class ChunkingStrategy(StrEnum):
-    """Where a text may be cut."""
+    """Where a text may be cut; see the page on chunking in ``docs/``."""
 
     RECURSIVE = "recursive"
     MARKDOWN = "markdown"
     CHARACTER = "character"
+    CODE = "code"
+    SEMANTIC = "semantic"
+    HIERARCHICAL = "hierarchical"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,12 +151,32 @@ class Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextChunk:
-    """A span of a document's text: ``text == document_text[start:end]``, offsets in characters."""
+    """A span of a document's text: ``text == document_text[start:end]``, offsets in characters.
+
+    Attributes:
+        tokens: of what is embedded.
+        headings: the headings over it, outermost first.
+        parent_start: where the larger span begins that is shown for it, if there is one.
+        parent_end: where that ends.
+    """
 
     text: str
     start: int
     end: int
     tokens: int
+    headings: tuple[str, ...] = ()
+    parent_start: int | None = None
+    parent_end: int | None = None
+
+    @property
+    def embedded(self) -> str:
+        """What its vector and its words are made of."""
+        return embedded_text(self.text, self.headings)
+
+
+def embedded_text(text: str, headings: Sequence[str]) -> str:
+    """A chunk's text under its headings; ``EMBEDDED_TEXT`` in ``app/db/verification.py`` says the same in SQL."""
+    return f"{HEADINGS_JOIN.join(headings)}{HEADINGS_END}{text}" if headings else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +208,10 @@ class Ocr:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareRequest:
-    """Asks a child process to read, extract and chunk one document; pictures of text only with ``ocr``."""
+    """Asks a child process to read, extract and chunk one document.
+
+    ``tokenizer`` is a file, None the packaged one; pictures of text are read only with ``ocr``.
+    """
 
     document_id: UUID
     uri: str
@@ -189,6 +220,7 @@ class PrepareRequest:
     known_hash: bytes | None
     max_bytes: int
     ocr: Ocr | None = None
+    tokenizer: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

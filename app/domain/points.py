@@ -120,8 +120,20 @@ class StoredCollection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """The larger span of a document that a chunk belongs to."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One document of an answer, shown by its best chunk. ``highlights`` are spans of ``text``, in characters."""
+    """One document of an answer, shown by its best chunk. ``highlights`` are spans of ``text``, in characters.
+
+    ``headings`` are those over the chunk, outermost first; ``parent`` is there if chunks are children of larger ones.
+    """
 
     rank: int
     score: float
@@ -134,6 +146,8 @@ class Hit:
     start: int
     end: int
     highlights: list[tuple[int, int]]
+    headings: tuple[str, ...] = ()
+    parent: Parent | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

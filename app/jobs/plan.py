@@ -50,6 +50,7 @@ async def plan_source(context: JobContext, operation: Operation) -> dict[str, An
             report=context.report,
             operation_id=operation.id,
             source=target.source,
+            model=target.model,
             chunking=target.chunking,
             ingest=target.ingest,
             cache=target.ingest.cache if target.ingest else await _find_cache(context, target.model),

@@ -1,7 +1,7 @@
 """What the stages of one ingestion share."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.db.database import Database
@@ -20,7 +20,10 @@ Prepare = Callable[[Sequence[PrepareRequest], Chunking], list[PreparedDocument]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of one worker's ingestion; see ``app/settings.py``."""
+    """Bounds of one worker's ingestion; see ``app/settings.py``.
+
+    ``tokenizers`` are files that say what a token is, by the name of the model; the others have the packaged one.
+    """
 
     document_timeout_seconds: float
     document_max_bytes: int
@@ -31,6 +34,7 @@ class Limits:
     removal_batch_size: int
     pipeline_max_bytes: int
     ocr: Ocr | None = None
+    tokenizers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

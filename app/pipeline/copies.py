@@ -22,7 +22,7 @@ async def load_copies(context: IngestContext, documents: Sequence[PreparedDocume
         copies = await manifest.find_copies(list(by_content), besides=[item.document_id for item in documents])
     texts: dict[UUID, str] = {}
     for content_hash, copy in copies.items():
-        chunks = [chunk.text for chunk in by_content[content_hash].chunks]
+        chunks = [chunk.embedded for chunk in by_content[content_hash].chunks]
         texts.update(zip(chunk_ids(copy, chunks), chunks, strict=True))
     if not texts:
         return {}

@@ -13,7 +13,7 @@ from app.domain.documents import Document, PreparedDocument, PrepareRequest
 from app.domain.errors import LaneBlindError, SliceEndedError
 from app.domain.ports import DocumentSource
 from app.pipeline.budget import ByteBudget
-from app.pipeline.context import IngestContext
+from app.pipeline.context import IngestContext, Limits
 from app.pipeline.isolate import prepare_isolated
 from app.pipeline.lanes import close_lanes, count_all, look_after_lanes, offer_lanes, wait_for_earlier_lanes
 from app.pipeline.write import delete_leftovers, write_group
@@ -156,19 +156,25 @@ async def _unclaim(context: IngestContext, group: Group) -> None:
         await manifest.unclaim([document.id for document in group])
 
 
-async def _prepare(context: IngestContext, group: Group) -> list[PreparedDocument]:
-    requests = [
+def make_requests(group: Group, limits: Limits, *, model: str) -> list[PrepareRequest]:
+    """What child processes are asked about documents that are embedded with a model."""
+    return [
         PrepareRequest(
             document_id=document.id,
             uri=document.uri,
             path=document.path,
             locator=document.locator,
             known_hash=document.content_hash,
-            max_bytes=context.limits.document_max_bytes,
-            ocr=context.limits.ocr,
+            max_bytes=limits.document_max_bytes,
+            ocr=limits.ocr,
+            tokenizer=limits.tokenizers.get(model),
         )
         for document in group
     ]
+
+
+async def _prepare(context: IngestContext, group: Group) -> list[PreparedDocument]:
+    requests = make_requests(group, context.limits, model=context.generation.model)
     with context.account.queued("read", len(group)):
         prepared = await prepare_isolated(
             context.processes,

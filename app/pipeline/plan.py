@@ -18,7 +18,6 @@ from app.domain.documents import (
     Document,
     DocumentState,
     PreparedDocument,
-    PrepareRequest,
     ScannedDocument,
     Source,
 )
@@ -30,7 +29,15 @@ from app.pipeline.cache import EmbeddingCache
 from app.pipeline.context import IngestContext, Limits
 from app.pipeline.copies import load_copies
 from app.pipeline.distinct import DistinctTexts
-from app.pipeline.ingest import CLAIM_BYTES, CLAIM_DOCUMENTS, PROGRESS_SECONDS, UNREADABLE, Group, group_documents
+from app.pipeline.ingest import (
+    CLAIM_BYTES,
+    CLAIM_DOCUMENTS,
+    PROGRESS_SECONDS,
+    UNREADABLE,
+    Group,
+    group_documents,
+    make_requests,
+)
 from app.pipeline.isolate import prepare_isolated
 from app.pipeline.tally import Tally
 from app.pipeline.write import diff_chunks
@@ -55,6 +62,7 @@ class PlanContext:
     report: Reporter
     operation_id: UUID
     source: Source
+    model: str
     chunking: Chunking
     ingest: IngestContext | None
     cache: EmbeddingCache | None
@@ -208,17 +216,7 @@ class Plan:
 
     async def _prepare(self, group: Group) -> list[PreparedDocument]:
         limits = self._context.limits
-        requests = [
-            PrepareRequest(
-                document_id=document.id,
-                uri=document.uri,
-                path=document.path,
-                locator=document.locator,
-                known_hash=document.content_hash,
-                max_bytes=limits.document_max_bytes,
-            )
-            for document in group
-        ]
+        requests = make_requests(group, limits, model=self._context.model)
         return await prepare_isolated(
             self._context.processes, requests, self._context.chunking, timeout_seconds=limits.document_timeout_seconds
         )

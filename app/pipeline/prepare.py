@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from app.domain.documents import Chunking, Locator, PreparedDocument, PrepareRequest
+from app.domain.documents import Chunking, Locator, PreparedDocument, PrepareRequest, TextChunk
 from app.pipeline.chunk import TextKind, chunk_text
+from app.pipeline.chunking.code import is_code
 from app.pipeline.extract import MARKDOWN, Extracted, ExtractionError, clean, extract
 from app.pipeline.records import read_record
 from app.sources.archives import MemberError, read_member
@@ -34,8 +35,7 @@ def _prepare(request: PrepareRequest, chunking: Chunking) -> PreparedDocument:
         if digest == request.known_hash:
             return replace(outcome, unchanged=True, seconds=seconds)
         extracted = _timed(seconds, "extract", lambda: _extract(request, content))
-        kind = TextKind.MARKDOWN if extracted.mime_type == MARKDOWN else TextKind.PROSE
-        chunks = _timed(seconds, "chunk", lambda: chunk_text(extracted.text, chunking, kind=kind))
+        chunks = _timed(seconds, "chunk", lambda: _chunk(request, extracted, chunking))
         return replace(
             outcome, mime_type=extracted.mime_type, title=extracted.title, chunks=tuple(chunks), seconds=seconds
         )
@@ -46,6 +46,15 @@ def _prepare(request: PrepareRequest, chunking: Chunking) -> PreparedDocument:
     except BaseException as error:  # noqa: BLE001 — a bad document costs one document; panics of Rust are no Exception
         code, message = "extraction_failed", f"reading the document failed with {type(error).__name__}"
     return replace(outcome, error_code=code, error_message=message, seconds=seconds)
+
+
+def _chunk(request: PrepareRequest, extracted: Extracted, chunking: Chunking) -> list[TextChunk]:
+    kind = TextKind.PROSE
+    if extracted.mime_type == MARKDOWN:
+        kind = TextKind.MARKDOWN
+    elif request.locator.offset is None and is_code(request.path):
+        kind = TextKind.CODE
+    return chunk_text(extracted.text, chunking, kind=kind, tokenizer=request.tokenizer)
 
 
 def _timed(seconds: dict[str, float], stage: str, work: Callable[[], Value]) -> Value:

@@ -48,7 +48,7 @@ async def _rewrite(context: IngestContext, findings: Findings, ids: Sequence[UUI
     whole = [item for item in found if item[0].id not in damaged]
     chunks = [chunk for chunk, _, _ in whole]
     vectors, refused = await embed_batches(
-        context, [chunk.text for chunk in chunks], [chunk.tokens for chunk in chunks]
+        context, [chunk.embedded for chunk in chunks], [chunk.tokens for chunk in chunks]
     )
     keep = [number for number in range(len(chunks)) if number not in refused]
     payloads = [payload_of(whole[number][0].document_id, *whole[number][1:]) for number in keep]
@@ -64,7 +64,7 @@ async def _rewrite(context: IngestContext, findings: Findings, ids: Sequence[UUI
 
 
 def _is_whole(chunk: ChunkRow, mark: DocumentMark) -> bool:
-    return owns_text(chunk.id, chunk.document_id, text_hash(chunk.text), occurrences=mark.most_chunks)
+    return owns_text(chunk.id, chunk.document_id, text_hash(chunk.embedded), occurrences=mark.most_chunks)
 
 
 async def repair_documents(context: IngestContext, findings: Findings, marks: Sequence[DocumentMark]) -> None:

@@ -226,7 +226,7 @@ class Verification:
             chunks = [chunk for chunk, _, _ in await manifest_of(context, connection).load_chunks(ids)]
         try:
             await check_canaries(context.embedder, generation.canaries, dimension=generation.dimension)
-            texts, tokens = [chunk.text for chunk in chunks], [chunk.tokens for chunk in chunks]
+            texts, tokens = [chunk.embedded for chunk in chunks], [chunk.tokens for chunk in chunks]
             made, refused = await embed_batches(context, texts, tokens)
         except DomainError as error:
             if self._deep:

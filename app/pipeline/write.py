@@ -49,7 +49,7 @@ def diff_chunks(prepared: Sequence[PreparedDocument], present: dict[UUID, set[UU
     gone: dict[UUID, set[UUID]] = {}
     for document in prepared:
         had = present.get(document.document_id, set())
-        ids = chunk_ids(document.document_id, (chunk.text for chunk in document.chunks))
+        ids = chunk_ids(document.document_id, (chunk.embedded for chunk in document.chunks))
         for ordinal, (chunk_id, chunk) in enumerate(zip(ids, document.chunks, strict=True)):
             row = ChunkRow(
                 id=chunk_id,
@@ -59,6 +59,9 @@ def diff_chunks(prepared: Sequence[PreparedDocument], present: dict[UUID, set[UU
                 end=chunk.end,
                 tokens=chunk.tokens,
                 text=chunk.text,
+                headings=chunk.headings,
+                parent_start=chunk.parent_start,
+                parent_end=chunk.parent_end,
             )
             (moved if chunk_id in had else added).append(row)
         if left := had.difference(ids):
@@ -86,7 +89,7 @@ def make_points(chunks: Sequence[ChunkRow], vectors: Vectors, payloads: Sequence
     return PointBatch(
         ids=ids,
         vectors=vectors,
-        texts=[chunk.text for chunk in chunks],
+        texts=[chunk.embedded for chunk in chunks],
         payloads=[{**payload, CHECK: check} for payload, check in zip(payloads, checks, strict=True)],
     )
 
@@ -175,7 +178,7 @@ async def _embed_group(context: IngestContext, prepared: Sequence[PreparedDocume
         known = await load_copies(context, fresh) if changes.added else {}
     tokens = [chunk.tokens for chunk in changes.added]
     with stage_span("embed", chunks=len(tokens), tokens=sum(tokens)):
-        embedded = await embed_texts(context, [chunk.text for chunk in changes.added], tokens, known=known)
+        embedded = await embed_texts(context, [chunk.embedded for chunk in changes.added], tokens, known=known)
     vectors, new_tokens = embedded.vectors, sum(tokens[index] for index in embedded.new)
     context.account.add("pack", 0.0, len(embedded.new))
     context.account.add_tokens(new_tokens)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from app.db.collections import CollectionRepository
@@ -9,7 +10,7 @@ from app.db.database import Database
 from app.db.documents import DocumentRepository, HitRow
 from app.domain.collections import Generation, GenerationState
 from app.domain.errors import CollectionNotReadyError, EmbedderDimensionError
-from app.domain.points import Hit, PointQuery, ScoredPoint, SearchAnswer, SearchFilter, SearchMode
+from app.domain.points import Hit, Parent, PointQuery, ScoredPoint, SearchAnswer, SearchFilter, SearchMode
 from app.domain.ports import Embedder, VectorStore
 from app.embedders.fingerprint import check_canaries
 from app.search.highlight import find_highlights
@@ -93,10 +94,10 @@ class SearchService:
         self, collection_id: UUID, generation: Generation, scored: Sequence[ScoredPoint], *, query: str, limit: int
     ) -> list[Hit]:
         async with self._database.begin() as connection:
-            rows = await DocumentRepository(connection, collection_id).load_hits(
-                generation.id, [point.id for point in scored]
-            )
-        return roll_up(scored, rows, query=query, limit=limit)
+            manifest = DocumentRepository(connection, collection_id)
+            rows = await manifest.load_hits(generation.id, [point.id for point in scored])
+            hits = roll_up(scored, rows, query=query, limit=limit)
+            return await add_parents(hits, rows, manifest, generation.id)
 
 
 def roll_up(scored: Sequence[ScoredPoint], rows: dict[UUID, HitRow], *, query: str, limit: int) -> list[Hit]:
@@ -121,8 +122,28 @@ def roll_up(scored: Sequence[ScoredPoint], rows: dict[UUID, HitRow], *, query: s
                 start=row.start,
                 end=row.end,
                 highlights=find_highlights(row.text, query),
+                headings=row.headings,
             )
         )
         if len(hits) == limit:
             break
     return hits
+
+
+async def add_parents(
+    hits: Sequence[Hit], rows: dict[UUID, HitRow], manifest: DocumentRepository, generation_id: UUID
+) -> list[Hit]:
+    """The same hits; those whose chunk has a parent with that."""
+    shown = [rows[hit.chunk_id] for hit in hits]
+    places = [(row.document_id, row.parent_start) for row in shown if row.parent_start is not None]
+    if not places:
+        return list(hits)
+    texts = await manifest.load_parents(generation_id, places)
+    return [replace(hit, parent=_find_parent(rows[hit.chunk_id], texts)) for hit in hits]
+
+
+def _find_parent(row: HitRow, texts: dict[tuple[UUID, int], str]) -> Parent | None:
+    if row.parent_start is None or row.parent_end is None:
+        return None
+    text = texts.get((row.document_id, row.parent_start))
+    return None if text is None else Parent(text=text, start=row.parent_start, end=row.parent_end)

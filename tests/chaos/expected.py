@@ -48,7 +48,7 @@ def expect(folder: Path, collection_id: UUID, chunking: Chunking) -> Expected:
         prepared = prepare_documents([request], chunking)[0]
         code = prepared.error_code
         states[uri] = (("needs_ocr" if code == "needs_ocr" else "failed") if code else "completed", code)
-        ids = chunk_ids(identity, (chunk.text for chunk in prepared.chunks))
+        ids = chunk_ids(identity, (chunk.embedded for chunk in prepared.chunks))
         for ordinal, (chunk_id, chunk) in enumerate(zip(ids, prepared.chunks, strict=True)):
             chunks[chunk_id] = (str(identity), ordinal, chunk.start, chunk.end, chunk.tokens, chunk.text)
     return Expected(states=states, chunks=chunks)

@@ -4,6 +4,7 @@ import io
 import os
 import zipfile
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from email.message import EmailMessage
 from pathlib import Path
@@ -343,3 +344,23 @@ def test_records_are_scanned_in_pages(tmp_path: Path) -> None:
     assert end is None
     assert [record[0] for record in first + second] == ["0", "1", None, "2", "3", "4"]
     assert [record[4] for record in first + second].count("invalid_record") == 1
+
+
+def test_what_breaks_a_library_costs_one_document(tmp_path: Path) -> None:
+    """A tokenizer that cannot be read fails the document that is counted with it, and not the one beside it."""
+    path = tmp_path / "note.md"
+    path.write_text(f"# Songs\n\n{SENTENCE}")
+    good = PrepareRequest(
+        document_id=uuid4(),
+        uri=path.as_uri(),
+        path=path.name,
+        locator=Locator(path=str(path)),
+        known_hash=None,
+        max_bytes=2**20,
+    )
+
+    broken, fine = prepare_documents([replace(good, tokenizer=str(tmp_path / "missing.json")), good], Chunking())
+
+    assert broken.error_code == "extraction_failed"
+    assert fine.error_code is None
+    assert [chunk.headings for chunk in fine.chunks] == [("Songs",)]

@@ -7,7 +7,7 @@ are found again. See ``docs/decisions/0015-cuts-follow-from-the-text-around-them
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ LEAST = 0.6
 """Share of a chunk that a part must have."""
 LEAST_OF_TWO = 0.3
 """The same where two chunks are all."""
+MUCH = 8
+"""By how much a place must be better for a chunk more: a heading or a function than a line, a paragraph than a word."""
 
 
 class Part:
@@ -33,7 +35,7 @@ class Part:
     def __init__(self, text: str, span: tuple[int, int], places: Sequence[Boundary], sizes: Sizes) -> None:
         self._text = text
         self.edges = [span[0], *(place.at for place in places), span[1]]
-        pieces = [text[start:end] for start, end in zip(self.edges, self.edges[1:], strict=False)]
+        pieces = [text[start:end] for start, end in pairwise(self.edges)]
         self.filled: list[int] = [0, *accumulate(sizes.count(pieces))]
         self.places = places
         self.ranks: NDArray[np.int64] = np.array([0, *rank_places(text, places), 0], dtype=np.int64)
@@ -63,25 +65,33 @@ class Part:
     def choose(self, first: int, last: int, limit: int) -> int | None:
         """Where to cut what lies between two edges; None if no edge leaves enough on both sides.
 
-        What could be two chunks becomes two, if it has a place for that.
+        What could be two chunks becomes two, unless the only places for that are much worse than those for three.
         """
         total = self.size(first, last)
-        if total <= 2 * limit:
-            tiny = int(limit * LEAST_OF_TWO)
-            best = self.best(first, last, least=max(tiny, total - limit), most=min(limit, total - tiny))
-            if best is not None:
-                return best
         least = int(limit * LEAST)
-        return self.best(first, last, least=least, most=total - least)
+        best = self.best(first, last, least=least, most=total - least)
+        if total > 2 * limit:
+            return best
+        tiny = int(limit * LEAST_OF_TWO)
+        of_two = self.best(first, last, least=max(tiny, total - limit), most=min(limit, total - tiny))
+        if best is None or of_two is None:
+            return best if of_two is None else of_two
+        return best if self.strength(best) - self.strength(of_two) >= MUCH else of_two
+
+    def strength(self, edge: int) -> int:
+        """How good a place is, without its hash."""
+        return int(self.ranks[edge]) >> 32
 
 
-def cut_text(text: str, limit: int, finders: Sequence[Find], sizes: Sizes) -> list[int]:
-    """Starts of the parts that a text is cut into, each of at most ``limit``.
+def cut_text(
+    text: str, span: tuple[int, int], places: Sequence[Boundary], finer: Sequence[Find], *, limit: int, sizes: Sizes
+) -> list[tuple[int, int]]:
+    """Spans that follow on each other, each of at most ``limit``.
 
-    ``finders`` go from coarse to fine; a finer one is asked only where the coarser ones have no place to offer.
+    Where ``places`` has none to offer, those of ``finer`` are asked for, from coarse to fine.
     """
     starts = []
-    whole = Part(text, (0, len(text)), list(finders[0](text)), sizes)
+    whole = Part(text, span, [place for place in places if span[0] < place.at < span[1]], sizes)
     waiting = [(whole, 0, len(whole.edges) - 1, 0)]
     while waiting:
         part, first, last, level = waiting.pop()
@@ -92,12 +102,12 @@ def cut_text(text: str, limit: int, finders: Sequence[Find], sizes: Sizes) -> li
             starts.append(part.edges[first])
         elif chosen is not None:
             waiting += [(part, chosen, last, level), (part, first, chosen, level)]
-        elif level + 1 < len(finders):
-            finer = part.refine(first, last, finders[level + 1], sizes)
-            waiting.append((finer, 0, len(finer.edges) - 1, level + 1))
+        elif level < len(finer):
+            refined = part.refine(first, last, finer[level], sizes)
+            waiting.append((refined, 0, len(refined.edges) - 1, level + 1))
         elif last - first > 1:
             middle = (first + last) // 2
             waiting += [(part, middle, last, level), (part, first, middle, level)]
         else:
             starts.append(part.edges[first])
-    return starts
+    return list(pairwise([*starts, span[1]]))

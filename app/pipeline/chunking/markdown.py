@@ -34,6 +34,11 @@ class Outline:
     headings: list[Heading]
     fences: list[tuple[int, int]]
 
+    @property
+    def starts(self) -> set[int]:
+        """Where the lines of the headings begin."""
+        return {heading.at for heading in self.headings}
+
     def path_at(self, place: int) -> tuple[str, ...]:
         """Titles of the headings that a place stands under, outermost first; a heading stands under itself."""
         path: list[Heading] = []

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 PACKAGED = Path("tokenizers") / "l2_supercat_tokenizer_config.json"
 WORDS = re.compile(r" ?\S+|\s+(?= \S)|\s+")
+TOKENIZER = "tokenizer.json"
 MOST_WORDS = 200_000
 """Words a process remembers; then it begins anew."""
 LONGEST_WORD = 48
@@ -34,14 +35,15 @@ class Sizes(Protocol):
         ...
 
 
-@cache
 def load_tokenizer() -> Tokenizer:
     """The tokenizer inside the wordllama wheel, without padding or truncation."""
-    return _open(Path(wordllama.__file__).parent / PACKAGED)
+    return _open(None)
 
 
-def _open(path: Path) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(path))
+@cache
+def _open(file: str | None) -> Tokenizer:
+    path = Path(file) if file else Path(wordllama.__file__).parent / PACKAGED
+    tokenizer = Tokenizer.from_file(str(path / TOKENIZER if path.is_dir() else path))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -118,6 +120,10 @@ class Characters:
 
 
 @cache
-def load_counter() -> WordCounter:
-    """Counts with the packaged tokenizer; what it has learnt stays with the process."""
-    return WordCounter(load_tokenizer())
+def load_counter(file: str | None = None) -> WordCounter:
+    """Counts with a ``tokenizer.json``, a folder that holds one, or the packaged tokenizer; kept with what it learns.
+
+    Raises:
+        Exception: what the library raises of a file that is none.
+    """
+    return WordCounter(_open(file))
