@@ -4,6 +4,7 @@ What this server does not do is refused, never ignored: half a filter would find
 whatever the engine would choke on is refused here, because by then it stands in the write-ahead log.
 """
 
+import binascii
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,6 +97,8 @@ def read_vector(value: Any, name: str | None, layout: Layout, embed: Embed) -> A
 
 
 def _read_dense(value: Any, size: int) -> list[float]:
+    if isinstance(value, str):
+        return _unpack(value, size)
     if not isinstance(value, list):
         raise BadRequestError("a dense vector is a list of numbers")
     if len(value) != size:
@@ -105,6 +108,18 @@ def _read_dense(value: Any, size: int) -> list[float]:
     if numbers.dtype.kind not in "fiu" or not np.abs(numbers).max() <= FLOAT32_MAX:
         raise BadRequestError("a dense vector holds finite numbers only")
     return value
+
+
+def _unpack(value: str, size: int) -> list[float]:
+    """A vector in base64 of little-endian float32: half as long as JSON, and read several times as fast."""
+    content = binascii.a2b_base64(value, strict_mode=True)
+    if len(content) != 4 * size:
+        raise BadRequestError(f"Vector dimension error: expected dim: {size}, got {len(content) / 4:g}")
+    numbers = np.frombuffer(content, dtype="<f4")
+    if not np.isfinite(numbers).all():
+        raise BadRequestError("a dense vector holds finite numbers only")
+    unpacked: list[float] = numbers.tolist()
+    return unpacked
 
 
 def _read_sparse(value: Any, embed: Embed) -> edge.SparseVector:

@@ -73,6 +73,9 @@ UPDATED = {"operation_id": 0, "status": "completed"}
 HNSW = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}
 OPTIMIZERS = {"default_segment_number": 0, "flush_interval_sec": int(FLUSH_SECONDS)}
 
+ACCEPTS = {"vecloom-accepts": "packed-vectors"}
+"""In every answer: dense vectors may come as base64 of little-endian float32, which no Qdrant server takes."""
+
 Work = Callable[[Shards, Request, Any], Any]
 
 
@@ -223,7 +226,7 @@ ROUTES: tuple[tuple[str, str, Work], ...] = (
 
 def _answer(code: int, started: float, **content: Any) -> Response:
     body = {**content, "time": time.perf_counter() - started}
-    return Response(orjson.dumps(body), status_code=code, media_type="application/json")
+    return Response(orjson.dumps(body), status_code=code, headers=ACCEPTS, media_type="application/json")
 
 
 async def _read_body(request: Request) -> bytes:

@@ -128,6 +128,8 @@ class ArqQueue:
 
     async def enqueue(self, deliveries: Sequence[tuple[UUID, int]]) -> bool:
         """Write the jobs and wake the workers; False if Redis does not answer."""
+        if not deliveries:
+            return True
         now = timestamp_ms()
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS), self._redis.pipeline(transaction=True) as pipe:

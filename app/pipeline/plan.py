@@ -80,7 +80,7 @@ class Sample:
         """Take a chunk if it fits."""
         fits = sum(self.tokens) + chunk.tokens <= limits.embedding_batch_tokens
         if not self.texts or (fits and len(self.texts) < limits.embedding_batch_size):
-            self.texts.append(chunk.text)
+            self.texts.append(chunk.embedded)
             self.tokens.append(chunk.tokens)
 
 
@@ -231,7 +231,7 @@ class Plan:
                 present = await manifest.chunk_ids(ingest.generation.id, [item.document_id for item in fresh])
         changes = diff_chunks(fresh, present)
         copies = await load_copies(ingest, fresh) if ingest is not None and changes.added else {}
-        keys = [text_hash(chunk.text) for chunk in changes.added]
+        keys = [text_hash(chunk.embedded) for chunk in changes.added]
         unknown = [chunk for chunk, key in zip(changes.added, keys, strict=True) if key not in copies]
         cached = await find_cached(self._context, unknown)
         left = [number for number, key in enumerate(keys) if key not in copies and key not in cached]
@@ -274,5 +274,5 @@ async def find_cached(context: PlanContext, chunks: Sequence[ChunkRow]) -> set[b
     """Which of some chunks, by ``text_hash``, have vectors in the cache that the real operation would use."""
     if context.cache is None or not chunks:
         return set()
-    found = await context.cache.find([chunk.text for chunk in chunks])
-    return {text_hash(chunks[index].text) for index in found}
+    found = await context.cache.find([chunk.embedded for chunk in chunks])
+    return {text_hash(chunks[index].embedded) for index in found}

@@ -58,7 +58,7 @@ async def _rewrite(context: IngestContext, findings: Findings, ids: Sequence[UUI
         await context.store.upsert(context.generation.name, points)
     if keep and context.cache is not None:
         # the wrong vector may have come from there
-        await context.cache.keep([chunks[number].text for number in keep], vectors[keep])
+        await context.cache.keep([chunks[number].embedded for number in keep], vectors[keep])
     findings.repaired += len(keep)
     return list(damaged)
 

@@ -39,7 +39,7 @@ from app.domain.points import (
     StoredPoints,
 )
 from app.domain.retry_after import parse_retry_after
-from app.stores.records import DENSE, clean_text, read_hit, read_page, read_points, to_json, write_id
+from app.stores.records import DENSE, clean_text, pack_vector, read_hit, read_page, read_points, to_json, write_id
 
 SPARSE = "bm25"
 BM25_MODEL = "qdrant/bm25"
@@ -49,6 +49,8 @@ PASSING = frozenset({408, 425, 429})
 INSUFFICIENT_STORAGE = 507
 STORED = frozenset({"completed", "acknowledged"})
 """An acknowledged update is in the server's log; it comes only when a replica is behind."""
+ACCEPTS, PACKED = "vecloom-accepts", "packed-vectors"
+"""Header of the embedded server, which takes vectors in base64; a Qdrant server has none such and gets numbers."""
 SCROLL_POINTS = 1000
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 3.0
@@ -73,6 +75,7 @@ class QdrantStore:
     ) -> None:
         self._batch = upload_batch_size
         self._slots = asyncio.Semaphore(upload_concurrency)
+        self._takes_packed = False
         options: dict[str, Any] = {
             # the client keeps no connection to a local server by default; the server's own default is 5 s
             "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=IDLE_SECONDS),
@@ -175,6 +178,7 @@ class QdrantStore:
 
     async def _upsert_batch(self, name: str, points: PointBatch, part: slice) -> None:
         vectors = np.ascontiguousarray(points.vectors[part], dtype=np.float32)
+        dense: Iterable[object] = map(pack_vector, vectors) if self._takes_packed else vectors
         rows = [
             {
                 "id": str(point_id),  # the database driver has a UUID class of its own
@@ -182,7 +186,7 @@ class QdrantStore:
                 "payload": payload,
             }
             for point_id, vector, text, payload in zip(
-                points.ids[part], vectors, points.texts[part], points.payloads[part], strict=True
+                points.ids[part], dense, points.texts[part], points.payloads[part], strict=True
             )
         ]
         async with self._slots:
@@ -198,6 +202,7 @@ class QdrantStore:
             raise (find_distrust(error) or _unavailable(type(error).__name__)) from error
         if response.status_code >= 300:
             raise _error_of(response.status_code, name, response.text, response.headers.get("Retry-After"))
+        self._takes_packed = response.headers.get(ACCEPTS) == PACKED
         return response
 
     async def delete_points(self, name: str, ids: Sequence[PointId]) -> None:

@@ -1,5 +1,6 @@
 """Bodies of Qdrant's REST API, straight from numpy and straight to it."""
 
+import binascii
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -35,6 +36,11 @@ def _clean(value: object) -> object:
 def clean_text(text: str) -> str:
     """Without surrogates; in questions as in points, so that filters find what was stored."""
     return text.encode("utf-8", "replace").decode()
+
+
+def pack_vector(vector: Vectors) -> str:
+    """A vector as base64 of little-endian float32."""
+    return binascii.b2a_base64(vector.astype("<f4", copy=False).tobytes(), newline=False).decode()
 
 
 def write_id(point: PointId) -> str | int:

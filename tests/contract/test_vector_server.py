@@ -1,7 +1,9 @@
 """What only the embedded vector server promises: durability, one owner, refusals instead of guesses."""
 
+import base64
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -344,6 +346,36 @@ async def test_aliases_are_listed_and_never_hide_a_collection(raw: httpx.AsyncCl
 
     assert (made.status_code, hidden.status_code, taken.status_code) == (200, 409, 409)
     assert {"alias_name": alias, "collection_name": name} in listed
+
+
+async def test_dense_vectors_can_come_packed(raw: httpx.AsyncClient, collection: str) -> None:
+    """Base64 of float32 is stored as the same numbers as JSON, and the server says that it takes it."""
+    numbers = [0.5, -0.25, 0.125, 0.0][:DIMENSION] + [0.75] * max(0, DIMENSION - 4)
+    packed = base64.b64encode(struct.pack(f"<{DIMENSION}f", *numbers)).decode()
+    points = [{"id": 1, "vector": {"dense": numbers}}, {"id": 2, "vector": {"dense": packed}}]
+
+    written = await raw.put(f"{collection}/points?wait=true", json={"points": points})
+    found = await raw.post(f"{collection}/points", json={"ids": [1, 2], "with_vector": True})
+
+    plain, unpacked = (point["vector"]["dense"] for point in found.json()["result"])
+    assert written.status_code == 200, written.text
+    assert written.headers["vecloom-accepts"] == "packed-vectors"
+    assert plain == unpacked
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 4 * (DIMENSION + 1), struct.pack("<f", float("nan")) * DIMENSION, None]
+)
+async def test_a_broken_packed_vector_is_refused(
+    raw: httpx.AsyncClient, collection: str, content: bytes | None
+) -> None:
+    """Of a wrong length, not finite, or no base64: 400, and nothing is written."""
+    packed = "not base64!" if content is None else base64.b64encode(content).decode()
+
+    written = await raw.put(f"{collection}/points", json={"points": [{"id": 1, "vector": {"dense": packed}}]})
+
+    assert written.status_code == 400, written.text
+    assert (await raw.post(f"{collection}/points/count", json={})).json()["result"]["count"] == 0
 
 
 async def test_sparse_vectors_can_be_given_as_they_are(raw: httpx.AsyncClient, collection: str) -> None:
