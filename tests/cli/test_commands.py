@@ -204,6 +204,28 @@ async def test_a_wrong_setting_is_one_clear_line(data: Path, variables: dict[str
     assert not _exists(data)
 
 
+async def test_a_collection_is_chunked_as_the_command_says(tmp_path: Path, data: Path) -> None:
+    """A hierarchical collection shows the parent of a hit; another strategy for it, or an unknown one, is refused."""
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    (folder / "songs.md").write_text("# Songs\n\n" + "\n\n".join(f"Song {n} is about the sea." for n in range(80)))
+    wanted = ("index", str(folder), "-c", "songs", "--chunk-size", "64", "--json", "--chunking")
+
+    code, _, said = await run_cli(*wanted, "hierarchical", data=data)
+    _, found, _ = await run_cli("search", "songs", "song 17", "--json", data=data)
+    conflict, refused, _ = await run_cli(*wanted, "code", data=data)
+    unknown, _, usage = await run_cli(*wanted, "magic", data=data)
+
+    hit = orjson.loads(found.splitlines()[-1])["hits"][0]
+    assert code == 0, said
+    assert hit["headings"] == ["Songs"]
+    assert hit["text"] in hit["parent"]["text"]
+    assert conflict == 1
+    assert orjson.loads(refused.splitlines()[-1])["error"]["code"] == "option_conflict"
+    assert unknown == 1
+    assert "hierarchical" in usage
+
+
 async def test_a_folder_that_is_not_there_creates_nothing(tmp_path: Path, data: Path) -> None:
     """A mistyped path is an error before there is a collection, an operation or a data folder."""
     code, out, _ = await run_cli("index", str(tmp_path / "nowhere"), "-c", "notes", "--json", data=data)
