@@ -80,7 +80,8 @@ def settings_for(stack: EmbeddedStack, *, database: str, namespace: str, data: P
         qdrant_api_key=stack.qdrant_api_key,
         redis_namespace=namespace,
         data=data,
-        **{"lease": 3, "heartbeat": 0.5, "reconcile": 1, "default_retry_delay": 0.1, **changes},
+        # whatever is installed on this machine
+        **{"lease": 3, "heartbeat": 0.5, "reconcile": 1, "default_retry_delay": 0.1, "ocr": "off", **changes},
     )
 
 
