@@ -42,7 +42,8 @@ async def bench_slow_embedder(bench: Bench, documents: int = DOCUMENTS) -> Figur
 async def measure_busy(bench: Bench, shape: Shape, *, documents: int) -> Figures:
     """Index a folder with a worker of its own; figures as Vecloom reports them and as the server saw it."""
     name = f"slow-{shape.latency_ms:.0f}"
-    corpus = await asyncio.to_thread(write_corpus, bench.folder / name, documents)
+    # texts of its own, for those that were embedded before would come from the cache
+    corpus = await asyncio.to_thread(write_corpus, bench.folder / name, documents, seed=round(shape.latency_ms))
     warm = await asyncio.to_thread(write_corpus, bench.folder / f"{name}-warm", min(100, documents), seed=7)
     async with serving_model(shape) as model:
         system = VecloomWithModel(bench, bench.folder / f"{name}-system", model)

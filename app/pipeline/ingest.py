@@ -22,7 +22,7 @@ from app.traces import stage_span
 CLAIM_DOCUMENTS = 200
 CLAIM_BYTES = 4 * 1024 * 1024
 GROUP_DOCUMENTS = 100
-GROUP_BYTES = 256 * 1024
+GROUP_BYTES = 512 * 1024
 """Small enough that the model has something to do soon, and that all processes end together."""
 WRITERS = 5
 PROGRESS_SECONDS = 0.25
