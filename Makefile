@@ -68,7 +68,7 @@ $(READY): requirements.lock pyproject.toml | $(UV)
 # Other systems that one benchmark measures. Copies, not links: one of their libraries refuses files with two names.
 $(RIVALS): requirements-rivals.lock | $(UV)
 	@test -x .venv-rivals/bin/python || $(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv-rivals
-	$(UV) pip sync --quiet --link-mode copy --python .venv-rivals/bin/python --require-hashes requirements-rivals.lock
+	@$(UV) pip sync --quiet --link-mode copy --python .venv-rivals/bin/python --require-hashes requirements-rivals.lock
 	@touch $@
 
 # uv in a private environment of its own: nothing outside this folder changes, and no system Python refuses it.

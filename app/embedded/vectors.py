@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -68,6 +69,11 @@ FLUSH_SECONDS = 5.0
 GRACE_SECONDS = 5
 KEEP_ALIVE_SECONDS = 75
 """Longer than any client keeps an idle connection, so that none is closed under a request."""
+
+READING = threading.Lock()
+"""Points are read by one thread at a time: all of it needs the interpreter's lock, which searches want meanwhile."""
+SWITCH_SECONDS = 0.0005
+"""How long a thread that reads points keeps a search waiting for the interpreter's lock."""
 
 UPDATED = {"operation_id": 0, "status": "completed"}
 HNSW = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}
@@ -151,7 +157,9 @@ def list_aliases(shards: Shards, _: Request, __: Any) -> Any:
 def upsert_points(shards: Shards, request: Request, body: Any) -> Any:
     """``PUT /collections/{name}/points``."""
     shard, layout = _find(shards, request)
-    shard.write(read_points(body, layout), size=int(request.headers.get("content-length", MAX_BODY_BYTES)))
+    with READING:
+        points = read_points(body, layout)
+    shard.write(points, size=int(request.headers.get("content-length", MAX_BODY_BYTES)))
     return UPDATED
 
 
@@ -370,6 +378,7 @@ def main() -> None:
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
             gc.freeze()
+            sys.setswitchinterval(SWITCH_SECONDS)
             uvloop.run(_serve(Server(config, arguments.port_file), listener, shards))
     except DataFolderBusyError as error:
         sys.exit(error.message)

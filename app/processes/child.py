@@ -20,7 +20,7 @@ SIZE = struct.Struct("<Q")
 ANSWER = struct.Struct("<QQ?")
 PR_SET_PDEATHSIG = 1
 OOM_SCORE = 500
-NICENESS = 5
+NICENESS = 10
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
