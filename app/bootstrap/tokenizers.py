@@ -20,7 +20,7 @@ def check_tokenizer(settings: Settings) -> None:
         return
     try:
         (count,) = load_counter(str(file.absolute())).count([SAMPLE])
-    except Exception as error:
+    except Exception as error:  # the library raises nothing more exact
         raise InvalidSettingError(
             f"VECLOOM_EMBEDDING_TOKENIZER: {file} is no tokenizer.json and no folder that holds one ({error})"
         ) from error

@@ -90,12 +90,7 @@ async def open_worker(
         await processes.start()
         embedders = EmbedderRegistry(settings, processes)
         stack.push_async_callback(embedders.aclose)
-        lines = EmbeddingLines(
-            embedders.find,
-            max_texts=settings.embedding_batch_size,
-            max_tokens=settings.embedding_batch_tokens,
-            concurrency=settings.embedding_concurrency_per_worker,
-        )
+        lines = _open_lines(settings, embedders)
         stack.push_async_callback(lines.aclose)
         guard = WorkerGuard(parts.endpoints.database_url, profile, timeout_seconds=settings.heartbeat)
         resources = _open_resources(parts, processes, embedders, lines)
@@ -118,8 +113,7 @@ async def open_worker(
         await stack.enter_async_context(
             listening(parts.redis, namespace=settings.redis_namespace, on_wake=wake.announce, on_poke=keeper.poke)
         )
-        stack.push_async_callback(runner.drain, grace_seconds=settings.shutdown_grace)
-        stack.push_async_callback(lanes.drain, grace_seconds=settings.shutdown_grace)
+        stack.push_async_callback(_drain, runner, lanes, grace_seconds=settings.shutdown_grace)
         yield {
             "runner": runner,
             "dispatcher": parts.dispatcher,
@@ -129,6 +123,22 @@ async def open_worker(
             "embedding_cache_bytes": settings.embedding_cache_bytes,
             "wake": wake,
         }
+
+
+def _open_lines(settings: Settings, embedders: EmbedderRegistry) -> EmbeddingLines:
+    return EmbeddingLines(
+        embedders.find,
+        max_texts=settings.embedding_batch_size,
+        max_tokens=settings.embedding_batch_tokens,
+        concurrency=settings.embedding_concurrency_per_worker,
+    )
+
+
+async def _drain(runner: Runner, lanes: Lanes, *, grace_seconds: float) -> None:
+    """Take nothing more, and hand back what is left when the grace period is over."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(runner.drain(grace_seconds=grace_seconds))
+        tasks.create_task(lanes.drain(grace_seconds=grace_seconds))
 
 
 def _profile(settings: Settings, jobs: Mapping[OperationKind, Job]) -> WorkerProfile:

@@ -93,6 +93,8 @@ class ProgressView:
             parts.append(f"{eta[0]:.0f} to {eta[1]:.0f} s left")
         if data.get("limiting_stage"):
             parts.append(f"limited by {data['limiting_stage']}")
+        if (workers := data.get("workers", 1)) > 1:
+            parts.append(f"on {workers} workers")
         note = ", ".join(parts)
         self._say("indexing", note if self._live else f"{settled}/{documents['total']} documents, {note}", often=True)
 

@@ -36,5 +36,5 @@ async def embed_in_child(processes: Processes, function: Callable[..., Vectors],
             raise EmbedderUnavailableError(f"embedding in a child process failed: {error.message}") from error
         except DomainError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever the library raises, it is the texts that it fails at
             raise EmbedderRejectedError(f"the library fails at a text ({type(error).__name__})") from error

@@ -46,7 +46,7 @@ def load_model(folder: str, name: str) -> Any:  # noqa: ANN401 — fastembed's c
                 model_file=model_file,
             )
         return TextEmbedding(name, specific_model_path=folder, local_files_only=True)
-    except Exception as error:
+    except Exception as error:  # whatever the library or ONNX raises at somebody's files
         raise ModelNotLoadedError(f"the model in {folder} cannot be loaded: {error}") from error
 
 

@@ -8,6 +8,9 @@ from typing import Any
 from app.domain.errors import LeaseLostError
 from app.domain.operations import Lease, LeaseAnswer, Operation
 
+FENCE_SHARE = 0.75
+"""Share of a lease after which a worker that could not renew it stops writing."""
+
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -38,7 +41,7 @@ class Attempt:
         renewed: when the last renewal of its lease that succeeded was asked for, on ``now``'s clock; first, its claim.
     """
 
-    def __init__(self, operation: Operation, lease: Lease, *, fence_seconds: float, asked: float) -> None:
+    def __init__(self, operation: Operation, lease: Lease, *, lease_seconds: float, asked: float) -> None:
         self.operation = operation
         self.lease = lease
         self.task: asyncio.Task[dict[str, Any]] | None = None
@@ -49,7 +52,7 @@ class Attempt:
         self.stopped = asyncio.Event()
         self._has_progressed = False
         self._ends_slice = False
-        self._fence_seconds = fence_seconds
+        self._fence_seconds = lease_seconds * FENCE_SHARE
 
     @property
     def fenced(self) -> bool:

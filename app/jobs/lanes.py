@@ -29,7 +29,6 @@ from app.traces import attempt_span
 log = structlog.get_logger(__name__)
 
 UNAVAILABLE = (SQLAlchemyError, OSError, TimeoutError)
-FENCE_SHARE = 0.75
 STOP_SECONDS = 10.0
 LEAVE_SECONDS = 10.0
 AGAIN_SECONDS = 30.0
@@ -102,7 +101,7 @@ class Lanes:
         if joined is None:
             return
         operation, lease, offer = joined
-        attempt = Attempt(operation, lease, fence_seconds=self._profile.lease_seconds * FENCE_SHARE, asked=asked)
+        attempt = Attempt(operation, lease, lease_seconds=self._profile.lease_seconds, asked=asked)
         who: dict[str, Any] = {
             "kind": operation.kind.value,
             "operation_id": str(operation.id),

@@ -30,8 +30,6 @@ SETTLE_SECONDS = 15.0
 PAUSE_SECONDS = 30.0
 """How long a paused job may go on to its next checkpoint."""
 LIMIT_CHECK_SECONDS = 1.0
-FENCE_SHARE = 0.75
-"""Share of a lease after which a worker that could not renew it stops writing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +93,7 @@ class Runner:
         if operation is None or operation.lease_token is None:
             return
         lease = Lease(operation_id=operation.id, token=operation.lease_token)
-        attempt = Attempt(operation, lease, fence_seconds=self._limits.lease_seconds * FENCE_SHARE, asked=asked)
+        attempt = Attempt(operation, lease, lease_seconds=self._limits.lease_seconds, asked=asked)
         who: dict[str, Any] = {
             "kind": operation.kind.value,
             "operation_id": str(operation.id),

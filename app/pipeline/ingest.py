@@ -186,5 +186,6 @@ async def _prepare(context: IngestContext, group: Group) -> list[PreparedDocumen
     sizes = {document.id: document.size for document in group}
     for document in prepared:
         for stage, seconds in document.seconds.items():
-            context.account.add(stage, seconds, 1, size=sizes[document.document_id])
+            tokens = sum(chunk.tokens for chunk in document.chunks) if stage == "chunk" else 0
+            context.account.add(stage, seconds, 1, size=sizes[document.document_id], tokens=tokens)
     return prepared

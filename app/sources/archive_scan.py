@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import IO, Any
 
 from app.sources.archives import (
@@ -110,7 +111,7 @@ class _Scan:
                 if name is None or _is_link(info):
                     self.skipped["special"] += 1
                     continue
-                yield describe_zip_entry(info, name), lambda info=info: archive.open(info)  # type: ignore[misc]
+                yield describe_zip_entry(info, name), partial(archive.open, info)
 
     def _list_tar(self, source: Any, kind: str) -> Iterator[tuple[Entry, Opener]]:  # noqa: ANN401 — see above
         with open_tar_stream(source, kind) as stream:
@@ -122,7 +123,7 @@ class _Scan:
                 if name is None or not info.isreg() or info.issparse():
                     self.skipped["special"] += 1
                     continue
-                yield _describe_tar_entry(info, name, stream, kind), lambda info=info: _open_tar_entry(stream, info)  # type: ignore[misc]
+                yield _describe_tar_entry(info, name, stream, kind), partial(_open_tar_entry, stream, info)
 
     def _see(self, entry: Entry, opener: Opener, above: tuple[str, ...]) -> None:
         names = (*above, entry.name)

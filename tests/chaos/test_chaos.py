@@ -46,7 +46,11 @@ def _git(*arguments: str) -> bytes:
 def version_before(tmp_path: Path) -> Path:
     """What this code was before its newest migration."""
     newest = max((ROOT / "migrations" / "versions").glob("*.py"))
-    added = _git("log", "--diff-filter=A", "--format=%H", "--", str(newest)).decode().split()
+    added = (
+        _git("log", "--diff-merges=first-parent", "--first-parent", "--diff-filter=A", "--format=%H", "--", str(newest))
+        .decode()
+        .split()
+    )
     if not added:
         pytest.skip("the newest migration is not committed, so the version before it is not known")
     folder = tmp_path / "before"
