@@ -21,19 +21,17 @@ async def open_generation(context: JobContext, collection: Collection) -> Genera
 async def _create_generation(context: JobContext, collection: Collection) -> Generation:
     resources = context.resources
     embedder = context.find_embedder(collection.model)
+    dimension = await embedder.dimension()
     async with resources.database.begin() as connection:
         building = await CollectionRepository(connection).find_generation(collection.id, GenerationState.BUILDING)
-    is_resumed = building is not None
     if building is None:
-        dimension = await embedder.dimension()
         fingerprint, canaries = await take_canaries(embedder)
         async with resources.database.fenced(context.lease) as connection:
             building = await CollectionRepository(connection).add_generation(
                 collection, dimension=dimension, fingerprint=fingerprint, canaries=canaries
             )
     try:
-        if is_resumed:
-            await check_canaries(embedder, building.canaries, dimension=building.dimension)
+        await check_canaries(embedder, building.canaries, dimension=building.dimension)
         await resources.store.create_collection(building.name, dimension=building.dimension)
     except DomainError as error:
         if not error.retryable:
@@ -43,7 +41,7 @@ async def _create_generation(context: JobContext, collection: Collection) -> Gen
         await CollectionRepository(connection).activate(building)
     await resources.store.set_alias(f"vecloom_{collection.id}", to=building.name)
     await context.report.send_update(
-        "generation_created", {"generation": building.name, "dimension": building.dimension, "model": collection.model}
+        "generation_created", {"generation": building.name, "dimension": dimension, "model": collection.model}
     )
     return building
 

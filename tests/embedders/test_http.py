@@ -371,6 +371,18 @@ async def _holds(server: FakeModelServer, *, open_requests: int) -> bool:
     return server.open == open_requests
 
 
+async def test_a_wrong_length_once_learnt_does_not_condemn_a_model(server: FakeModelServer) -> None:
+    """An embedder whose first answer was the wrong one finds the model unchanged as soon as it is right again."""
+    async with embedder_of(server) as embedder:
+        _, canaries = await take_canaries(embedder)
+    server.dimension = 15
+    async with embedder_of(server) as newcomer:
+        await newcomer.dimension()
+        server.dimension = 16
+
+        await check_canaries(newcomer, canaries, dimension=16)
+
+
 async def test_canaries_notice_another_model(server: FakeModelServer) -> None:
     """Other vectors and another dimension are both `embedder_changed`, also for an embedder that knew the old one."""
     async with embedder_of(server) as embedder:
