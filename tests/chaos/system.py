@@ -57,6 +57,7 @@ class System:
     model: FakeModelServer
     model_line: Forwarder
     has_two_versions: bool
+    cuts_alike: bool
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection to Postgres that nothing is between."""
@@ -153,6 +154,14 @@ def _worker(
     )
 
 
+def _read_cutting(version: Path) -> bytes:
+    """The code that decides which chunks a version makes of a file, and their ids."""
+    pipeline, domain = version / "app" / "pipeline", version / "app" / "domain"
+    files = [*pipeline.rglob("chunk*.py"), *pipeline.rglob("chunking/*.py"), *pipeline.rglob("extract*.py")]
+    files += [*pipeline.rglob("extract/*.py"), domain / "identity.py", domain / "documents.py"]
+    return b"".join(path.read_bytes() for path in sorted(set(files)))
+
+
 @asynccontextmanager
 async def open_system(folder: Path, journal: Journal, *, beside: Path | None = None) -> AsyncIterator[System]:
     """Everything started and answering; whatever still runs at the end is killed.
@@ -200,6 +209,7 @@ async def open_system(folder: Path, journal: Journal, *, beside: Path | None = N
             model=model,
             model_line=model_line,
             has_two_versions=len(versions) > 1,
+            cuts_alike=len({_read_cutting(version) for version in versions}) == 1,
         )
         await wait_until_ready(system)
         yield system
