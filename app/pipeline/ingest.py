@@ -24,6 +24,8 @@ CLAIM_BYTES = 4 * 1024 * 1024
 GROUP_DOCUMENTS = 100
 GROUP_BYTES = 512 * 1024
 """Small enough that the model has something to do soon, and that all processes end together."""
+FEW_DOCUMENTS = 2
+"""A group of fewer costs more than is gained by preparing them side by side."""
 WRITERS = 5
 PROGRESS_SECONDS = 0.25
 UNREADABLE = frozenset({"file_vanished", "unreadable_file"})
@@ -114,16 +116,17 @@ async def _claim_documents(
                 )
             if not documents:
                 return
-            for group in group_documents(documents):
+            for group in group_documents(documents, processes=context.processes.size):
                 await out.send(group)
 
 
-def group_documents(documents: Sequence[Document]) -> list[Group]:
-    """Cut claimed documents into groups that are prepared and committed together."""
+def group_documents(documents: Sequence[Document], *, processes: int = 1) -> list[Group]:
+    """Cut claimed documents into groups that are prepared and committed together, few ones for all processes."""
     groups: list[Group] = []
     size = 0
+    most = min(GROUP_DOCUMENTS, max(FEW_DOCUMENTS, -(-len(documents) // processes)))
     for document in documents:
-        if not groups or len(groups[-1]) == GROUP_DOCUMENTS or size + document.size > GROUP_BYTES:
+        if not groups or len(groups[-1]) == most or size + document.size > GROUP_BYTES:
             groups.append([])
             size = 0
         groups[-1].append(document)
