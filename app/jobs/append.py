@@ -20,6 +20,7 @@ from app.jobs.generation import make_ready, open_generation
 from app.pipeline.account import Account
 from app.pipeline.cache import EmbeddingCache
 from app.pipeline.context import IngestContext
+from app.pipeline.demand import ROUNDS, Demand
 from app.pipeline.fair_queue import Customer
 from app.pipeline.ingest import ingest_source
 from app.pipeline.scan import remove_gone, scan_source
@@ -77,6 +78,11 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
         shared=SharedVectors(max_bytes=SHARED_BYTES),
         poke=resources.poke,
         signals=resources.signals,
+        demand=Demand(
+            groups=slots + 1,
+            texts=ROUNDS * requests * resources.limits.embedding_batch_size,
+            is_shared=context.lease.lane is not None,
+        ),
         may_write=asyncio.Event(),
     )
 

@@ -15,7 +15,7 @@ from app.db.collections import CollectionRepository
 from app.db.lanes import LaneRepository
 from app.db.sources import SourceRepository
 from app.domain.collections import GenerationState
-from app.domain.errors import DomainError, LeaseLostError
+from app.domain.errors import DomainError, GenerationMissingError, LeaseLostError
 from app.domain.operations import LaneChange, LaneOffer, Lease, WorkerProfile
 from app.domain.ports import OperationEvents, Reporter
 from app.embedders.fingerprint import check_canaries
@@ -177,6 +177,8 @@ class Lanes:
             await asyncio.sleep(ACTIVE_SECONDS)
             async with self._resources.database.fenced(ingest.lease) as connection:
                 generation = await CollectionRepository(connection).get_generation(generation.id)
+        if generation.state is not GenerationState.ACTIVE:
+            raise GenerationMissingError(generation.name)
         ingest.may_write.set()
 
     async def _leave(self, lease: Lease) -> None:

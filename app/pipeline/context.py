@@ -12,6 +12,7 @@ from app.domain.operations import Lease
 from app.domain.ports import Embedder, Processes, Reporter, VectorStore
 from app.pipeline.account import Account
 from app.pipeline.cache import EmbeddingCache
+from app.pipeline.demand import Demand
 from app.pipeline.embedding_line import EmbeddingLine
 from app.pipeline.fair_queue import Customer
 from app.pipeline.lane_signals import LaneSignals
@@ -48,7 +49,8 @@ class IngestContext:
     ``should_yield`` says that the slice must stop at its next checkpoint; ``note_progress`` is told of each commit that
     the next slice need not repeat; ``require_lease`` raises
     ``LeaseLostError`` once this worker cannot be sure any more that it still holds the lease. ``poke`` has the workers
-    that share an operation look at once what is wanted of them, and ``signals`` is what they tell each other.
+    that share an operation look at once what is wanted of them, and ``signals`` is what they tell each other;
+    ``demand`` says when to take more documents.
     ``may_write`` is set once the generation is there and its model is known to be the same as before: nothing is
     embedded or written before.
     """
@@ -72,4 +74,5 @@ class IngestContext:
     shared: SharedVectors
     poke: Callable[[UUID], Awaitable[None]]
     signals: LaneSignals
+    demand: Demand
     may_write: asyncio.Event

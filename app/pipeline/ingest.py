@@ -109,6 +109,7 @@ async def _claim_documents(
 ) -> None:
     async with out:
         while not context.should_yield():
+            await context.demand.wait()
             async with context.database.fenced(context.lease) as connection:
                 manifest = DocumentRepository(connection, context.collection.id)
                 documents = await manifest.claim(
@@ -117,6 +118,7 @@ async def _claim_documents(
             if not documents:
                 return
             for group in group_documents(documents, processes=context.processes.size):
+                context.demand.take()
                 await out.send(group)
 
 
@@ -141,16 +143,19 @@ async def _carry_groups(
     async with groups:
         async for group in groups:
             if context.should_yield():
+                context.demand.drop()
                 await _unclaim(context, group)
                 continue
             async with budget.hold(sum(document.size for document in group)):
                 with stage_span("prepare", documents=len(group)):
                     prepared = await _prepare(context, group)
+                context.demand.drop()
                 if any(document.error_code in UNREADABLE for document in prepared):
                     if context.lease.lane is not None:
                         raise LaneBlindError("this worker cannot read what the scan has seen")
                     await adapter.require_present()
-                await write_group(context, group, prepared)
+                with context.demand.holding(sum(len(document.chunks) for document in prepared)):
+                    await write_group(context, group, prepared)
 
 
 async def _unclaim(context: IngestContext, group: Group) -> None:

@@ -47,6 +47,7 @@ async def offer_lanes(context: IngestContext, source_id: UUID, scan: UUID) -> No
         pending = await DocumentRepository(connection, context.collection.id).count_pending(
             source_id, scan=scan, limit=SHARE_FROM_DOCUMENTS
         )
+        context.demand.is_shared = await LaneRepository(connection).count_workers() > 1
         if pending < SHARE_FROM_DOCUMENTS:
             return
         offer = LaneOffer(source_id=source_id, scan=scan, generation_id=context.generation.id)
@@ -89,6 +90,7 @@ async def look_after_lanes(context: IngestContext, *, until: asyncio.Event) -> N
             lanes = LaneRepository(connection)
             await lanes.end_dead(context.lease.operation_id)
             context.account.sharers = await lanes.count(context.lease.operation_id)
+        context.demand.is_shared |= context.account.sharers > 0
         await count_all(context)
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
