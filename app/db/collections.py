@@ -53,7 +53,8 @@ class CollectionRepository:
         condition = collections.c.name == str(id_or_name)
         with suppress(ValueError):
             condition |= collections.c.id == UUID(str(id_or_name))
-        query = select(collections).where(collections.c.user_id == user_id, condition).order_by(collections.c.name)
+        mine = (collections.c.user_id == user_id, collections.c.deleted_at.is_(None))
+        query = select(collections).where(*mine, condition).order_by(collections.c.name)
         row = (await self._connection.execute(query)).mappings().first()
         if row is None:
             raise CollectionNotFoundError(id_or_name)
@@ -61,7 +62,8 @@ class CollectionRepository:
 
     async def list_all(self, user_id: UUID) -> list[Collection]:
         """All collections of a user, by name."""
-        query = select(collections).where(collections.c.user_id == user_id).order_by(collections.c.name)
+        mine = (collections.c.user_id == user_id, collections.c.deleted_at.is_(None))
+        query = select(collections).where(*mine).order_by(collections.c.name)
         return [_to_collection(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def pause(self, user_id: UUID, id_or_name: UUID | str) -> Collection:
@@ -104,6 +106,15 @@ class CollectionRepository:
         )
         row = (await self._connection.execute(query)).mappings().first()
         return None if row is None else _to_generation(row)
+
+    async def list_generations(self, collection_id: UUID, *states: GenerationState) -> list[Generation]:
+        """Generations in one of these states, oldest first."""
+        query = (
+            select(generations)
+            .where(generations.c.collection_id == collection_id, generations.c.state.in_(states))
+            .order_by(generations.c.created_at)
+        )
+        return [_to_generation(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def get_generation(self, generation_id: UUID) -> Generation:
         """Raises GenerationMissingError."""
