@@ -18,6 +18,11 @@ from app.domain.operations import Operation, OperationKind
 Place = tuple[UUID, UUID]
 """Generation and id of a chunk."""
 
+# They stand in the statements: a limit that Postgres does not know while it plans makes it expect many rows, and read
+# whole tables for few of them.
+CHUNKS_AT_ONCE = 2000
+DOCUMENTS_AT_ONCE = 1000
+
 
 class EndRepository(Rows):
     """What is asked of a collection that is to end, or of a part of it; never commits."""
@@ -84,38 +89,36 @@ class DeletionRepository(ManifestRows):
         )
         return {name: int(rows[0][name]) for name in ("chunks", "documents")}
 
-    async def delete_chunks(self, *, after: Place | None, limit: int) -> tuple[int, Place | None]:
-        """Delete the next chunks in the order of their ids; how many, and the last of them.
+    async def delete_chunks(self, *, after: Place | None) -> tuple[int, Place | None]:
+        """Delete the next chunks in the order of their keys; how many, and the last of them, None at the end.
 
         Going on after the last one spares Postgres to pass over those that are deleted already.
         """
-        generation, chunk = after or (None, None)
-        rows = await self._execute(
-            f"""WITH next AS MATERIALIZED (
-                   SELECT generation_id, id FROM chunks WHERE collection_id = :collection
-                   {"AND (generation_id, id) > (:generation, :chunk)" if after else ""}
-                   ORDER BY generation_id, id LIMIT :limit
-               ), gone AS (
-                   DELETE FROM chunks c USING next
-                   WHERE c.collection_id = :collection AND c.generation_id = next.generation_id AND c.id = next.id
-                   RETURNING 1
-               )
-               SELECT (SELECT count(*) FROM gone) AS n,
-                      (SELECT generation_id FROM next ORDER BY generation_id DESC, id DESC LIMIT 1) AS generation,
-                      (SELECT id FROM next ORDER BY generation_id DESC, id DESC LIMIT 1) AS chunk""",
-            limit=limit,
-            **({"generation": generation, "chunk": chunk} if after else {}),
+        begin = "AND (generation_id, id) > (:generation, :chunk)" if after else ""
+        values = {"generation": after[0], "chunk": after[1]} if after else {}
+        ends = await self._execute(
+            f"""SELECT generation_id, id FROM chunks WHERE collection_id = :collection {begin}
+                ORDER BY generation_id, id OFFSET {CHUNKS_AT_ONCE - 1} LIMIT 1""",
+            **values,
         )
-        row = rows[0]
-        return int(row["n"]), (row["generation"], row["chunk"]) if row["n"] else None
+        last = (ends[0]["generation_id"], ends[0]["id"]) if ends else None
+        if last is not None:
+            values |= {"last_generation": last[0], "last_chunk": last[1]}
+        end = "AND (generation_id, id) <= (:last_generation, :last_chunk)" if last else ""
+        gone = await self._execute(
+            f"""WITH gone AS (DELETE FROM chunks WHERE collection_id = :collection {begin} {end} RETURNING 1)
+                SELECT count(*) AS n FROM gone""",
+            **values,
+        )
+        return int(gone[0]["n"]), last
 
-    async def delete_documents(self, *, limit: int) -> tuple[int, int]:
+    async def delete_documents(self) -> tuple[int, int]:
         """Delete some documents; how many, and how many of them were not removed before."""
         rows = await self._execute(
-            """WITH gone AS (DELETE FROM documents WHERE id IN (
-                   SELECT id FROM documents WHERE collection_id = :collection LIMIT :limit) RETURNING state)
-               SELECT count(*) AS n, count(*) FILTER (WHERE state <> 'removed') AS live FROM gone""",
-            limit=limit,
+            f"""WITH gone AS (DELETE FROM documents WHERE id IN (
+                    SELECT id FROM documents WHERE collection_id = :collection LIMIT {DOCUMENTS_AT_ONCE}
+                ) RETURNING state)
+                SELECT count(*) AS n, count(*) FILTER (WHERE state <> 'removed') AS live FROM gone"""
         )
         return int(rows[0]["n"]), int(rows[0]["live"])
 

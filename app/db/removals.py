@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from app.db.deletions import DOCUMENTS_AT_ONCE
 from app.db.documents import ManifestRows
 
 
@@ -59,14 +60,13 @@ class RemovalRepository(ManifestRows):
         """The store holds no points of these documents."""
         await self._execute("UPDATE documents SET points_dirty = false WHERE id = ANY(:ids)", ids=list(ids))
 
-    async def forget(self, source_id: UUID, *, limit: int) -> int:
+    async def forget(self, source_id: UUID) -> int:
         """Delete the rows of documents that are removed and have no points any more; how many that were."""
         rows = await self._execute(
-            """WITH gone AS (DELETE FROM documents WHERE id IN (
-                   SELECT id FROM documents WHERE source_id = :source AND state = 'removed' AND NOT points_dirty
-                   LIMIT :limit) RETURNING 1) SELECT count(*) AS n FROM gone""",
+            f"""WITH gone AS (DELETE FROM documents WHERE id IN (
+                    SELECT id FROM documents WHERE source_id = :source AND state = 'removed' AND NOT points_dirty
+                    LIMIT {DOCUMENTS_AT_ONCE}) RETURNING 1) SELECT count(*) AS n FROM gone""",
             source=source_id,
-            limit=limit,
         )
         return int(rows[0]["n"])
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.deletions import EndRepository
@@ -38,10 +40,10 @@ class RemovalService:
             CollectionNotFoundError, SourceUnknownError.
         """
         async with self._database.begin() as connection:
-            collection = await CollectionRepository(connection).get(user_id, id_or_name)
-            known = await OperationRepository(connection).find_by_key(user_id, submission.idempotency_key or "")
+            known = await _find_known(connection, user_id, submission, OperationKind.REMOVE_SOURCE)
             if known is not None:
                 return known
+            collection = await CollectionRepository(connection).get(user_id, id_or_name)
             source = await SourceRepository(connection).get(collection.id, source_id)
             config = {"source_id": str(source.id), "url": source.url}
             kind = OperationKind.REMOVE_SOURCE
@@ -86,10 +88,8 @@ class RemovalService:
         """
         async with self._database.begin() as connection:
             operations, ends = OperationRepository(connection), EndRepository(connection)
-            known = await operations.find_by_key(user_id, submission.idempotency_key or "")
+            known = await _find_known(connection, user_id, submission, OperationKind.DELETE)
             if known is not None:
-                if known.kind is not OperationKind.DELETE:
-                    raise IdempotencyKeyUsedError(known.id)
                 return known
             collection = await ends.lock(user_id, id_or_name)
             config = {"collection": collection.name}
@@ -103,6 +103,18 @@ class RemovalService:
             for ended in cancelled:
                 group.create_task(self._dispatcher.announce_end(ended))
         return await self._operations.launch(operation)
+
+
+async def _find_known(
+    connection: AsyncConnection, user_id: UUID, submission: Submission, kind: OperationKind
+) -> Operation | None:
+    """The operation that the same request has made before, which may be of something that is gone by now."""
+    if submission.idempotency_key is None:
+        return None
+    known = await OperationRepository(connection).find_by_key(user_id, submission.idempotency_key)
+    if known is not None and known.kind is not kind:
+        raise IdempotencyKeyUsedError(known.id)
+    return known
 
 
 def _new(

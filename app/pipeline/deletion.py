@@ -10,11 +10,9 @@ from app.db.database import Database
 from app.db.deletions import DeletionRepository, Place, names_of
 from app.db.totals import TotalsRepository
 from app.domain.collections import Generation, GenerationState
-from app.domain.errors import SliceEndedError
+from app.domain.errors import GenerationMissingError, SliceEndedError
 from app.pipeline.removal import RemovalContext, wait_for_foreign_lanes
 
-CHUNKS_AT_ONCE = 2000
-DOCUMENTS_AT_ONCE = 1000
 COUNTED = ("chunks", "documents", "generations")
 POINTS_OF = "points of "
 """Before the id of a generation: how many points it had when it was dropped."""
@@ -108,12 +106,15 @@ class CollectionDeletion:
     async def _count_generation(self, generation_id: UUID, name: str) -> None:
         """Note how many points a generation has, unless an attempt has done so and was ended before it dropped it."""
         context, key = self._context, f"{POINTS_OF}{generation_id}"
-        found = await context.store.find_collection(name)
-        if key in self._sums or found is None:
+        if key in self._sums:
+            return
+        try:
+            points = await context.store.count(name)
+        except GenerationMissingError:
             return
         async with context.database.fenced(context.lease) as connection:
-            await TotalsRepository(connection, context.lease.operation_id).add({key: found.points})
-        self._sums[key] = found.points
+            await TotalsRepository(connection, context.lease.operation_id).add({key: points})
+        self._sums[key] = points
 
     async def _drop_unknown(self) -> None:
         context = self._context
@@ -131,12 +132,12 @@ class CollectionDeletion:
             self._stop_if_asked()
             async with context.database.fenced(context.lease) as connection:
                 deletions = DeletionRepository(connection, context.collection_id)
-                gone, after = await deletions.delete_chunks(after=after, limit=CHUNKS_AT_ONCE)
-                if not gone:
-                    return
+                gone, after = await deletions.delete_chunks(after=after)
                 await TotalsRepository(connection, context.lease.operation_id).add({"chunks": gone})
             self._left["chunks"] = max(0, self._left["chunks"] - gone)
             self._note(chunks=gone)
+            if after is None:
+                return
 
     async def _delete_documents(self) -> None:
         context = self._context
@@ -145,7 +146,7 @@ class CollectionDeletion:
             self._stop_if_asked()
             async with context.database.fenced(context.lease) as connection:
                 deletions = DeletionRepository(connection, context.collection_id)
-                gone, live = await deletions.delete_documents(limit=DOCUMENTS_AT_ONCE)
+                gone, live = await deletions.delete_documents()
                 if not gone:
                     return
                 await TotalsRepository(connection, context.lease.operation_id).add({"documents": live})

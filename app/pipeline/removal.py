@@ -20,7 +20,7 @@ from app.domain.operations import Lease
 from app.domain.ports import Reporter, VectorStore
 from app.pipeline.labels import refresh_labels
 
-FORGET_AT_ONCE = 1000
+LET_GO_AT_ONCE = 1000
 WAIT_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 0.5
 
@@ -148,7 +148,7 @@ class SourceRemoval:
         while True:
             async with context.database.fenced(context.lease) as connection:
                 shared = SharedDocumentRepository(connection, context.collection_id)
-                kept = await shared.let_go(self._source, scan=None, limit=FORGET_AT_ONCE)
+                kept = await shared.let_go(self._source, scan=None, limit=LET_GO_AT_ONCE)
                 if not kept:
                     return
                 await TotalsRepository(connection, context.lease.operation_id).add({"documents_kept": kept})
@@ -168,11 +168,11 @@ class SourceRemoval:
 
     async def _forget(self) -> None:
         context = self._context
-        gone = FORGET_AT_ONCE
+        gone = 1
         while gone:
             self._stop_if_asked()
             async with context.database.fenced(context.lease) as connection:
                 removals = RemovalRepository(connection, context.collection_id)
-                gone = await removals.forget(self._source, limit=FORGET_AT_ONCE)
+                gone = await removals.forget(self._source)
                 if not gone:
                     await removals.forget_source(self._source)
