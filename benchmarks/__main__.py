@@ -13,6 +13,7 @@ from app.logs import log_to_stderr
 from benchmarks import overhead, recovery, side_by_side
 from benchmarks.bench import Bench, opened
 from benchmarks.cancel import bench_cancel
+from benchmarks.delete import bench_delete
 from benchmarks.ingest import bench_ingest
 from benchmarks.lag import bench_lag
 from benchmarks.limit import bench_limit
@@ -48,6 +49,7 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "overhead": bench_overhead,
     "recovery": bench_recovery,
     "lag": bench_lag,
+    "delete": bench_delete,
 }
 BESIDE = {"overhead": overhead.SYSTEMS, "recovery": recovery.SYSTEMS, "side-by-side": side_by_side.SYSTEMS}
 """Benchmarks of several systems, and the prefixes of their figures: a column of the table each."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -26,7 +27,7 @@ CHUNKS = 50
 DOCUMENTS_PER_BATCH = 40
 WORDS = ("whales", "rockets", "bread", "glaciers", "bees", "violins", "volcanoes", "rivers", "and", "of", "the", "in")
 
-_INSERT = text(
+INSERT = text(
     """INSERT INTO documents (id, collection_id, source_id, uri, path, size, modified_ns, position, state, chunk_count)
        VALUES (:id, :collection, :source, :uri, :path, 1, 1, 1, 'completed', :chunks)"""
 )
@@ -94,19 +95,26 @@ async def _fill(bench: "Bench") -> None:
     async with bench.parts.database.begin() as connection:
         source = (await connection.execute(text("SELECT id FROM sources"))).scalar_one()
     for first in range(0, POINTS // CHUNKS, DOCUMENTS_PER_BATCH):
-        chunks, payloads, documents = _make(generation.collection_id, source, first)
+        chunks, payloads, documents = make_documents(generation.collection_id, source, first)
         vectors = await asyncio.to_thread(embed_texts, [chunk.text for chunk in chunks])
         await bench.parts.store.upsert(generation.name, make_points(chunks, vectors, payloads))
-        rows = [
-            (generation.collection_id, generation.id, c.id, c.document_id, c.ordinal, 0, c.end, c.tokens, c.text)
-            for c in chunks
-        ]
         async with bench.parts.database.begin() as connection:
-            await connection.execute(_INSERT, documents)
+            await connection.execute(INSERT, documents)
+            rows = rows_of(generation.collection_id, generation.id, chunks)
             await copy_rows(connection, "chunks", columns=CHUNK_COLUMNS, rows=rows)
 
 
-def _make(collection: UUID, source: UUID, first: int) -> tuple[list[ChunkRow], list[dict[str, Any]], list[Any]]:
+def rows_of(collection: UUID, generation: UUID, chunks: Sequence[ChunkRow]) -> list[tuple[Any, ...]]:
+    """Chunks as ``CHUNK_COLUMNS`` take them."""
+    return [
+        (collection, generation, c.id, c.document_id, c.ordinal, 0, c.end, c.tokens, c.text, None, None, None)
+        for c in chunks
+    ]
+
+
+def make_documents(
+    collection: UUID, source: UUID, first: int
+) -> tuple[list[ChunkRow], list[dict[str, Any]], list[Any]]:
     """The chunks, payloads and rows of the next documents."""
     random = np.random.default_rng(first)
     chunks: list[ChunkRow] = []

@@ -39,6 +39,7 @@ WITHOUT_CLASS = {
     "dependency_unavailable": "transient",
     "interrupted_too_often": "permanent",
     "invalid_usage": "invalid input",
+    "not_confirmed": "invalid input",
     "system_error": "invalid input",
 }
 """Written by SQL, the command line or the edge, where no class stands for them."""

@@ -146,6 +146,26 @@ class Collections(Protocol):
         ...
 
 
+class Removals(Protocol):
+    """Takes away sources and collections, and tries documents again."""
+
+    async def remove_source(
+        self, user_id: UUID, id_or_name: str, source_id: UUID, *, submission: Submission
+    ) -> Operation:
+        """Add a REMOVE_SOURCE operation. Raises CollectionNotFoundError, SourceUnknownError."""
+        ...
+
+    async def retry_documents(
+        self, user_id: UUID, id_or_name: str, *, ids: Sequence[UUID], include_needs_ocr: bool, submission: Submission
+    ) -> Operation:
+        """Add a RETRY_DOCUMENTS operation. Raises CollectionNotFoundError, DocumentNotFoundError."""
+        ...
+
+    async def delete(self, user_id: UUID, id_or_name: str, *, submission: Submission) -> Operation:
+        """Hide a collection and add the DELETE operation. Raises CollectionNotFoundError."""
+        ...
+
+
 class Search(Protocol):
     """Answers queries."""
 
@@ -179,6 +199,7 @@ class ApiServices:
     operations: Operations
     collections: Collections
     search: Search
+    removals: Removals
     health: Checks
     diagnosis: Checks
     hub: ProgressHub

@@ -15,6 +15,7 @@ from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
 from app.operations.diagnosis import diagnosis_probes
 from app.operations.health import health_probes
+from app.operations.removals import RemovalService
 from app.operations.service import OperationService
 from app.progress.hub import ProgressHub
 from app.search.service import SearchService
@@ -55,16 +56,18 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         diagnosis = diagnosis_of(parts, embedders)
         stack.push_async_callback(diagnosis.aclose)
         await stack.enter_async_context(reading_figures(parts.database, every_seconds=settings.reconcile))
+        operations = OperationService(
+            parts.database,
+            parts.dispatcher,
+            parts.queue,
+            parts.events,
+            default_model=settings.embedding_model,
+            default_chunking=Chunking(size=settings.chunk_size, overlap=settings.chunk_overlap),
+        )
         services = ApiServices(
             identity=IdentityService(parts.database),
-            operations=OperationService(
-                parts.database,
-                parts.dispatcher,
-                parts.queue,
-                parts.events,
-                default_model=settings.embedding_model,
-                default_chunking=Chunking(size=settings.chunk_size, overlap=settings.chunk_overlap),
-            ),
+            operations=operations,
+            removals=RemovalService(parts.database, operations, parts.dispatcher, parts.queue),
             collections=CollectionService(parts.database),
             search=SearchService(parts.database, parts.store, embedders.find),
             health=health,

@@ -20,6 +20,7 @@ from app.domain.operations import OperationKind, WorkerProfile
 from app.jobs.append import append_source
 from app.jobs.attempt import Attempt
 from app.jobs.context import Job, Resources
+from app.jobs.delete import delete_collection
 from app.jobs.figures import reading_figures
 from app.jobs.health import create_worker_endpoint, heartbeat_probe
 from app.jobs.index import index_collection
@@ -28,6 +29,8 @@ from app.jobs.lanes import Lanes
 from app.jobs.outcome import RetryPolicy, Settler
 from app.jobs.plan import plan_source
 from app.jobs.queue import create_arq_redis
+from app.jobs.remove_source import remove_source
+from app.jobs.retry_documents import retry_documents
 from app.jobs.runner import Runner, RunnerLimits
 from app.jobs.stopping import stop_task
 from app.jobs.verify import verify_collection
@@ -55,6 +58,9 @@ JOBS: dict[OperationKind, Job] = {
     OperationKind.APPEND: append_source,
     OperationKind.VERIFY: verify_collection,
     OperationKind.PLAN: plan_source,
+    OperationKind.REMOVE_SOURCE: remove_source,
+    OperationKind.RETRY_DOCUMENTS: retry_documents,
+    OperationKind.DELETE: delete_collection,
 }
 PRELOAD = (
     "app.pipeline.prepare",

@@ -315,11 +315,22 @@ async def inspect_operation(
     async with open_client(settings, worker=False) as client:
         operation: dict[str, Any] = await client.call("GET", operation_path(operation_id))
         # a dry run has found documents, but none of them is in a collection
-        for state in ("failed", "needs_ocr") if with_documents and operation["kind"] != "PLAN" else ():
-            query = {"state": state, "limit": MOST_DOCUMENTS}
-            path = collection_path(operation["collection_id"], "documents")
-            failed += (await client.call("GET", path, params=query))["documents"]
+        if with_documents and operation["kind"] not in ("PLAN", "DELETE") and operation["collection_id"]:
+            failed = await _list_failed(client, operation["collection_id"])
     return operation, failed
+
+
+async def _list_failed(client: Client, collection_id: str) -> list[dict[str, Any]]:
+    """Documents that could not be indexed; none of a collection that is deleted."""
+    failed: list[dict[str, Any]] = []
+    for state in ("failed", "needs_ocr"):
+        query = {"state": state, "limit": MOST_DOCUMENTS}
+        try:
+            failed += (await client.call("GET", collection_path(collection_id, "documents"), params=query))["documents"]
+        except CliError as error:
+            if error.code != "collection_not_found":
+                raise
+    return failed
 
 
 def show_operation(operation: dict[str, Any], failed: list[dict[str, Any]], console: Console) -> None:

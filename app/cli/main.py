@@ -15,7 +15,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from app.cli import commands
+from app.cli import commands, removals
 from app.cli import plan as planning
 from app.cli import verify as verification
 from app.cli.client import CliError
@@ -238,6 +238,51 @@ def verify(
     else:
         verification.show_verification(ended, name, out)
     raise typer.Exit(verification.exit_code_of(ended))
+
+
+@cli.command()
+def remove_source(
+    name: Annotated[str, typer.Argument(help="Name of the collection.")],
+    source: Annotated[str, typer.Argument(help="The source: its id, URL or path.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Take a source out of a collection, and wait; what other sources have too stays."""
+    _end_removal(lambda: removals.remove_source(_settings(data), name, source, err), as_json=as_json)
+
+
+@cli.command()
+def retry_documents(
+    name: Annotated[str, typer.Argument(help="Name of the collection.")],
+    ids: Annotated[list[str] | None, typer.Option("--id", help="Only this document; may be given again.")] = None,
+    needs_ocr: Annotated[bool, typer.Option("--needs-ocr", help="Scans and pictures too.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Try documents again that failed for a reason that may be gone, and wait."""
+    body = {"ids": ids or [], "include_needs_ocr": needs_ocr}
+    _end_removal(lambda: removals.retry_documents(_settings(data), name, body, err), as_json=as_json)
+
+
+@cli.command()
+def delete(
+    name: Annotated[str, typer.Argument(help="Name of the collection.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Delete a collection for good, and wait until nothing of it is left."""
+    try:
+        removals.confirm_deletion(name, is_sure=yes)
+    except CliError as error:
+        _fail(error.code, error.detail, as_json=as_json)
+    _end_removal(lambda: removals.delete(_settings(data), name, err), as_json=as_json)
+
+
+def _end_removal(work: Callable[[], Awaitable[Any]], *, as_json: bool) -> NoReturn:
+    ended = _run(work, as_json=as_json)
+    _print_json(commands.operation_json(ended)) if as_json else removals.show_ended(ended, out)
+    raise typer.Exit(commands.exit_code_of(ended))
 
 
 @cli.command()

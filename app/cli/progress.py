@@ -58,12 +58,15 @@ class ProgressView:
     def show(self, event: dict[str, Any]) -> None:
         """Take one event."""
         data = event["data"]
-        if event["type"] == "ingest_progress":
-            self._ingest(data)
-        elif event["type"] == "verify_progress":
-            self._verify(data)
-        elif event["type"] == "plan_progress":
-            self._plan(data)
+        counters = {
+            "ingest_progress": self._ingest,
+            "verify_progress": self._verify,
+            "plan_progress": self._plan,
+            "removing_documents": self._removal,
+            "delete_progress": self._deletion,
+        }
+        if event["type"] in counters:
+            counters[event["type"]](data)
         elif event["type"] == "document_failed":
             self.errors.append(data)
         elif event["type"] == "scanning_documents":
@@ -74,6 +77,16 @@ class ProgressView:
     def _verify(self, data: dict[str, Any]) -> None:
         self._bar.update(self._task, total=data["total"], completed=data["compared"])
         self._say(data["stage"], "" if self._live else f"{data['compared']}/{data['total']} points", often=True)
+
+    def _removal(self, data: dict[str, Any]) -> None:
+        self._count("removing", data["removed"], data["total"], "documents")
+
+    def _deletion(self, data: dict[str, Any]) -> None:
+        self._count("deleting", data["done"], data["total"], data["stage"])
+
+    def _count(self, what: str, done: int, total: int, of: str) -> None:
+        self._bar.update(self._task, total=total, completed=done)
+        self._say(what, of if self._live else f"{done}/{total} {of}", often=True)
 
     def _plan(self, data: dict[str, Any]) -> None:
         documents = data["documents"]

@@ -24,11 +24,11 @@ def _to_chunking(value: dict[str, Any]) -> Chunking:
 PREFIX = "generation_"
 
 
-def _is_named(id_or_name: UUID | str) -> ColumnElement[bool]:
-    condition: ColumnElement[bool] = collections.c.name == str(id_or_name)
+def _is_named(user_id: UUID, id_or_name: UUID | str) -> ColumnElement[bool]:
+    named: ColumnElement[bool] = collections.c.name == str(id_or_name)
     with suppress(ValueError):
-        condition |= collections.c.id == UUID(str(id_or_name))
-    return condition
+        named |= collections.c.id == UUID(str(id_or_name))
+    return (collections.c.user_id == user_id) & collections.c.deleted_at.is_(None) & named
 
 
 def _to_collection(row: Mapping[str, Any] | RowMapping) -> Collection:
@@ -61,8 +61,7 @@ class CollectionRepository:
 
     async def get(self, user_id: UUID, id_or_name: UUID | str) -> Collection:
         """Raises CollectionNotFoundError; a name that looks like an id is tried as an id first."""
-        named = (collections.c.user_id == user_id) & _is_named(id_or_name)
-        query = select(collections).where(named).order_by(collections.c.name)
+        query = select(collections).where(_is_named(user_id, id_or_name)).order_by(collections.c.name)
         row = (await self._connection.execute(query)).mappings().first()
         if row is None:
             raise CollectionNotFoundError(id_or_name)
@@ -70,7 +69,8 @@ class CollectionRepository:
 
     async def list_all(self, user_id: UUID) -> list[Collection]:
         """All collections of a user, by name."""
-        query = select(collections).where(collections.c.user_id == user_id).order_by(collections.c.name)
+        mine = (collections.c.user_id == user_id, collections.c.deleted_at.is_(None))
+        query = select(collections).where(*mine).order_by(collections.c.name)
         return [_to_collection(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def pause(self, user_id: UUID, id_or_name: UUID | str) -> Collection:
@@ -120,7 +120,7 @@ class CollectionRepository:
         query = (
             select(collections, *(column.label(f"{PREFIX}{column.name}") for column in generations.c))
             .select_from(collections.outerjoin(generations, active))
-            .where(collections.c.user_id == user_id, _is_named(id_or_name))
+            .where(_is_named(user_id, id_or_name))
             .order_by(collections.c.name)
         )
         row = (await self._connection.execute(query)).mappings().first()
@@ -129,6 +129,15 @@ class CollectionRepository:
         collection = _to_collection({name: row[name] for name in collections.c.keys()})  # noqa: SIM118 — not a mapping
         generation = {name: row[f"{PREFIX}{name}"] for name in generations.c.keys()}  # noqa: SIM118 — not a mapping
         return collection, None if generation["id"] is None else _to_generation(generation)
+
+    async def list_generations(self, collection_id: UUID, *states: GenerationState) -> list[Generation]:
+        """Generations in one of these states, oldest first."""
+        query = (
+            select(generations)
+            .where(generations.c.collection_id == collection_id, generations.c.state.in_(states))
+            .order_by(generations.c.created_at)
+        )
+        return [_to_generation(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def get_generation(self, generation_id: UUID) -> Generation:
         """Raises GenerationMissingError."""

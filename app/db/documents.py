@@ -225,7 +225,10 @@ class DocumentRepository(ManifestRows):
         await self._execute(
             """UPDATE documents d SET state = 'completed', content_hash = n.hash, mime_type = n.mime, title = n.title,
                     error_code = NULL, error_message = NULL, attempts = 0, chunk_count = n.chunks, tokens = n.tokens,
-                    points_dirty = d.points_dirty OR n.dirty, updated_at = now()
+                    points_dirty = d.points_dirty OR n.dirty, updated_at = now(),
+                    -- its new points know of one source
+                    stale_labels = CASE WHEN EXISTS (SELECT 1 FROM document_sources h WHERE h.document_id = d.id)
+                                        THEN coalesce(d.stale_labels, 'sources') ELSE d.stale_labels END
                FROM unnest(:ids, CAST(:hashes AS bytea[]), CAST(:mimes AS text[]), CAST(:titles AS text[]),
                            CAST(:chunks AS int[]), CAST(:tokens AS bigint[]), CAST(:dirty AS bool[]))
                  AS n (id, hash, mime, title, chunks, tokens, dirty)
@@ -318,9 +321,10 @@ class DocumentRepository(ManifestRows):
     ) -> list[Document]:
         """A page of documents in id order."""
         rows = await self._execute(
-            """SELECT * FROM documents WHERE collection_id = :collection
+            """SELECT * FROM documents d WHERE collection_id = :collection
                AND (CAST(:state AS text) IS NULL OR state = :state)
-               AND (CAST(:source AS uuid) IS NULL OR source_id = :source)
+               AND (CAST(:source AS uuid) IS NULL OR source_id = :source OR EXISTS (
+                   SELECT 1 FROM document_sources h WHERE h.document_id = d.id AND h.source_id = :source))
                AND (CAST(:after AS uuid) IS NULL OR id > :after) ORDER BY id LIMIT :limit""",
             state=None if state is None else state.value,
             source=source_id,

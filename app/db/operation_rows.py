@@ -80,7 +80,8 @@ RELAXED = "set_config('synchronous_commit', 'off', true)"
 
 RAN = "ran_seconds = ran_seconds + extract(epoch FROM now() - coalesce(attempt_started_at, now()))"
 
-SELECT = f"""SELECT o.*, coalesce(c.name, o.config ->> 'collection', '') AS collection_name,
+SELECT = f"""SELECT o.*, coalesce(c.name, o.former_collection, o.config ->> 'collection', '') AS collection_name,
+    o.former_collection IS NOT NULL OR c.deleted_at IS NOT NULL AS collection_deleted,
     o.why_waiting AS told_waiting, {WHY_WAITING} AS why_now
     FROM operations o LEFT JOIN collections c ON c.id = o.collection_id"""
 
@@ -91,6 +92,7 @@ def to_operation(row: RowMapping) -> Operation:
         kind=OperationKind(row["kind"]),
         state=OperationState(row["state"]),
         collection_name=row["collection_name"],
+        collection_deleted=row["collection_deleted"],
         why_waiting=row["why_now"],
         told_waiting=row["told_waiting"],
         priority=Priority(row["priority"]),

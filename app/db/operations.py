@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 
 from app.db.operation_rows import SELECT, Rows, to_operation
-from app.domain.errors import OperationNotFoundError
+from app.domain.errors import CollectionNotFoundError, OperationNotFoundError
 from app.domain.operations import NewOperation, Operation, OperationState
 
 POKE_CHANNEL = "vecloom_poke"
@@ -17,14 +17,23 @@ class OperationRepository(Rows):
     """Takes ids, gives operations, never commits."""
 
     async def add(self, new: NewOperation) -> Operation:
-        """Insert a pending operation, or give the unfinished one with the same idempotency key."""
+        """Insert a pending operation, or give the unfinished one with the same idempotency key.
+
+        Raises:
+            CollectionNotFoundError: if its collection is deleted, also if that is done at this moment.
+        """
         submission = new.submission
         added = await self._change(
             """
             INSERT INTO operations AS o (id, user_id, collection_id, kind, state, writes, config, idempotency_key,
                 priority, run_after, trace_parent)
-            VALUES (:id, :user_id, :collection_id, :kind, 'pending', :writes, :config, :key, :priority,
-                coalesce(CAST(:run_after AS timestamptz), now()), :trace_parent)
+            SELECT CAST(:id AS uuid), CAST(:user_id AS uuid), CAST(:collection_id AS uuid), CAST(:kind AS text),
+                'pending', CAST(:writes AS bool), CAST(:config AS jsonb), CAST(:key AS text),
+                CAST(:priority AS smallint), coalesce(CAST(:run_after AS timestamptz), now()),
+                CAST(:trace_parent AS text)
+            WHERE CAST(:collection_id AS uuid) IS NULL OR EXISTS (
+                SELECT 1 FROM collections WHERE id = CAST(:collection_id AS uuid) AND deleted_at IS NULL
+                FOR KEY SHARE)
             ON CONFLICT (user_id, idempotency_key)
                 WHERE idempotency_key IS NOT NULL AND state IN ('pending', 'running')
                 DO UPDATE SET idempotency_key = excluded.idempotency_key
@@ -43,7 +52,7 @@ class OperationRepository(Rows):
             },
         )
         if added is None:
-            raise RuntimeError("an insert that may not do nothing has given no row")
+            raise CollectionNotFoundError(new.collection_id or "")
         return added
 
     async def add_once(self, new: NewOperation) -> tuple[Operation, bool]:
@@ -129,12 +138,17 @@ class OperationRepository(Rows):
         )
 
     async def restart(self, operation_id: UUID) -> Operation | None:
-        """Make a failed or cancelled operation pending again, its failures forgiven; None in any other state."""
+        """Make a failed or cancelled operation pending again, its failures forgiven; None in any other state.
+
+        None also if its collection is deleted, unless it is what clears that away.
+        """
         return await self._change(
             """UPDATE operations o SET state = 'pending', failures = 0, interruptions = 0, run_after = now(),
                     dispatched_at = NULL, cancel_requested_at = NULL, finished_at = NULL, error_code = NULL,
                     error_message = NULL, retryable = NULL, why_waiting = NULL, paused_at = NULL, ran_seconds = 0,
                     heartbeat_at = now()
-               WHERE o.id = :id AND o.state IN ('failed', 'cancelled')""",
+               WHERE o.id = :id AND o.state IN ('failed', 'cancelled') AND (o.kind = 'DELETE'
+                 OR o.former_collection IS NULL AND NOT EXISTS (
+                     SELECT 1 FROM collections c WHERE c.id = o.collection_id AND c.deleted_at IS NOT NULL))""",
             {"id": operation_id},
         )

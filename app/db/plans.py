@@ -9,12 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.documents import ManifestRows
 from app.db.scans import JUDGED, SCAN_TYPES, scan_values
+from app.db.shared_documents import IS_SHARED
 from app.db.statements import parsed
 from app.domain.documents import Document, DocumentState, ScannedDocument
 
 _JUDGE = f"""{JUDGED}
 SELECT id, position, new_state, change, old_change, old_hash, old_code,
-       coalesce(old_source = :source AND old_state <> 'removed', false) AS was_here, old_state,
+       coalesce(old_source = :source AND old_state <> 'removed', false) AND NOT EXISTS (
+           SELECT 1 FROM document_sources h WHERE h.document_id = decided.id AND h.source_id <> :source) AS was_here,
+       old_state,
        coalesce(never_indexed AND old_state IN ('pending', 'processing'), false) AS is_blank
 FROM decided ORDER BY position
 """
@@ -108,11 +111,12 @@ class PlanRepository(ManifestRows):
         return judged
 
     async def count_standing(self, source_id: UUID) -> dict[Standing, int]:
-        """What the source has now, removed documents left out."""
+        """What the source alone has now, removed documents left out."""
         rows = await self._execute(
-            """SELECT state, error_code, content_hash IS NULL AND state IN ('pending', 'processing') AS is_blank,
+            f"""SELECT state, error_code, content_hash IS NULL AND state IN ('pending', 'processing') AS is_blank,
                       count(*) AS n
-               FROM documents WHERE source_id = :source AND state <> 'removed' GROUP BY 1, 2, 3""",
+               FROM documents d WHERE source_id = :source AND state <> 'removed' AND NOT {IS_SHARED}
+               GROUP BY 1, 2, 3""",
             source=source_id,
         )
         return {

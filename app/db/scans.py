@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy.types import TypeEngine
 
 from app.db.documents import ManifestRows, safe_message
+from app.db.shared_documents import IS_SHARED
 from app.db.statements import BYTES, INTEGERS, TEXTS, UUIDS, parsed
 from app.domain.documents import ScannedDocument
 from app.domain.identity import document_id
@@ -20,7 +21,8 @@ WITH input AS (
             error_message)
 ), judged AS (
     SELECT i.*, d.state AS old_state, d.change AS old_change, d.content_hash IS NULL AS never_indexed,
-           d.content_hash AS old_hash, d.source_id AS old_source, d.error_code AS old_code,
+           d.content_hash AS old_hash, d.source_id AS old_source, d.error_code AS old_code, d.path AS old_path,
+           d.seen_by AS old_seen_by, coalesce(d.source_id <> :source AND d.state <> 'removed', false) AS is_elsewhere,
            coalesce(d.changed_by = :operation, false) AS ours,
            CASE WHEN i.error_code IS NOT NULL THEN 'failed'
                 WHEN d.id IS NULL OR NOT same.it THEN 'pending'
@@ -48,12 +50,27 @@ WITH input AS (
 """
 """What a scan makes of its documents, as ``decided``; nothing is written."""
 
-_UPSERT = f"""{JUDGED}, written AS (
+# A document of another source that needs nothing stays there; else it comes here, and the other one shares it.
+_UPSERT = f"""{JUDGED}, taken AS (
+    SELECT *, is_elsewhere AND new_state <> 'pending' AND error_code IS NULL AS is_kept FROM decided
+), shared AS (
+    INSERT INTO document_sources AS h (document_id, source_id, path, seen_by)
+    SELECT id, CAST(:source AS uuid), path, CAST(:scan AS uuid) FROM taken WHERE is_kept
+    UNION ALL SELECT id, old_source, old_path, old_seen_by FROM taken WHERE is_elsewhere AND NOT is_kept
+    ON CONFLICT (document_id, source_id) DO UPDATE SET path = excluded.path, seen_by = excluded.seen_by
+    RETURNING h.document_id, h.source_id, h.xmax = 0 AS is_new
+), relabelled AS (
+    UPDATE documents d SET stale_labels = coalesce(d.stale_labels, 'sources') FROM shared
+    WHERE shared.is_new AND shared.source_id = :source AND d.id = shared.document_id
+), come AS (
+    DELETE FROM document_sources h USING taken
+    WHERE taken.is_elsewhere AND NOT taken.is_kept AND h.document_id = taken.id AND h.source_id = :source
+), written AS (
     INSERT INTO documents AS d (id, collection_id, source_id, uri, path, record_offset, record_length, size,
         modified_ns, position, state, error_code, error_message, seen_by, last_seen_at, change, changed_by)
     SELECT id, :collection, :source, uri, path, record_offset, record_length, size, modified_ns, position,
            new_state, error_code, error_message, :scan, now(), change,
-           CASE WHEN change IS NOT NULL THEN CAST(:operation AS uuid) END FROM decided
+           CASE WHEN change IS NOT NULL THEN CAST(:operation AS uuid) END FROM taken WHERE NOT is_kept
     ON CONFLICT (id) DO UPDATE SET
         source_id = excluded.source_id, path = excluded.path, record_offset = excluded.record_offset,
         record_length = excluded.record_length, size = excluded.size, modified_ns = excluded.modified_ns,
@@ -62,6 +79,8 @@ _UPSERT = f"""{JUDGED}, written AS (
         change = CASE WHEN excluded.error_code IS NULL THEN coalesce(excluded.change, d.change) END,
         changed_by = CASE WHEN excluded.error_code IS NULL THEN coalesce(excluded.changed_by, d.changed_by) END,
         points_dirty = d.points_dirty OR d.state = 'processing',
+        stale_labels = CASE WHEN d.source_id <> excluded.source_id AND d.state <> 'removed' THEN 'path'
+                            ELSE d.stale_labels END,
         attempts = CASE WHEN d.size = excluded.size AND d.modified_ns = excluded.modified_ns THEN d.attempts
                         ELSE 0 END,
         error_code = CASE WHEN excluded.state IN ('failed', 'needs_ocr')
@@ -170,7 +189,13 @@ class ScanRepository(ManifestRows):
                                        AND NOT (ours AND change IN ('added', 'changed'))) AS unchanged
                FROM (SELECT state, seen_by, coalesce(change, '') AS change,
                             coalesce(changed_by = :operation, false) AS ours
-                     FROM documents WHERE source_id = ANY(:sources)) AS d""",
+                     FROM documents WHERE source_id = ANY(:sources)
+                     UNION ALL
+                     SELECT state, h.seen_by, coalesce(change, ''), coalesce(changed_by = :operation, false)
+                     FROM documents d JOIN (SELECT DISTINCT ON (document_id) document_id, seen_by
+                                            FROM document_sources WHERE source_id = ANY(:sources)
+                                            ORDER BY document_id, seen_by = ANY(:scans) DESC) AS h
+                       ON h.document_id = d.id AND d.source_id <> ALL(:sources)) AS d""",
             sources=list(source_ids),
             operation=operation_id,
             scans=list(scans),
@@ -178,10 +203,10 @@ class ScanRepository(ManifestRows):
         return dict(rows[0])
 
     async def count_gone(self, source_id: UUID, *, scan: UUID) -> int:
-        """Documents of the source that this scan has not seen."""
+        """Documents of the source that this scan has not seen, and that no other source has."""
         rows = await self._execute(
-            """SELECT count(*) AS n FROM documents WHERE source_id = :source AND state <> 'removed'
-               AND seen_by IS DISTINCT FROM :scan""",
+            f"""SELECT count(*) AS n FROM documents d WHERE source_id = :source AND state <> 'removed'
+                AND seen_by IS DISTINCT FROM :scan AND NOT {IS_SHARED}""",
             source=source_id,
             scan=scan,
         )

@@ -73,7 +73,9 @@ collections = Table(
     Column("active_generation_id", Uuid),
     _created_at(),
     Column("paused_at", DateTime(timezone=True)),
-    UniqueConstraint("user_id", "name"),
+    # it is gone for everybody but the operation that clears it away; its name is free
+    Column("deleted_at", DateTime(timezone=True)),
+    Index("uq_collections_live_name", "user_id", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
 )
 
 generations = Table(
@@ -145,6 +147,8 @@ documents = Table(
     Column("last_seen_at", DateTime(timezone=True)),
     _created_at(),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # what filters see of its points is not what is true now: 'sources', or 'path' too
+    Column("stale_labels", Text),
     Index("ix_documents_collection_state", "collection_id", "state"),
     Index("ix_documents_content", "collection_id", "content_hash"),
     Index("ix_documents_source_id", "source_id"),
@@ -155,6 +159,7 @@ documents = Table(
         postgresql_where=text("state = 'pending'"),
     ),
     Index("ix_documents_dirty", "source_id", postgresql_where=text("points_dirty")),
+    Index("ix_documents_stale_labels", "collection_id", postgresql_where=text("stale_labels IS NOT NULL")),
 )
 
 # A chunk's id is its point's id. Partitioned so that vacuum, statistics and deletes stay small.
@@ -178,15 +183,15 @@ chunks = Table(
     postgresql_partition_by="HASH (collection_id)",
 )
 
-# A plan for a collection that does not exist has none. No writer is without: the index that lets one write at a time
-# takes empty values for different ones.
+# A plan for a collection that does not exist has none, nor has what outlives its collection. No writer is without: the
+# index that lets one write at a time takes empty values for different ones.
 operations = Table(
     "operations",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("seq", BigInteger, Identity(always=True), nullable=False),
     Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
-    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE")),
+    Column("collection_id", ForeignKey("collections.id", ondelete="SET NULL")),
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("writes", Boolean, nullable=False),
@@ -218,6 +223,8 @@ operations = Table(
     Column("attempt_started_at", DateTime(timezone=True)),
     Column("ran_seconds", Double, nullable=False, server_default=text("0")),
     Column("trace_parent", Text),
+    # the name of the collection it was of, once that is gone
+    Column("former_collection", Text),
     CheckConstraint("collection_id IS NOT NULL OR NOT writes", name="ck_operations_writer_has_collection"),
     Index(
         "uq_operations_one_writer",
@@ -309,4 +316,15 @@ cron_ticks = Table(
     Column("name", Text, primary_key=True),
     Column("tick", DateTime(timezone=True), primary_key=True),
     Column("worker", Text),
+)
+
+# A source that a document has beside the one in its row: there are none but where sources overlap.
+document_sources = Table(
+    "document_sources",
+    metadata,
+    Column("document_id", ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
+    Column("source_id", ForeignKey("sources.id", ondelete="CASCADE"), primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("seen_by", Uuid),
+    Index("ix_document_sources_source_id", "source_id"),
 )

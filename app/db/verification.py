@@ -10,6 +10,7 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.documents import ChunkRow
+from app.db.shared_documents import OTHERS
 from app.db.statements import UUIDS, parsed
 from app.domain.documents import HEADINGS_END, HEADINGS_JOIN, DocumentState
 
@@ -22,7 +23,7 @@ EMBEDDED_TEXT = f"""CASE WHEN c.headings IS NULL THEN c.text
                     ELSE array_to_string(c.headings, '{HEADINGS_JOIN}') || '{HEADINGS_END}' || c.text END"""
 
 _ROW = f"""c.id, c.document_id, sha256(convert_to({EMBEDDED_TEXT}, 'UTF8')) AS text_hash,
-           octet_length(c.text) AS bytes, d.source_id, d.path"""
+           octet_length(c.text) AS bytes, d.source_id, d.path, {OTHERS} AS others"""
 _OWNED = "JOIN documents d ON d.id = c.document_id AND d.state <> 'removed'"
 
 
@@ -35,6 +36,16 @@ class ManifestRow:
     text_hash: bytes
     bytes: int
     source_id: UUID
+    path: str
+    others: tuple[UUID, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The document of a chunk, as far as its points are labelled with it."""
+
+    source_id: UUID
+    others: tuple[UUID, ...]
     path: str
 
 
@@ -58,7 +69,7 @@ class DocumentMark:
 
 def _to_row(row: RowMapping) -> ManifestRow:
     names = ("id", "document_id", "text_hash", "bytes", "source_id", "path")
-    return ManifestRow(**{name: row[name] for name in names})
+    return ManifestRow(others=tuple(row["others"]), **{name: row[name] for name in names})
 
 
 def _to_chunk(row: RowMapping) -> ChunkRow:
@@ -117,15 +128,18 @@ class ManifestRepository:
         )
         return [_to_row(row) for row in rows]
 
-    async def load_chunks(self, ids: Sequence[UUID]) -> list[tuple[ChunkRow, UUID, str]]:
-        """Chunks with source and path of their documents."""
+    async def load_chunks(self, ids: Sequence[UUID]) -> list[tuple[ChunkRow, Owner]]:
+        """Chunks with what their documents are labelled with."""
         rows = await self._rows(
             f"""SELECT c.id, c.document_id, c.ordinal, c.start_char AS start, c.end_char AS "end", c.tokens, c.text,
-                       c.headings, c.parent_start, c.parent_end, d.source_id, d.path
+                       c.headings, c.parent_start, c.parent_end, d.source_id, d.path, {OTHERS} AS others
                 FROM chunks c {_OWNED} WHERE {_MINE} AND c.id = ANY(:ids)""",
             ids=list(ids),
         )
-        return [(_to_chunk(row), row["source_id"], row["path"]) for row in rows]
+        return [
+            (_to_chunk(row), Owner(source_id=row["source_id"], others=tuple(row["others"]), path=row["path"]))
+            for row in rows
+        ]
 
     async def find_marks(self, document_ids: Sequence[UUID]) -> dict[UUID, DocumentMark]:
         """Marks of the documents that exist, each with its number of chunk rows."""
@@ -160,7 +174,8 @@ class ManifestRepository:
 
 
 def _marks(where: str) -> str:
-    return f"""SELECT d.id, d.uri, d.state, d.points_dirty AS dirty, d.updated_at, d.chunk_count, counted.rows
+    return f"""SELECT d.id, d.uri, d.state, d.points_dirty OR d.stale_labels IS NOT NULL AS dirty, d.updated_at,
+                      d.chunk_count, counted.rows
                FROM documents d, LATERAL (SELECT count(*) AS rows FROM chunks c
                                           WHERE {_MINE} AND c.document_id = d.id) AS counted
                WHERE {where}"""

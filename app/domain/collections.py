@@ -41,7 +41,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """The user's named set of documents."""
+    """The user's named set of documents; one with ``deleted_at`` is known to its DELETE alone."""
 
     id: UUID
     user_id: UUID
@@ -52,6 +52,7 @@ class Collection:
     active_generation_id: UUID | None
     created_at: datetime | None = None
     paused_at: datetime | None = None
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

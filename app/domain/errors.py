@@ -317,6 +317,18 @@ class OperationFinishedError(ConflictError):
         super().__init__(f"operation {operation_id} is already {state}")
 
 
+class DeletionNotCancellableError(ConflictError):
+    """A deletion is asked to stop, but its collection cannot come back."""
+
+    code = "deletion_not_cancellable"
+
+    def __init__(self, operation_id: object) -> None:
+        super().__init__(
+            f"operation {operation_id} deletes a collection, which is gone for everybody already;"
+            " pause it if it is in the way"
+        )
+
+
 class OperationNotRetryableError(ConflictError):
     """Only a failed or cancelled operation can be retried."""
 
@@ -386,6 +398,15 @@ class SourceExistsError(ConflictError):
     """The collection already has a source with this URL."""
 
     code = "source_exists"
+
+
+class DocumentNotFoundError(NotFoundError):
+    """The collection has no such document."""
+
+    code = "document_not_found"
+
+    def __init__(self, document_id: object) -> None:
+        super().__init__(f"the collection has no document {document_id}")
 
 
 class SourceUnknownError(NotFoundError):

@@ -17,6 +17,9 @@ class OperationKind(StrEnum):
     APPEND = "APPEND"
     VERIFY = "VERIFY"
     PLAN = "PLAN"
+    REMOVE_SOURCE = "REMOVE_SOURCE"
+    RETRY_DOCUMENTS = "RETRY_DOCUMENTS"
+    DELETE = "DELETE"
 
     @classmethod
     def _missing_(cls, value: object) -> "OperationKind | None":
@@ -58,8 +61,10 @@ class Operation:
     """A row of ``operations``. Times are aware UTC; ``progress`` is the last snapshot.
 
     Attributes:
-        collection_id: None for what is planned for a collection that does not exist; such an operation never writes.
-        collection_name: of the collection, or as it would be named.
+        collection_id: None for what is planned for a collection that does not exist, and for what outlives its own;
+            such an operation never writes.
+        collection_name: of the collection, or as it was or would be named.
+        collection_deleted: whether the collection is deleted, its rows still there or not.
         why_waiting: why it is not getting on, for a person; None if nothing holds it up.
         told_waiting: what its watchers were last told of that.
         writes: whether it is one of the collection's writers, of which one runs at a time.
@@ -97,6 +102,7 @@ class Operation:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     heartbeat_at: datetime | None = None
+    collection_deleted: bool = False
 
     def require_collection(self) -> UUID:
         """Its collection; a ValueError if it has none, for then it is not of a kind that works on one."""

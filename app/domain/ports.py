@@ -112,6 +112,10 @@ class VectorStore(Protocol):
         """Delete all points of these documents except the points ``keep``."""
         ...
 
+    async def set_payload(self, name: str, document_ids: Sequence[UUID], payload: Mapping[str, Any]) -> None:
+        """Set these fields of all points of these documents; other fields stay."""
+        ...
+
     async def count(self, name: str, restrict: SearchFilter | None = None) -> int:
         """Exact number of points."""
         ...
@@ -173,8 +177,11 @@ class DocumentSource(Protocol):
     async def require_present(self) -> None:
         """Tell a document that vanished from a source that did.
 
+        Before any scan, what is there at the first call is what counts from then on.
+
         Raises:
             SourceVanishedError: if the root is not what the last scan has seen.
+            SourceNotFoundError: if there was no scan, and nothing is there.
         """
         ...
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from app.pipeline.context import IngestContext
 from app.pipeline.demand import ROUNDS, Demand
 from app.pipeline.fair_queue import Customer
 from app.pipeline.ingest import ingest_source
+from app.pipeline.labels import refresh_labels
 from app.pipeline.scan import remove_gone, scan_source
 from app.pipeline.shared import SharedVectors
 from app.traces import stage_span
@@ -128,7 +129,11 @@ async def _ingest_sources(context: JobContext, ingest: IngestContext, sources: S
         scan, found = await _bring_source_up_to_date(ingest, source, context.resources.open_source(source))
         scans.append(scan)
         skipped += found["skipped"]
-    totals = await _summarise(ingest, sources, scans)
+    return describe(account, await _summarise(ingest, sources, scans), skipped=skipped)
+
+
+def describe(account: Account, totals: Mapping[str, int], *, skipped: int) -> dict[str, Any]:
+    """The result of an operation that ingests; ``totals`` are as ``ScanRepository.summarise`` gives them."""
     return {
         "documents_added": totals["added"],
         "documents_changed": totals["changed"],
@@ -171,6 +176,7 @@ async def _bring_source_up_to_date(
     if not adapter.unseen:
         # only a scan that saw everything may say what is gone
         await remove_gone(context, source, scan=scan, counts=found)
+    await refresh_labels(context.database, context.store, context.lease, context.collection.id)
     async with context.database.fenced(context.lease) as connection:
         scans = ScanRepository(connection, context.collection.id)
         result = await scans.summarise([source.id], operation_id=context.lease.operation_id, scans=[scan])

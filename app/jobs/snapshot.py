@@ -38,7 +38,7 @@ class SnapshotReporter:
         if type == "operation_waiting":
             self._trouble = data["why_waiting"]
             await self._save(None)
-        elif type.endswith("_progress"):
+        elif type.endswith("_progress") or type == "removing_documents":
             self._newest = data
             if time.monotonic() - self._saved > SNAPSHOT_SECONDS:
                 self._saved = time.monotonic()

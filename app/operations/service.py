@@ -16,6 +16,8 @@ from app.domain.collections import Collection
 from app.domain.documents import Chunking, ChunkingChoice, SourceSpec
 from app.domain.errors import (
     CollectionExistsError,
+    CollectionNotFoundError,
+    DeletionNotCancellableError,
     IdempotencyKeyUsedError,
     OperationFinishedError,
     OperationNotFoundError,
@@ -88,6 +90,8 @@ class OperationService:
             if known is None:
                 return None
             if known.collection_id is None:
+                raise IdempotencyKeyUsedError(known.id)
+            if known.collection_deleted:
                 raise IdempotencyKeyUsedError(known.id)
             return await CollectionRepository(connection).get(user_id, known.collection_id), known
 
@@ -217,7 +221,10 @@ class OperationService:
 
         Raises:
             OperationFinishedError: if it has already ended.
+            DeletionNotCancellableError: if it deletes a collection, which nobody can bring back.
         """
+        if (await self.get(user_id, operation_id)).kind is OperationKind.DELETE:
+            raise DeletionNotCancellableError(operation_id)
         _, operation = await self._ask(user_id, operation_id, OperationRepository.request_cancel)
         if operation.state is OperationState.CANCELLED:
             await self._dispatcher.announce_end(operation)
@@ -287,8 +294,11 @@ class OperationService:
 
         Raises:
             OperationNotRetryableError: in any other state.
+            CollectionNotFoundError: if its collection is deleted.
         """
         before = await self.get(user_id, operation_id)
+        if before.collection_deleted and before.kind is not OperationKind.DELETE:
+            raise CollectionNotFoundError(before.collection_name)
         async with self._database.begin() as connection:
             operation = await OperationRepository(connection).restart(operation_id)
         if operation is None:
@@ -300,6 +310,10 @@ class OperationService:
         """Workers of the last day, those that live first."""
         async with self._database.begin() as connection:
             return await WorkerRepository(connection).list_recent()
+
+    async def launch(self, operation: Operation) -> Operation:
+        """Announce and dispatch an operation that another service has committed."""
+        return await self._launch(operation)
 
     async def _launch(self, operation: Operation) -> Operation:
         """Announce and dispatch a committed operation; what fails here, the reconciler does again.

@@ -111,7 +111,7 @@ def _read_uuid(value: object) -> UUID | None:
 
 def _belongs(payload: Mapping[str, object], row: ManifestRow) -> bool:
     """Whether filters see of a point what its document is."""
-    wanted = payload_of(row.document_id, row.source_id, row.path)
+    wanted = payload_of(row.document_id, row.source_id, row.path, others=row.others)
     return all(payload.get(key) == value for key, value in wanted.items())
 
 

@@ -33,7 +33,7 @@ async def repair_points(context: IngestContext, findings: Findings, suspects: Se
     async with context.database.fenced(context.lease) as connection:
         manifest = manifest_of(context, connection)
         chunks = await manifest.load_chunks(damaged)
-        findings.to_read |= await manifest.read_again([chunk.document_id for chunk, _, _ in chunks])
+        findings.to_read |= await manifest.read_again([chunk.document_id for chunk, _ in chunks])
         await manifest.forget_chunks([*damaged, *(point for point in extra if isinstance(point, UUID))])
     findings.repaired += len(extra) + len(damaged)
 
@@ -43,15 +43,18 @@ async def _rewrite(context: IngestContext, findings: Findings, ids: Sequence[UUI
     async with context.database.begin() as connection:
         manifest = manifest_of(context, connection)
         found = await manifest.load_chunks(ids)
-        marks = await manifest.find_marks([chunk.document_id for chunk, _, _ in found])
-    damaged = {chunk.id for chunk, _, _ in found if not _is_whole(chunk, marks[chunk.document_id])}
+        marks = await manifest.find_marks([chunk.document_id for chunk, _ in found])
+    damaged = {chunk.id for chunk, _ in found if not _is_whole(chunk, marks[chunk.document_id])}
     whole = [item for item in found if item[0].id not in damaged]
-    chunks = [chunk for chunk, _, _ in whole]
+    chunks = [chunk for chunk, _ in whole]
     vectors, refused = await embed_batches(
         context, [chunk.embedded for chunk in chunks], [chunk.tokens for chunk in chunks]
     )
     keep = [number for number in range(len(chunks)) if number not in refused]
-    payloads = [payload_of(whole[number][0].document_id, *whole[number][1:]) for number in keep]
+    payloads = [
+        payload_of(chunk.document_id, owner.source_id, owner.path, others=owner.others)
+        for chunk, owner in (whole[number] for number in keep)
+    ]
     if keep:
         context.require_lease()
         points = make_points([chunks[number] for number in keep], vectors[keep], payloads)

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from app.db.documents import DocumentRepository
 from app.db.scans import ScanRepository
+from app.db.shared_documents import SharedDocumentRepository
 from app.domain.documents import Source
 from app.domain.errors import MassDeletionGuardError
 from app.domain.ports import DocumentSource
@@ -13,6 +14,7 @@ from app.pipeline.context import IngestContext
 
 GUARD_FROM_DOCUMENTS = 20
 GUARD_SHARE = 0.5
+LOST_AT_ONCE = 1000
 
 
 async def scan_source(context: IngestContext, source: Source, adapter: DocumentSource) -> tuple[UUID, Counter[str]]:
@@ -60,6 +62,8 @@ async def scan_source(context: IngestContext, source: Source, adapter: DocumentS
 async def remove_gone(context: IngestContext, source: Source, *, scan: UUID, counts: Counter[str]) -> None:
     """Remove documents that a finished scan has not seen: chunks first, and dirty until their points are gone too.
 
+    What another source has stays, and belongs to that from now on.
+
     Raises:
         MassDeletionGuardError: if most of a source of some size is gone; nothing is removed.
     """
@@ -72,8 +76,11 @@ async def remove_gone(context: IngestContext, source: Source, *, scan: UUID, cou
                 source.id, scan=scan, limit=context.limits.removal_batch_size
             )
         if not gone:
-            return
+            break
         async with context.database.fenced(context.lease) as connection:
+            shared = SharedDocumentRepository(connection, context.collection.id)
+            passed = await shared.pass_on(gone, source_id=source.id)
+            gone = [document for document in gone if document not in passed]
             await DocumentRepository(connection, context.collection.id).remove(
                 gone, operation_id=context.lease.operation_id
             )
@@ -81,3 +88,7 @@ async def remove_gone(context: IngestContext, source: Source, *, scan: UUID, cou
         await context.store.delete_documents(context.generation.name, gone)
         async with context.database.fenced(context.lease) as connection:
             await DocumentRepository(connection, context.collection.id).mark_clean(gone)
+    async with context.database.fenced(context.lease) as connection:
+        shared = SharedDocumentRepository(connection, context.collection.id)
+        while await shared.let_go(source.id, scan=scan, limit=LOST_AT_ONCE):
+            pass

@@ -223,7 +223,7 @@ class Verification:
             return
         stored = dict(zip(ids, vectors, strict=True))
         async with context.database.begin() as connection:
-            chunks = [chunk for chunk, _, _ in await manifest_of(context, connection).load_chunks(ids)]
+            chunks = [chunk for chunk, _ in await manifest_of(context, connection).load_chunks(ids)]
         try:
             await check_canaries(context.embedder, generation.canaries, dimension=generation.dimension)
             texts, tokens = [chunk.embedded for chunk in chunks], [chunk.tokens for chunk in chunks]

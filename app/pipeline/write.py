@@ -69,14 +69,14 @@ def diff_chunks(prepared: Sequence[PreparedDocument], present: dict[UUID, set[UU
     return Changes(added=added, moved=moved, gone=gone)
 
 
-def payload_of(document_id: UUID, source_id: UUID, path: str) -> dict[str, Any]:
-    """What filters see of a document: every folder above it, and its own path."""
+def payload_of(document_id: UUID, source_id: UUID, path: str, *, others: Sequence[UUID] = ()) -> dict[str, Any]:
+    """What filters see of a document: all its sources, every folder above it, and its own path."""
     parts = path.partition("#")[0].split("/")
     folders = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
     suffix = PurePosixPath(parts[-1]).suffix.lower().lstrip(".")
     return {
         "document_id": str(document_id),
-        "source_id": str(source_id),
+        "source_id": [str(source_id), *map(str, others)] if others else str(source_id),
         "file_type": suffix,
         "folders": folders,
     }

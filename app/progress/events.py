@@ -20,7 +20,7 @@ from app.domain.sanitising import sanitise
 
 FINAL_TYPES = frozenset({"operation_completed", "operation_failed", "operation_cancelled"})
 COUNTER_SUFFIX = "_progress"
-COUNTER_TYPES = frozenset({"scanning_documents"})
+COUNTER_TYPES = frozenset({"removing_documents", "scanning_documents"})
 FIRST_ID = "0-0"
 LARGEST_ID_PART = 2**64
 

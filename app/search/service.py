@@ -8,8 +8,8 @@ from uuid import UUID
 from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.documents import DocumentRepository, HitRow
-from app.domain.collections import Generation
-from app.domain.errors import CollectionNotReadyError, EmbedderDimensionError
+from app.domain.collections import Collection, Generation
+from app.domain.errors import CollectionNotReadyError, EmbedderDimensionError, GenerationMissingError
 from app.domain.points import Hit, Parent, PointQuery, ScoredPoint, SearchAnswer, SearchFilter, SearchMode
 from app.domain.ports import Embedder, VectorStore
 from app.embedders.fingerprint import check_canaries
@@ -75,8 +75,9 @@ class SearchService:
         points = min(max(limit * POINTS_PER_HIT, FEWEST_POINTS), MOST_POINTS)
         hits: list[Hit] = []
         while True:
-            scored = await self._store.search(
-                generation.name,
+            scored = await self._ask(
+                collection,
+                generation,
                 PointQuery(
                     mode=mode, text=query, vector=vector, limit=points, prefetch=max(points, 100), filter=filter
                 ),
@@ -87,6 +88,15 @@ class SearchService:
             points = min(points * POINTS_PER_HIT, MOST_POINTS)
         took = (time.perf_counter() - started) * 1000
         return SearchAnswer(mode=mode, took_ms=round(took, 3), generation=generation.name, hits=hits)
+
+    async def _ask(self, collection: Collection, generation: Generation, query: PointQuery) -> list[ScoredPoint]:
+        try:
+            return await self._store.search(generation.name, query)
+        except GenerationMissingError:
+            async with self._database.begin() as connection:
+                # it may have been deleted at this moment
+                await CollectionRepository(connection).get(collection.user_id, collection.id)
+            raise
 
     async def _show(
         self, collection_id: UUID, generation: Generation, scored: Sequence[ScoredPoint], *, query: str, limit: int

@@ -178,7 +178,12 @@ class DirectorySource:
 
     async def require_present(self) -> None:
         """See the port; another folder at the same place, as an empty mount point, is not the one that was seen."""
-        if await asyncio.to_thread(self._identify_root) != self._seen_root:
+        root = await asyncio.to_thread(self._identify_root)
+        if self._seen_root is None:
+            if root is None:
+                raise SourceNotFoundError(self.url)
+            self._seen_root = root
+        if root != self._seen_root:
             raise SourceVanishedError(self.url)
 
     def _identify_root(self) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import math
 import warnings
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from json import JSONDecodeError
 from typing import Any
@@ -34,15 +34,13 @@ from app.domain.points import (
     PointQuery,
     ScoredPoint,
     SearchFilter,
-    SearchMode,
     StoredCollection,
     StoredPoints,
 )
 from app.domain.retry_after import parse_retry_after
-from app.stores.records import DENSE, clean_text, pack_vector, read_hit, read_page, read_points, to_json, write_id
+from app.stores.questions import BM25_MODEL, SPARSE, any_of, ask, read_filter
+from app.stores.records import DENSE, pack_vector, read_hit, read_page, read_points, to_json, write_id
 
-SPARSE = "bm25"
-BM25_MODEL = "qdrant/bm25"
 INDEXED_FIELDS = ("document_id", "source_id", "file_type", "folders")
 CLIENT_ERRORS = (ApiException, QdrantException)
 PASSING = frozenset({408, 425, 429})
@@ -217,14 +215,22 @@ class QdrantStore:
         if not document_ids:
             return
         kept = [models.HasIdCondition(has_id=[str(point) for point in keep])] if keep else None
-        restrict = models.Filter(must=[_any_of("document_id", map(str, document_ids))], must_not=kept)
+        restrict = models.Filter(must=[any_of("document_id", map(str, document_ids))], must_not=kept)
         with _translated(name):
             await self._client.delete(name, models.FilterSelector(filter=restrict), wait=True)
+
+    async def set_payload(self, name: str, document_ids: Sequence[UUID], payload: Mapping[str, Any]) -> None:
+        """See the port."""
+        if not document_ids:
+            return
+        restrict = models.Filter(must=[any_of("document_id", map(str, document_ids))])
+        with _translated(name):
+            await self._client.set_payload(name, dict(payload), models.FilterSelector(filter=restrict), wait=True)
 
     async def count(self, name: str, restrict: SearchFilter | None = None) -> int:
         """See the port."""
         with _translated(name):
-            answer = await self._client.count(name, count_filter=_read_filter(restrict or SearchFilter()), exact=True)
+            answer = await self._client.count(name, count_filter=read_filter(restrict or SearchFilter()), exact=True)
         return answer.count
 
     async def stream_ids(self, name: str) -> AsyncIterator[list[tuple[UUID, UUID]]]:
@@ -262,7 +268,7 @@ class QdrantStore:
 
     async def search(self, name: str, query: PointQuery) -> list[ScoredPoint]:
         """See the port."""
-        asked = _ask(query)
+        asked = ask(query)
         with _translated(name):
             answer = await self._client.query_points(name, limit=query.limit, with_payload=["document_id"], **asked)
         return [point for found in answer.points if (point := read_hit(found)) is not None]
@@ -293,47 +299,6 @@ def _with_port(url: str) -> str:
     """The same address the client makes of a URL without a port."""
     parts = urlsplit(url)
     return url if parts.port else parts._replace(netloc=f"{parts.netloc}:{DEFAULT_PORT}").geturl()
-
-
-def _ask(query: PointQuery) -> dict[str, Any]:
-    """A query as arguments of ``query_points``, the limit aside."""
-    restrict = _read_filter(query.filter)
-    params = models.SearchParams(exact=query.exact)
-    if query.mode is not SearchMode.HYBRID:
-        using, nearest = _nearest(query, query.mode)
-        return {"query": nearest, "using": using, "query_filter": restrict, "search_params": params}
-    prefetch = [
-        models.Prefetch(query=nearest, using=using, limit=query.prefetch, filter=restrict, params=params)
-        for using, nearest in (_nearest(query, mode) for mode in (SearchMode.DENSE, SearchMode.BM25))
-    ]
-    return {"prefetch": prefetch, "query": models.RrfQuery(rrf=models.Rrf(k=query.fusion_k))}
-
-
-def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQuery]:
-    if mode is SearchMode.BM25:
-        if query.text is None:
-            raise ValueError("a bm25 query needs a text")
-        return SPARSE, models.NearestQuery(nearest=models.Document(text=clean_text(query.text), model=BM25_MODEL))
-    if query.vector is None:
-        raise ValueError("a dense query needs a vector")
-    if not np.isfinite(query.vector).all():
-        raise VectorStoreRejectedError("the vector of a query must be finite")
-    return DENSE, models.NearestQuery(nearest=query.vector.tolist())
-
-
-def _any_of(field: str, values: Iterable[str]) -> models.FieldCondition:
-    return models.FieldCondition(key=field, match=models.MatchAny(any=[clean_text(value) for value in values]))
-
-
-def _read_filter(restrict: SearchFilter) -> models.Filter | None:
-    fields = {
-        "source_id": [str(value) for value in restrict.source_ids],
-        "document_id": [str(value) for value in restrict.document_ids],
-        "folders": [value.strip("/") for value in restrict.folders],
-        "file_type": [value.lower().lstrip(".") for value in restrict.file_types],
-    }
-    conditions: list[models.Condition] = [_any_of(field, values) for field, values in fields.items() if values]
-    return models.Filter(must=conditions) if conditions else None
 
 
 def _unavailable(what: str, retry_after: str | None = None) -> VectorStoreUnavailableError:

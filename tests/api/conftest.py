@@ -17,7 +17,7 @@ from app.api.services import ApiServices
 from app.domain.operations import Operation, OperationKind, OperationState
 from app.progress.hub import ProgressHub
 from app.progress.reporter import ProgressReporter
-from tests.api.doubles import KEY, FakeChecks, FakeCollections, FakeIdentity, FakeOperations, FakeSearch
+from tests.api.doubles import KEY, FakeChecks, FakeCollections, FakeIdentity, FakeOperations, FakeRemovals, FakeSearch
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
 
 REQUEST_MAX_BYTES = 100_000
@@ -32,6 +32,7 @@ class Edge:
     operations: FakeOperations
     collections: FakeCollections
     search: FakeSearch
+    removals: FakeRemovals
     health: FakeChecks
     hub: ProgressHub
     redis: Redis
@@ -67,7 +68,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
     """The application over doubles, with room for two watchers of a user."""
     identity = FakeIdentity()
     operations, collections, search = FakeOperations(), FakeCollections(identity.user_id), FakeSearch()
-    health = FakeChecks()
+    health, removals = FakeChecks(), FakeRemovals(operations)
     namespace = f"test-{uuid4().hex[:8]}"
     async with ProgressHub(redis, namespace=namespace, queue_size=50) as hub:
         services = ApiServices(
@@ -75,6 +76,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             operations=operations,
             collections=collections,
             search=search,
+            removals=removals,
             health=health,
             diagnosis=health,
             hub=hub,
@@ -87,6 +89,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             operations=operations,
             collections=collections,
             search=search,
+            removals=removals,
             health=health,
             hub=hub,
             redis=redis,

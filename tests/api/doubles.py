@@ -273,6 +273,38 @@ class FakeSearch:
         return SearchAnswer(mode=mode, took_ms=1.5, generation="g1", hits=[hit])
 
 
+class FakeRemovals:
+    """Adds operations to those of its neighbour; a collection ``gone`` does not exist."""
+
+    def __init__(self, operations: FakeOperations) -> None:
+        self._operations = operations
+        self.asked: dict[str, Any] = {}
+
+    def _add(self, user_id: UUID, name: str, kind: OperationKind) -> Operation:
+        if name == "gone":
+            raise CollectionNotFoundError(name)
+        return self._operations.add(user_id, make_collection(user_id, name), OperationState.PENDING, kind)
+
+    async def remove_source(
+        self, user_id: UUID, id_or_name: str, source_id: UUID, *, submission: Submission
+    ) -> Operation:
+        """A pending REMOVE_SOURCE."""
+        self.asked = {"source_id": source_id, "submission": submission}
+        return self._add(user_id, id_or_name, OperationKind.REMOVE_SOURCE)
+
+    async def retry_documents(
+        self, user_id: UUID, id_or_name: str, *, ids: Sequence[UUID], include_needs_ocr: bool, submission: Submission
+    ) -> Operation:
+        """A pending RETRY_DOCUMENTS."""
+        self.asked = {"ids": list(ids), "include_needs_ocr": include_needs_ocr, "submission": submission}
+        return self._add(user_id, id_or_name, OperationKind.RETRY_DOCUMENTS)
+
+    async def delete(self, user_id: UUID, id_or_name: str, *, submission: Submission) -> Operation:
+        """A pending DELETE."""
+        self.asked = {"submission": submission}
+        return self._add(user_id, id_or_name, OperationKind.DELETE)
+
+
 class FakeChecks:
     """Finds what it is told to find."""
 

@@ -23,6 +23,8 @@ async def check_everything(system: System, load: Load) -> None:
     await _check_operations(system)
     for target in load.targets:
         await _check_collection(system, load, target)
+    for name, collection_id in load.deleted.items():
+        await _check_gone(system, name, collection_id)
     system.journal.tell(f"{load.results_checked} results of INDEX were compared with their folders")
     await _check_redis(system)
 
@@ -74,6 +76,21 @@ async def _check_collection(system: System, load: Load, target: Target) -> None:
     _check_counters(system, load, target, Counter(state for state, _ in documents.values()))
     if not system.has_two_versions:
         _check_first_result(system, load, target)
+
+
+async def _check_gone(system: System, name: str, collection_id: UUID) -> None:
+    """Nothing of a deleted collection is left in either store."""
+    left: dict[str, int] = {}
+    async with system.parts.database.begin() as connection:
+        for table in ("chunks", "documents", "sources", "generations", "operations"):
+            statement = text(f"SELECT count(*) FROM {table} WHERE collection_id = :id")  # noqa: S608 — our own names
+            left[table] = await connection.scalar(statement, {"id": collection_id}) or 0
+        statement = text("SELECT count(*) FROM collections WHERE id = :id")
+        left["collections"] = await connection.scalar(statement, {"id": collection_id}) or 0
+    stored = await system.parts.store.list_collections()
+    left["stored"] = sum(each.startswith(f"vecloom_{collection_id.hex}_") for each in stored)
+    if any(left.values()):
+        system.journal.violate(f"{name} was deleted, and this is left: {left}")
 
 
 async def _read_manifest(

@@ -70,6 +70,8 @@ class Load:
         self.operations: dict[str, Watched] = {}
         self.disturbed: set[str] = set()
         """Collections that something else was done to before their INDEX was complete."""
+        self.deleted: dict[str, UUID] = {}
+        """Collections that are deleted again, by name."""
         self.results_checked = 0
         self._actions: Mapping[str, Callable[[Step], Awaitable[None]]] = {
             "append": self._append,
@@ -81,6 +83,7 @@ class Load:
             "pause_collection": self._pause_collection,
             "verify": self._verify,
             "create": self._create,
+            "come_and_go": self._come_and_go,
             "search": self._search,
         }
 
@@ -234,10 +237,16 @@ class Load:
         ended = [
             watched
             for watched in self.operations.values()
-            if watched.story.final and watched.story.final["type"] in ("operation_failed", "operation_cancelled")
+            if watched.story.final
+            and watched.story.final["type"] in ("operation_failed", "operation_cancelled")
+            and self.may_go_on(watched)
         ]
         if ended:
             await self.retry(ended[step.target % len(ended)])
+
+    def may_go_on(self, watched: Watched) -> bool:
+        """Whether it can be retried: what is done to a deleted collection is over, but for its deletion."""
+        return watched.collection not in self.deleted or watched.kind == "DELETE"
 
     async def retry(self, watched: Watched) -> None:
         """Begin another life, after comparing the end of this one with the row."""
@@ -294,6 +303,22 @@ class Load:
 
     async def _create(self, step: Step) -> None:
         await self.add_collection(f"later-{step.number}", model="wordllama", documents=LATER_DOCUMENTS, seed=step.seed)
+
+    async def _come_and_go(self, step: Step) -> None:
+        """A collection that is deleted again, wherever its first operation is by then."""
+        name = f"gone-{step.number}"
+        folder = self._system.folder / "sources" / name
+        await asyncio.to_thread(make_folder, folder, LATER_DOCUMENTS, seed=step.seed)
+        body = {"name": name, "model": "wordllama", "sources": [{"url": folder.as_uri()}]}
+        created = (await self._twice("/collections", body, key=self._key(step)))[0]
+        self.deleted[name] = UUID(created["collection"]["id"])
+        self.follow(created["operation"])
+        await asyncio.sleep(step.between(0.0, 4.0))
+        answer, _ = await self._client.call("DELETE", f"/collections/{name}", key=self._key(step, 1))
+        if answer.status_code == 202:
+            self.follow(answer.json())
+        else:
+            self._journal.violate(f"DELETE of {name} was answered with {answer.status_code} {answer.text[:200]}")
 
     async def _search(self, step: Step) -> None:
         target = self._target(step)

@@ -55,6 +55,7 @@ ACTIONS: Mapping[str, int] = {
     "pause_collection": 2,
     "verify": 2,
     "create": 3,
+    "come_and_go": 2,
     "search": 4,
 }
 """Everything users do by name, with how often it is drawn."""

@@ -72,7 +72,7 @@ async def _retry_all(system: System, load: Load) -> None:
     retried = []
     for watched in load.operations.values():
         final = watched.story.final
-        if final is None or final["type"] == "operation_completed":
+        if final is None or final["type"] == "operation_completed" or not load.may_go_on(watched):
             continue
         failed = final["type"] == "operation_failed"
         if failed and not final["data"]["retryable"] and final["data"]["error_code"] not in HONEST:

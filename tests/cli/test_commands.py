@@ -55,12 +55,13 @@ class Command:
 
 
 @asynccontextmanager
-async def started(*arguments: str, data: Path) -> AsyncIterator[Command]:
+async def started(*arguments: str, data: Path, stdin: int | None = None) -> AsyncIterator[Command]:
     """Start a command."""
     process = await asyncio.create_subprocess_exec(
         *VECLOOM,
         *arguments,
         env={**os.environ, "VECLOOM_DATA": str(data), "VECLOOM_SHUTDOWN_GRACE": "0.2"},
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -399,3 +399,21 @@ async def test_server_that_never_answers_is_unavailable() -> None:
 async def test_store_is_ready(store: QdrantStore) -> None:
     """A store that answers is ready."""
     assert await store.is_ready()
+
+
+async def test_payload_is_set_on_all_points_of_documents(store: QdrantStore, name: str) -> None:
+    """Fields that are named change, others stay, other documents too; a field may have several values."""
+    documents, left = [UUID(int=1), UUID(int=2)], UUID(int=3)
+    for document in (*documents, left):
+        await store.upsert(name, make_points(WHALES, document=document))
+    sources = [str(UUID(int=7)), str(UUID(int=8))]
+
+    await store.set_payload(name, documents, {"source_id": sources})
+
+    [page] = await read_pages(store, name)
+    changed = {payload["document_id"]: payload["source_id"] for payload in page.payloads}
+    assert [changed[str(document)] for document in documents] == [sources, sources]
+    assert changed[str(left)] not in (sources, *sources)
+    assert {payload["file_type"] for payload in page.payloads} == {"md"}
+    for source in sources:
+        assert await store.count(name, SearchFilter(source_ids=(UUID(source),))) == 2 * len(WHALES)

@@ -1,0 +1,85 @@
+"""What has to be known and done to take a source out of a collection."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from app.db.deletions import DOCUMENTS_AT_ONCE
+from app.db.documents import ManifestRows
+
+
+class RemovalRepository(ManifestRows):
+    """Documents of one collection that go with their source; never commits."""
+
+    async def count_left(self, source_id: UUID) -> int:
+        """Documents of the source that are not removed yet."""
+        rows = await self._execute(
+            "SELECT count(*) AS n FROM documents WHERE source_id = :source AND state <> 'removed'", source=source_id
+        )
+        return int(rows[0]["n"])
+
+    async def list_left(self, source_id: UUID, *, limit: int) -> list[UUID]:
+        """Some documents of the source that are not removed yet."""
+        rows = await self._execute(
+            "SELECT id FROM documents WHERE source_id = :source AND state <> 'removed' LIMIT :limit",
+            source=source_id,
+            limit=limit,
+        )
+        return [row["id"] for row in rows]
+
+    async def mark_removed(self, ids: Sequence[UUID], *, generations: Sequence[UUID], operation_id: UUID) -> int:
+        """Drop the chunks of documents whose points are gone, and mark them removed; how many chunks that were.
+
+        Those stay dirty that somebody may have been writing to when the removal began.
+        """
+        dropped = await self._execute(
+            """WITH gone AS (DELETE FROM chunks WHERE collection_id = :collection AND generation_id = ANY(:generations)
+                             AND document_id = ANY(:ids) RETURNING 1) SELECT count(*) AS n FROM gone""",
+            generations=list(generations),
+            ids=list(ids),
+        )
+        await self._execute(
+            """UPDATE documents SET state = 'removed', chunk_count = 0, tokens = 0, content_hash = NULL,
+                    points_dirty = points_dirty OR state = 'processing', error_code = NULL, error_message = NULL,
+                    lane = NULL, stale_labels = NULL, change = 'removed', changed_by = :operation, updated_at = now()
+               WHERE id = ANY(:ids) AND state <> 'removed'""",
+            ids=list(ids),
+            operation=operation_id,
+        )
+        return int(dropped[0]["n"])
+
+    async def list_dirty(self, source_id: UUID, *, limit: int) -> list[UUID]:
+        """Removed documents of the source that may have points again."""
+        rows = await self._execute(
+            "SELECT id FROM documents WHERE source_id = :source AND points_dirty AND state = 'removed' LIMIT :limit",
+            source=source_id,
+            limit=limit,
+        )
+        return [row["id"] for row in rows]
+
+    async def mark_clean(self, ids: Sequence[UUID]) -> None:
+        """The store holds no points of these documents."""
+        await self._execute("UPDATE documents SET points_dirty = false WHERE id = ANY(:ids)", ids=list(ids))
+
+    async def forget(self, source_id: UUID) -> int:
+        """Delete the rows of documents that are removed and have no points any more; how many that were."""
+        rows = await self._execute(
+            f"""WITH gone AS (DELETE FROM documents WHERE id IN (
+                    SELECT id FROM documents WHERE source_id = :source AND state = 'removed' AND NOT points_dirty
+                    LIMIT {DOCUMENTS_AT_ONCE}) RETURNING 1) SELECT count(*) AS n FROM gone""",
+            source=source_id,
+        )
+        return int(rows[0]["n"])
+
+    async def forget_source(self, source_id: UUID) -> None:
+        """Delete the row of a source that has no documents any more."""
+        await self._execute("DELETE FROM sources WHERE collection_id = :collection AND id = :source", source=source_id)
+
+    async def list_foreign_lanes(self, operation_id: UUID) -> list[UUID]:
+        """Other operations of the collection with lanes that may still be at work."""
+        rows = await self._execute(
+            """SELECT DISTINCT l.operation_id FROM lanes l JOIN operations o ON o.id = l.operation_id
+               WHERE o.collection_id = :collection AND l.operation_id <> :operation AND l.lease_until > now()
+                 AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = l.worker_id AND w.stopped_at IS NOT NULL)""",
+            operation=operation_id,
+        )
+        return [row["operation_id"] for row in rows]

@@ -1,0 +1,57 @@
+"""Queries and filters as qdrant-client takes them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from qdrant_client import models
+
+from app.domain.errors import VectorStoreRejectedError
+from app.domain.points import PointQuery, SearchFilter, SearchMode
+from app.stores.records import DENSE, clean_text
+
+SPARSE = "bm25"
+BM25_MODEL = "qdrant/bm25"
+
+
+def ask(query: PointQuery) -> dict[str, Any]:
+    """A query as arguments of ``query_points``, the limit aside."""
+    restrict = read_filter(query.filter)
+    params = models.SearchParams(exact=query.exact)
+    if query.mode is not SearchMode.HYBRID:
+        using, nearest = _nearest(query, query.mode)
+        return {"query": nearest, "using": using, "query_filter": restrict, "search_params": params}
+    prefetch = [
+        models.Prefetch(query=nearest, using=using, limit=query.prefetch, filter=restrict, params=params)
+        for using, nearest in (_nearest(query, mode) for mode in (SearchMode.DENSE, SearchMode.BM25))
+    ]
+    return {"prefetch": prefetch, "query": models.RrfQuery(rrf=models.Rrf(k=query.fusion_k))}
+
+
+def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQuery]:
+    if mode is SearchMode.BM25:
+        if query.text is None:
+            raise ValueError("a bm25 query needs a text")
+        return SPARSE, models.NearestQuery(nearest=models.Document(text=clean_text(query.text), model=BM25_MODEL))
+    if query.vector is None:
+        raise ValueError("a dense query needs a vector")
+    if not np.isfinite(query.vector).all():
+        raise VectorStoreRejectedError("the vector of a query must be finite")
+    return DENSE, models.NearestQuery(nearest=query.vector.tolist())
+
+
+def any_of(field: str, values: Iterable[str]) -> models.FieldCondition:
+    """The field is one of these."""
+    return models.FieldCondition(key=field, match=models.MatchAny(any=[clean_text(value) for value in values]))
+
+
+def read_filter(restrict: SearchFilter) -> models.Filter | None:
+    """A filter as Qdrant takes it; None if everything fits."""
+    fields = {
+        "source_id": [str(value) for value in restrict.source_ids],
+        "document_id": [str(value) for value in restrict.document_ids],
+        "folders": [value.strip("/") for value in restrict.folders],
+        "file_type": [value.lower().lstrip(".") for value in restrict.file_types],
+    }
+    conditions: list[models.Condition] = [any_of(field, values) for field, values in fields.items() if values]
+    return models.Filter(must=conditions) if conditions else None
