@@ -130,6 +130,7 @@ class Settings(BaseSettings):
     ocr: Literal["auto", "off"] = "auto"
     ocr_languages: Annotated[str, Field(pattern=r"^[A-Za-z_/0-9]+(\+[A-Za-z_/0-9]+)*$")] = "eng"
     source_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    source_spool: Path | None = None
 
     # chunking and embedding
     chunk_size: Count = 400

@@ -25,9 +25,9 @@ class SourceRepository:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, collection_id: UUID, *, url: str, config: dict[str, Any]) -> Source:
+    async def add(self, collection_id: UUID, *, kind: SourceKind, url: str, config: dict[str, Any]) -> Source:
         """Raises SourceExistsError if the collection has a source with this URL."""
-        values = {"id": uuid4(), "collection_id": collection_id, "kind": "directory", "url": url, "config": config}
+        values = {"id": uuid4(), "collection_id": collection_id, "kind": kind.value, "url": url, "config": config}
         try:
             row = await self._connection.execute(insert(sources).values(values).returning(sources))
         except IntegrityError as error:

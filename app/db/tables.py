@@ -145,6 +145,9 @@ documents = Table(
     Column("last_seen_at", DateTime(timezone=True)),
     _created_at(),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # what its source names this version of it by, and what it leads to, as the last scan has found them
+    Column("etag", Text),
+    Column("links", ARRAY(Text)),
     Index("ix_documents_collection_state", "collection_id", "state"),
     Index("ix_documents_content", "collection_id", "content_hash"),
     Index("ix_documents_source_id", "source_id"),

@@ -14,6 +14,8 @@ class SourceKind(StrEnum):
     """Which adapter reads a source."""
 
     DIRECTORY = "directory"
+    FILESYSTEM = "filesystem"
+    WEB = "web"
 
 
 class DocumentState(StrEnum):
@@ -88,7 +90,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locator:
-    """Where the bytes of one document lie on this machine.
+    """Where the bytes of one document lie on this machine; ``path`` is the URI of one that has to be fetched.
 
     A record is ``length`` bytes at ``offset`` of a ``.jsonl`` file; a file has ``offset`` None. A member of an archive
     has the names that lead to it through ``members``, and in a ``.tar`` the place of its bytes once it is unpacked.
@@ -111,6 +113,9 @@ class ScannedDocument:
         size: bytes.
         modified_ns: modification time in nanoseconds since the epoch.
         content_hash: sha256 of the content where the scan has read it (records), else None.
+        etag: what its source names this version of it by, where that has such names; while it stays the same so does
+            the content, whatever size and time are. ``size`` is 0 where the source does not say it.
+        links: what a page leads to, where the next scan has to know it though the page has not changed.
         error_code: set when the document cannot be read at all (``document_too_large``, ``unreadable_file``,
             ``symlink_outside_source``, ``invalid_record``…); such a document is recorded as failed and not read.
     """
@@ -121,6 +126,27 @@ class ScannedDocument:
     size: int
     modified_ns: int
     content_hash: bytes | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    etag: str | None = None
+    links: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownDocument:
+    """What the last scan of a source has found out about a document."""
+
+    size: int
+    modified_ns: int
+    etag: str | None = None
+    links: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """The bytes of a document in a file of this machine, or the error of that one document."""
+
+    path: str | None = None
     error_code: str | None = None
     error_message: str | None = None
 
@@ -147,6 +173,7 @@ class Document:
     chunk_count: int = 0
     last_seen_at: datetime | None = None
     updated_at: datetime | None = None
+    etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

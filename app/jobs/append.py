@@ -100,7 +100,8 @@ async def bring_up_to_date(
     scans: list[UUID] = []
     skipped = 0
     for source in sources:
-        scan, found = await _bring_source_up_to_date(ingest, source, resources.open_source(source))
+        async with resources.open_source(source) as adapter:
+            scan, found = await _bring_source_up_to_date(ingest, source, adapter)
         scans.append(scan)
         skipped += found["skipped"]
     totals = await _summarise(ingest, sources, scans)

@@ -159,7 +159,8 @@ class Lanes:
         ingest = open_ingest(context, collection, generation)
         await check_canaries(ingest.embedder, generation.canaries, dimension=generation.dimension)
         log.info("lane_started")
-        await run_lane(ingest, source.id, resources.open_source(source), offer.scan)
+        async with resources.open_source(source) as adapter:
+            await run_lane(ingest, source.id, adapter, offer.scan)
         return {}
 
     async def _leave(self, lease: Lease) -> None:

@@ -25,6 +25,7 @@ from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind,
 from app.domain.ports import OperationEvents, OperationQueue
 from app.operations.dispatch import Dispatcher
 from app.operations.plans import PlanRequest, plan_config
+from app.sources.kinds import kind_of
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +111,8 @@ class OperationService:
                 chunking=filled,
             )
             for spec in sources:
-                await SourceRepository(connection).add(collection.id, url=spec.url, config=spec.config())
+                kind = kind_of(spec.url)
+                await SourceRepository(connection).add(collection.id, kind=kind, url=spec.url, config=spec.config())
             operation = await OperationRepository(connection).add(
                 NewOperation(
                     user_id=user_id,

@@ -13,8 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, unquote_to_bytes, urlsplit
+from uuid import UUID
 
-from app.domain.documents import Locator, ScannedDocument
+from app.domain.documents import Document, Fetched, Locator, ScannedDocument
 from app.domain.errors import (
     ProcessDiedError,
     SourceNotAllowedError,
@@ -148,6 +149,11 @@ class DirectorySource:
         return self._root.as_uri()
 
     @property
+    def is_local(self) -> bool:
+        """See the port."""
+        return True
+
+    @property
     def skipped(self) -> Mapping[str, int]:
         """Files left out by the last scan, by reason."""
         return self._skipped
@@ -180,6 +186,13 @@ class DirectorySource:
         """See the port; another folder at the same place, as an empty mount point, is not the one that was seen."""
         if await asyncio.to_thread(self._identify_root) != self._seen_root:
             raise SourceVanishedError(self.url)
+
+    async def fetch(self, documents: Sequence[Document], into: Path) -> Mapping[UUID, Fetched]:  # noqa: ARG002 — they are here
+        """See the port; children read the files where they are."""
+        return {document.id: Fetched(path=document.locator.path) for document in documents}
+
+    async def aclose(self) -> None:
+        """See the port; nothing is open."""
 
     def _identify_root(self) -> tuple[int, int] | None:
         """Which folder or file the root is now; None if it cannot be read."""
