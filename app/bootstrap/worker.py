@@ -237,7 +237,7 @@ def _open_resources(
         lines=lines,
         embedding_cache_bytes=settings.embedding_cache_bytes,
         find_embedder=embedders.find,
-        open_source=SourceOpener(settings, parts.database, processes),
+        open_source=SourceOpener(settings, parts.database, parts.box, processes, spool=spool),
         poke=parts.queue.poke,
         price=_price(settings),
     )

@@ -1,6 +1,6 @@
 """Sources, documents and chunks: what a collection is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -77,7 +77,7 @@ class ChunkingChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where documents come from. ``config`` holds include/exclude globs and limits."""
+    """Where documents come from. ``config`` holds include/exclude globs and options, ``secrets`` is encrypted."""
 
     id: UUID
     collection_id: UUID
@@ -86,6 +86,7 @@ class Source:
     config: dict[str, Any] = field(default_factory=dict)
     last_run_at: datetime | None = None
     last_result: dict[str, Any] | None = None
+    secrets: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +145,13 @@ class KnownDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """The bytes of a document in a file of this machine, or the error of that one document."""
+    """The bytes of a document in a file of this machine, or the error of that one document.
+
+    ``suffix`` says what it is where its own name does not, as ``.html`` of a page named ``about?lang=en``.
+    """
 
     path: str | None = None
+    suffix: str = ""
     error_code: str | None = None
     error_message: str | None = None
 
@@ -252,12 +257,55 @@ class PrepareRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSpec:
-    """A source as a caller describes it: where, and which of its documents (globs over the path)."""
+    """A source as a caller describes it: where, and which of its documents (globs over the path).
+
+    Attributes:
+        options: what its kind takes; see ``docs/sources.md``.
+        secrets: how its server is told who we are; never shown again.
+    """
 
     url: str
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def config(self) -> dict[str, Any]:
         """What is stored in ``Source.config``."""
-        return {"include": list(self.include), "exclude": list(self.exclude)}
+        config: dict[str, Any] = {"include": list(self.include), "exclude": list(self.exclude)}
+        return {**config, "options": dict(self.options)} if self.options else config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceChange:
+    """What is to be another way at a source; None where nothing is said. No secrets at all are ``{}``."""
+
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    options: Mapping[str, Any] | None = None
+    secrets: Mapping[str, str] | None = field(default=None, repr=False)
+
+    def config(self) -> dict[str, Any]:
+        """What changes in ``Source.config``."""
+        said = {"include": self.include, "exclude": self.exclude}
+        config: dict[str, Any] = {name: list(globs) for name, globs in said.items() if globs is not None}
+        return config if self.options is None else {**config, "options": dict(self.options)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceTest:
+    """What a look at a source has found; some names and errors stand for all.
+
+    ``is_complete`` is False if time or patience ran out before the scan ended; the figures are of what was seen then.
+    """
+
+    kind: SourceKind
+    url: str
+    is_complete: bool
+    documents: int = 0
+    bytes: int = 0
+    names: list[str] = field(default_factory=list)
+    errors: list[dict[str, str]] = field(default_factory=list)
+    failed_by_code: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0

@@ -1,6 +1,6 @@
 """What the rooms above need from the outside world. Adapters implement these; the contracts stand here."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -173,7 +173,7 @@ class DocumentSource(Protocol):
         """After a scan: URI prefixes it could not look under. Documents below them may still be there."""
         ...
 
-    def scan(self) -> AsyncIterator[list[ScannedDocument]]:
+    def scan(self) -> AsyncGenerator[list[ScannedDocument], None]:
         """All documents, in batches of at most 1 000, in a stable order, each URI once.
 
         A document that cannot be read comes with its ``error_code``; the scan goes on.

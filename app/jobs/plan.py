@@ -118,8 +118,15 @@ async def _find_target(context: JobContext, operation: Operation) -> _Target:
 
 
 def _new_source(collection_id: UUID, said: dict[str, Any]) -> Source:
-    globs = {name: said[name] for name in ("include", "exclude")}
-    return Source(id=uuid4(), collection_id=collection_id, kind=kind_of(said["url"]), url=said["url"], config=globs)
+    sealed = said.get("secrets")
+    return Source(
+        id=uuid4(),
+        collection_id=collection_id,
+        kind=kind_of(said["url"]),
+        url=said["url"],
+        config={name: value for name, value in said.items() if name not in {"url", "secrets"}},
+        secrets=None if sealed is None else sealed.encode(),
+    )
 
 
 async def _estimate(

@@ -63,7 +63,9 @@ async def prepare_fetched(
 def _located(document: Document, fetched: Fetched) -> Document:
     if fetched.path is None or fetched.path == document.locator.path:
         return document
-    return replace(document, locator=replace(document.locator, path=fetched.path))
+    # its path is kept elsewhere: what reads it here goes by how it ends
+    path = f"{document.path}{fetched.suffix}"
+    return replace(document, path=path, locator=replace(document.locator, path=fetched.path))
 
 
 def _failed(document: Document, fetched: Fetched) -> PreparedDocument:

@@ -6,7 +6,7 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
@@ -163,7 +163,7 @@ class DirectorySource:
         """After a scan: beginnings of URIs under which it could not look, so documents there need not be gone."""
         return [f"{self._uri_of(name[:-1])}{name[-1]}" for name in self._unseen]
 
-    async def scan(self) -> AsyncIterator[list[ScannedDocument]]:
+    async def scan(self) -> AsyncGenerator[list[ScannedDocument], None]:
         """See the port."""
         self._skipped, self._unseen = Counter(), []
         self._seen_root = await asyncio.to_thread(self._identify_root)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.processes.pool import ProcessPool
-from tests.sources.contract.places import DirectoryPlace, Place
+from tests.sources.contract.places import DirectoryPlace, MemoryPlace, Place, WebPlace
+from tests.sources.site import Site
 
 OpenPlace = Callable[[Path], AbstractAsyncContextManager[Place]]
 
@@ -24,7 +25,33 @@ async def open_directory(folder: Path) -> AsyncIterator[Place]:
         await pool.aclose()
 
 
-PLACES: dict[str, OpenPlace] = {"directory": open_directory}
+def web_opener(*, has_sitemap: bool) -> OpenPlace:
+    """Opens a site over a real socket."""
+
+    @asynccontextmanager
+    async def open_web(folder: Path) -> AsyncIterator[Place]:
+        pool = ProcessPool(1, memory_bytes=2**32)
+        try:
+            with Site().running() as site:
+                yield WebPlace(site, folder / "kept", pool, has_sitemap=has_sitemap)
+        finally:
+            await pool.aclose()
+
+    return open_web
+
+
+@asynccontextmanager
+async def open_memory(folder: Path) -> AsyncIterator[Place]:
+    """A folder in memory."""
+    yield MemoryPlace()
+
+
+PLACES: dict[str, OpenPlace] = {
+    "directory": open_directory,
+    "web": web_opener(has_sitemap=False),
+    "sitemap": web_opener(has_sitemap=True),
+    "memory": open_memory,
+}
 
 
 @pytest.fixture(params=PLACES)

@@ -2,14 +2,22 @@
 
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+
+from app.domain.documents import KnownDocument
 from app.domain.ports import DocumentSource
 from app.pipeline.records import is_record_file, scan_records
 from app.processes.pool import ProcessPool
 from app.sources.directory import DirectorySource, RecordReader
+from app.sources.filesystem import FilesystemSource
+from app.sources.web import WebSource
+from app.sources.web_options import WebOptions
+from tests.sources.site import Site, SitePage
 
 MOST_BYTES = 1000
 
@@ -99,3 +107,144 @@ class DirectoryPlace(Place):
     def vanish(self) -> None:
         """See the base."""
         self._root.rename(self._root.with_name("elsewhere"))
+
+
+class NothingKnown:
+    """``KnownDocuments`` of a source that was never scanned."""
+
+    async def find(self, uris: Sequence[str]) -> Mapping[str, KnownDocument]:  # noqa: ARG002 — none of them is known
+        """None."""
+        return {}
+
+
+class WebPlace(Place):
+    """A site whose first page links to all documents, or whose sitemap lists them."""
+
+    def __init__(self, site: Site, spool: Path, pool: ProcessPool, *, has_sitemap: bool) -> None:
+        self._site = site
+        self._spool = spool
+        self._pool = pool
+        self._has_sitemap = has_sitemap
+        self._links: list[str] = []
+        self._list()
+
+    def open(self, choice: Choice) -> DocumentSource:
+        """See the base."""
+        return WebSource(
+            f"{self._site.url}/sitemap.xml" if self._has_sitemap else self._site.url,
+            include=choice.include,
+            exclude=choice.exclude,
+            options=WebOptions(per_second=1000),
+            spool=self._spool,
+            known=NothingKnown(),
+            processes=self._pool,
+            max_bytes=choice.max_bytes,
+            allow_private=True,
+            retry_seconds=0.01,
+        )
+
+    def _list(self) -> None:
+        if self._has_sitemap:
+            entries = "".join(f"<url><loc>{self._site.url}{link}</loc></url>" for link in self._links)
+            self._site.put("/pages.xml", f"<urlset>{entries}</urlset>")
+            maps = ["/pages.xml", *(["/part.xml"] if "/part.xml" in self._site.pages else [])]
+            entries = "".join(f"<sitemap><loc>{self._site.url}{link}</loc></sitemap>" for link in maps)
+            self._site.put("/sitemap.xml", f"<sitemapindex>{entries}</sitemapindex>")
+        else:
+            self._site.link("/", *self._links, head='<meta name="robots" content="noindex">')
+
+    def write(self, path: str, content: bytes) -> None:
+        """See the base."""
+        self._site.put(f"/{path}", content)
+        if f"/{path}" not in self._links:
+            self._links.append(f"/{path}")
+        self._list()
+
+    def remove(self, path: str) -> None:
+        """See the base."""
+        del self._site.pages[f"/{path}"]
+
+    def deny(self, path: str) -> None:
+        """A page that is forbidden."""
+        self.write(path, b"")
+        self._site.pages[f"/{path}"] = SitePage(status=403)
+
+    def add_part(self, content: bytes) -> None:
+        """A page, or a sitemap, that alone leads to another page."""
+        self._site.put("/part/inner.txt", content)
+        if self._has_sitemap:
+            entry = f"<url><loc>{self._site.url}/part/inner.txt</loc></url>"
+            self._site.put("/part.xml", f"<urlset>{entry}</urlset>")
+            self._list()
+        else:
+            self.write("part.html", b"")
+            self._site.link("/part.html", "part/inner.txt")
+
+    def hide_part(self) -> None:
+        """One that the server breaks at."""
+        self._site.pages["/part.xml" if self._has_sitemap else "/part.html"] = SitePage(status=500)
+
+    def vanish(self) -> None:
+        """See the base."""
+        self._site.is_gone = True
+
+
+class BrokenFile(MemoryFile):  # type: ignore[misc]  # the library has no types
+    """A file that nobody may read, or of which nobody may know the size."""
+
+    def __init__(self, *, hides_size: bool) -> None:
+        super().__init__()
+        self._hides_size = hides_size
+
+    @property
+    def size(self) -> int:
+        """Asked by whoever lists its folder."""
+        if self._hides_size:
+            raise PermissionError("denied")
+        return 1
+
+    def seek(self, *arguments: int) -> int:  # noqa: ARG002 — wherever to
+        """Asked by whoever opens it."""
+        raise PermissionError("denied")
+
+
+class MemoryPlace(Place):
+    """A folder of the file system in memory that ``fsspec`` has."""
+
+    def __init__(self) -> None:
+        self._name = f"/place-{uuid4().hex}"
+        self._files = MemoryFileSystem()
+        self._files.makedirs(self._name)
+
+    def open(self, choice: Choice) -> DocumentSource:
+        """See the base."""
+        return FilesystemSource(
+            f"memory:/{self._name}",
+            include=choice.include,
+            exclude=choice.exclude,
+            max_bytes=choice.max_bytes,
+        )
+
+    def write(self, path: str, content: bytes) -> None:
+        """See the base."""
+        self._files.pipe_file(f"{self._name}/{path}", content)
+
+    def remove(self, path: str) -> None:
+        """See the base."""
+        self._files.rm_file(f"{self._name}/{path}")
+
+    def deny(self, path: str) -> None:
+        """A file that cannot be opened."""
+        MemoryFileSystem.store[f"{self._name}/{path}"] = BrokenFile(hides_size=False)
+
+    def add_part(self, content: bytes) -> None:
+        """A folder."""
+        self.write("part/inner.txt", content)
+
+    def hide_part(self) -> None:
+        """One that cannot be listed."""
+        MemoryFileSystem.store[f"{self._name}/part/inner.txt"] = BrokenFile(hides_size=True)
+
+    def vanish(self) -> None:
+        """See the base."""
+        self._files.rm(self._name, recursive=True)

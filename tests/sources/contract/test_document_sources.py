@@ -150,12 +150,12 @@ async def test_a_fetched_file_lies_in_the_folder_that_was_asked_for(filled: Plac
 
 
 async def test_a_document_that_vanished_costs_itself(filled: Place, tmp_path: Path) -> None:
-    """The others are read, and the source is still there."""
-    async with aclosing(filled.open(Choice())) as source:
+    """The others are read, and the source is still there; who has scanned may have kept a copy."""
+    async with aclosing(filled.open(Choice())) as source, aclosing(filled.open(Choice())) as other:
         found = await scan(source)
         filled.remove("a.txt")
 
-        prepared = await read(source, list(found.values()), tmp_path / "spool")
+        prepared = await read(other, list(found.values()), tmp_path / "spool")
         await source.require_present()
 
     assert {path: item.error_code for path, item in prepared.items()} == {
