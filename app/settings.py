@@ -1,6 +1,7 @@
 """The only reader of the environment. Every number of ``operations.md`` is here under its own name."""
 
 import os
+from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.domain.errors import InvalidInputError
 
 MIB = 1024 * 1024
+KEY_BYTES = 32
 
 Seconds = Annotated[float, Field(gt=0)]
 SecondsOrNone = Annotated[float, Field(ge=0)]
@@ -30,6 +32,7 @@ PREFIX_ONLY = frozenset(
     {
         "ocr",
         "ocr_languages",
+        "secret_keys",
         "data",
         "url",
         "api_key",
@@ -130,6 +133,9 @@ class Settings(BaseSettings):
     ocr: Literal["auto", "off"] = "auto"
     ocr_languages: Annotated[str, Field(pattern=r"^[A-Za-z_/0-9]+(\+[A-Za-z_/0-9]+)*$")] = "eng"
     source_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    source_spool: Path | None = None
+    sources_allow_private: bool = False
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
 
     # chunking and embedding
     chunk_size: Count = 400
@@ -171,6 +177,24 @@ class Settings(BaseSettings):
         """``/a:/b`` names two folders, as in ``PATH``."""
         if isinstance(value, str):
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
+        return value
+
+    @field_validator("secret_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        """Keys with commas between them, the newest first."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _are_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in value:
+            try:
+                is_key = len(urlsafe_b64decode(key.get_secret_value())) == KEY_BYTES
+            except ValueError:
+                is_key = False
+            if not is_key:
+                raise ValueError("must be keys that `vecloom sources new-key` makes, with commas between them")
         return value
 
     @field_validator("database_url", "redis_url", "qdrant_url", "embedding_url")

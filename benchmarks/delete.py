@@ -14,7 +14,8 @@ from sqlalchemy import text
 from app.bootstrap.parts import EmbedderRegistry
 from app.db.database import copy_rows
 from app.db.documents import CHUNK_COLUMNS
-from app.domain.documents import SourceSpec
+from app.db.sources import SourceRepository
+from app.domain.documents import SourceKind
 from app.domain.errors import CollectionNotFoundError
 from app.domain.operations import Operation, OperationState
 from app.domain.points import SearchFilter, SearchMode
@@ -98,8 +99,10 @@ async def _prepare(bench: "Bench", *, chunks: int, appended: int) -> tuple[UUID,
         await worker.wait()
     collection = await bench.find_collection("delete")
     await _fill(bench, collection, chunks=chunks)
-    service = CollectionService(bench.parts.database)
-    source = await service.add_source(bench.user_id, collection, SourceSpec(url=folder.as_uri()))
+    async with bench.parts.database.begin() as connection:
+        source = await SourceRepository(connection).add(
+            collection, kind=SourceKind.DIRECTORY, url=folder.as_uri(), config={}
+        )
     append = await bench.operations.create_append(bench.user_id, collection, source_id=source.id, mode="full")
     return collection, append
 

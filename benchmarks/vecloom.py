@@ -13,7 +13,7 @@ from sqlalchemy import event, text
 
 from app.db.collections import CollectionRepository
 from app.db.sources import SourceRepository
-from app.domain.documents import Chunking
+from app.domain.documents import Chunking, SourceKind
 from benchmarks.forwarder import Forwarder
 from benchmarks.systems import Line, System, line_to_valkey, socket_of
 
@@ -79,7 +79,9 @@ class Vecloom(System):
                     model="wordllama",
                     chunking=Chunking(),
                 )
-                source = await sources.add(collection.id, url=self._folder.as_uri(), config={})
+                source = await sources.add(
+                    collection.id, kind=SourceKind.DIRECTORY, url=self._folder.as_uri(), config={}
+                )
                 self._targets.append((collection.id, source.id))
 
     async def create(self) -> str:

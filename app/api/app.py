@@ -16,6 +16,7 @@ from app.api import (
     plans,
     removals,
     search,
+    sources,
     workers,
 )
 from app.api.bodies import LimitBodies
@@ -78,7 +79,19 @@ def create_api(services: ApiServices) -> FastAPI:
     application.add_middleware(FollowRequests, prefix=PREFIX)
     application.add_middleware(MeasureRequests, registry=services.metrics, prefix=PREFIX)
     api = APIRouter(responses={"4XX": PROBLEM, "5XX": PROBLEM})
-    for module in (collections, documents, operations, removals, plans, events, search, workers, diagnosis, health):
+    for module in (
+        collections,
+        documents,
+        operations,
+        removals,
+        plans,
+        events,
+        search,
+        workers,
+        diagnosis,
+        health,
+        sources,
+    ):
         api.include_router(module.router)
     application.include_router(api, prefix=PREFIX)
     application.include_router(health.router, include_in_schema=False)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
@@ -22,6 +22,16 @@ router = APIRouter(tags=["collections"])
 
 Glob = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 Globs = Annotated[list[Glob], Field(max_length=100)]
+Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
+OptionText = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00]*$")]
+Options = Annotated[
+    dict[Name, bool | int | float | OptionText],
+    Field(max_length=30, description="What the kind of source takes; see docs/sources.md."),
+]
+Secret = Annotated[SecretStr, Field(max_length=16_384)]
+Secrets = Annotated[
+    dict[Name, Secret], Field(max_length=10, description="As user and password, or token. Never shown again.")
+]
 
 EXAMPLE_SOURCE: JsonDict = {
     "id": "2f0c4b0e-6a86-4f5e-9d8a-3a3f6f1f0c11",
@@ -29,6 +39,8 @@ EXAMPLE_SOURCE: JsonDict = {
     "url": "file:///srv/handbook",
     "include": ["**/*.md"],
     "exclude": [],
+    "options": {},
+    "has_secrets": False,
     "last_run_at": "2026-03-01T09:30:07Z",
     "last_result": {"found": 120, "new": 120, "changed": 0, "unchanged": 0, "gone": 0},
 }
@@ -59,10 +71,23 @@ class SourceCreate(BaseModel):
     url: str = Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")
     include: Globs = []
     exclude: Globs = []
+    options: Options = {}
+    secrets: Secrets = {}
 
     def spec(self) -> SourceSpec:
         """The same as the services take it."""
-        return SourceSpec(url=self.url, include=tuple(self.include), exclude=tuple(self.exclude))
+        return SourceSpec(
+            url=self.url,
+            include=tuple(self.include),
+            exclude=tuple(self.exclude),
+            options=self.options,
+            secrets=reveal(self.secrets),
+        )
+
+
+def reveal(secrets: dict[str, SecretStr]) -> dict[str, str]:
+    """Secrets as the services take them."""
+    return {name: value.get_secret_value() for name, value in secrets.items()}
 
 
 class SourceBody(BaseModel):
@@ -75,6 +100,8 @@ class SourceBody(BaseModel):
     url: str
     include: list[str]
     exclude: list[str]
+    options: dict[str, Any]
+    has_secrets: bool
     last_run_at: datetime | None
     last_result: dict[str, Any] | None
 
@@ -87,6 +114,8 @@ class SourceBody(BaseModel):
             url=source.url,
             include=source.config.get("include", []),
             exclude=source.config.get("exclude", []),
+            options=source.config.get("options", {}),
+            has_secrets=source.secrets is not None,
             last_run_at=source.last_run_at,
             last_result=source.last_result,
         )
@@ -264,4 +293,4 @@ async def add_source(
 ) -> SourceBody:
     """Add a source; an APPEND brings its documents in."""
     found = await services.collections.get(caller.user_id, collection)
-    return SourceBody.of(await services.collections.add_source(caller.user_id, found.id, body.spec()))
+    return SourceBody.of(await services.sources.add(caller.user_id, found.id, body.spec()))

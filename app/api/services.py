@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 
 from app.domain.checks import Check
 from app.domain.collections import Collection, CollectionCounts
-from app.domain.documents import ChunkingChoice, Document, DocumentState, Source, SourceSpec
+from app.domain.documents import ChunkingChoice, Document, DocumentState, Source, SourceChange, SourceSpec, SourceTest
 from app.domain.operations import Operation, OperationState, Submission, Worker
 from app.domain.points import SearchAnswer, SearchFilter, SearchMode
 from app.domain.users import Caller
@@ -128,10 +128,6 @@ class Collections(Protocol):
         """All sources of a collection."""
         ...
 
-    async def add_source(self, user_id: UUID, collection_id: UUID, spec: SourceSpec) -> Source:
-        """Raises SourceExistsError."""
-        ...
-
     async def list_documents(
         self,
         user_id: UUID,
@@ -163,6 +159,25 @@ class Removals(Protocol):
 
     async def delete(self, user_id: UUID, id_or_name: str, *, submission: Submission) -> Operation:
         """Hide a collection and add the DELETE operation. Raises CollectionNotFoundError."""
+
+
+class Sources(Protocol):
+    """What callers do with sources."""
+
+    async def add(self, user_id: UUID, collection_id: UUID, spec: SourceSpec) -> Source:
+        """Raises SourceExistsError, UnsupportedSourceError, InvalidSourceError, SecretKeyMissingError."""
+        ...
+
+    async def change(self, user_id: UUID, collection_id: UUID, source_id: UUID, change: SourceChange) -> Source:
+        """Raises SourceUnknownError, InvalidSourceError, SecretKeyMissingError, SecretKeyWrongError."""
+        ...
+
+    async def test(self, user_id: UUID, collection_id: UUID, wanted: SourceSpec | UUID) -> SourceTest:
+        """What a scan would find. Raises DomainError if it cannot be read at all."""
+        ...
+
+    async def rotate_secrets(self, user_id: UUID) -> int:
+        """How many secrets are under the newest key now that were not. Raises SecretKeyWrongError."""
         ...
 
 
@@ -198,6 +213,7 @@ class ApiServices:
     identity: Identity
     operations: Operations
     collections: Collections
+    sources: Sources
     search: Search
     removals: Removals
     health: Checks

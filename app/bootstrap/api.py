@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from app.api.app import create_api
 from app.api.services import ApiServices
 from app.bootstrap.parts import EmbedderRegistry, Parts, configured_endpoints, open_parts
+from app.bootstrap.sources import SourceOpener
 from app.domain.checks import Check
 from app.domain.documents import Chunking
 from app.jobs.figures import reading_figures
@@ -17,6 +18,9 @@ from app.operations.diagnosis import diagnosis_probes
 from app.operations.health import health_probes
 from app.operations.removals import RemovalService
 from app.operations.service import OperationService
+from app.operations.sources import SourceService
+from app.pipeline.spool import open_spool
+from app.processes.pool import ProcessPool
 from app.progress.hub import ProgressHub
 from app.search.service import SearchService
 from app.settings import Settings
@@ -56,6 +60,11 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         diagnosis = diagnosis_of(parts, embedders)
         stack.push_async_callback(diagnosis.aclose)
         await stack.enter_async_context(reading_figures(parts.database, every_seconds=settings.reconcile))
+        spool = await stack.enter_async_context(open_spool(settings.source_spool))
+        # record files and archives of a source that is looked at are read in a process, which starts when it is needed
+        processes = ProcessPool(1, memory_bytes=settings.process_memory_bytes)
+        stack.push_async_callback(processes.aclose)
+        opener = SourceOpener(settings, parts.database, parts.box, processes, spool=spool)
         operations = OperationService(
             parts.database,
             parts.dispatcher,
@@ -63,12 +72,14 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             parts.events,
             default_model=settings.embedding_model,
             default_chunking=Chunking(size=settings.chunk_size, overlap=settings.chunk_overlap),
+            box=parts.box,
         )
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=operations,
             removals=RemovalService(parts.database, operations, parts.dispatcher, parts.queue),
             collections=CollectionService(parts.database),
+            sources=SourceService(parts.database, parts.box, opener),
             search=SearchService(parts.database, parts.store, embedders.find),
             health=health,
             diagnosis=diagnosis,

@@ -22,6 +22,7 @@ from app.operations.dispatch import Dispatcher, DispatchRules
 from app.processes.pool import ProcessPool
 from app.progress.reporter import ProgressStreams
 from app.settings import Settings
+from app.sources.secrets import SecretBox
 from app.stores.qdrant import QdrantStore
 from app.traces import start_tracing
 
@@ -148,6 +149,7 @@ class Parts:
     events: OperationEvents
     dispatcher: Dispatcher
     store: QdrantStore
+    box: SecretBox
 
 
 @asynccontextmanager
@@ -177,7 +179,15 @@ async def open_parts(settings: Settings, endpoints: Endpoints) -> AsyncIterator[
             events=events,
             dispatcher=Dispatcher(database, queue, events, _dispatch_rules(settings)),
             store=store,
+            box=open_box(settings),
         )
+
+
+def open_box(settings: Settings) -> SecretBox:
+    """With the keys of the settings; the embedded stack has one of its own, which old secrets may need."""
+    keys = [key.get_secret_value() for key in settings.secret_keys]
+    own = None if settings.database_url is not None else DataFolder(settings.data).read_secret_key()
+    return SecretBox(keys if own is None else [*keys, own])
 
 
 def _dispatch_rules(settings: Settings) -> DispatchRules:

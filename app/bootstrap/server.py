@@ -14,6 +14,7 @@ from app.embedded.folder import DataFolder
 from app.embedded.stack import EmbeddedStack
 from app.operations.collections import IdentityService
 from app.settings import Settings
+from app.sources.secrets import new_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,7 @@ async def serve_embedded(
             qdrant_api_key=embedded.qdrant_api_key,
         )
         await migrate_database(endpoints.database_url)
+        DataFolder(settings.data).ensure_secret_key(new_key)
         parts = await stack.enter_async_context(open_parts(settings, endpoints))
         key = await IdentityService(parts.database).issue_key(LOCAL_USER, name="embedded")
         application = await stack.enter_async_context(open_api(parts))

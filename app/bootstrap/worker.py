@@ -2,20 +2,20 @@
 
 import asyncio
 import os
-import shutil
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from app.api.serving import serving
 from app.bootstrap.parts import EmbedderRegistry, Parts
+from app.bootstrap.sources import SourceOpener, find_ocr
 from app.bootstrap.tokenizers import check_tokenizer, tokenizers_of
 from app.db.guard import WorkerGuard
-from app.domain.documents import Ocr, Source
 from app.domain.operations import OperationKind, WorkerProfile
 from app.jobs.append import append_source
 from app.jobs.attempt import Attempt
@@ -44,12 +44,10 @@ from app.pipeline.context import Limits
 from app.pipeline.embedding_line import EmbeddingLines
 from app.pipeline.estimate import Price
 from app.pipeline.lane_signals import LaneSignals
-from app.pipeline.records import is_record_file, scan_records
 from app.pipeline.release import release_documents
+from app.pipeline.spool import open_spool
 from app.processes.pool import ProcessPool
 from app.settings import Settings
-from app.sources.archives import ArchiveLimits
-from app.sources.directory import DirectorySource, RecordReader, resolve_source_path
 
 log = structlog.get_logger(__name__)
 
@@ -100,7 +98,8 @@ async def open_worker(
         lines = _open_lines(settings, embedders)
         stack.push_async_callback(lines.aclose)
         guard = WorkerGuard(parts.endpoints.database_url, profile, timeout_seconds=settings.heartbeat)
-        resources = _open_resources(parts, processes, embedders, lines)
+        spool = await stack.enter_async_context(open_spool(settings.source_spool))
+        resources = _open_resources(parts, processes, embedders, lines, spool=spool)
         runner = _open_runner(parts, guard, profile, jobs, resources)
         lanes = Lanes(resources, parts.events, profile, worker_id=guard.id)
         keeper = Keeper(
@@ -222,29 +221,9 @@ def _open_runner(
 
 
 def _open_resources(
-    parts: Parts, processes: ProcessPool, embedders: EmbedderRegistry, lines: EmbeddingLines
+    parts: Parts, processes: ProcessPool, embedders: EmbedderRegistry, lines: EmbeddingLines, *, spool: Path
 ) -> Resources:
     settings = parts.settings
-    ocr = _find_ocr(settings)
-    records = RecordReader(is_record_file=is_record_file, scan_records=scan_records)
-
-    def open_source(source: Source) -> DirectorySource:
-        return DirectorySource(
-            str(resolve_source_path(source.url, settings.source_roots)),
-            include=source.config.get("include", ()),
-            exclude=source.config.get("exclude", ()),
-            max_bytes=settings.document_max_bytes,
-            processes=processes,
-            records=records,
-            archives=ArchiveLimits(
-                members=settings.archive_max_members,
-                bytes=settings.archive_max_bytes,
-                ratio=settings.archive_max_ratio,
-                depth=settings.archive_max_depth,
-            ),
-            reads_pictures=ocr is not None,
-        )
-
     return Resources(
         database=parts.database,
         store=parts.store,
@@ -258,13 +237,14 @@ def _open_resources(
             embedding_concurrency=settings.embedding_concurrency_per_worker,
             removal_batch_size=settings.document_removal_batch_size,
             pipeline_max_bytes=settings.pipeline_max_bytes,
-            ocr=ocr,
+            spool=spool,
+            ocr=find_ocr(settings),
             tokenizers=tokenizers_of(settings),
         ),
         lines=lines,
         embedding_cache_bytes=settings.embedding_cache_bytes,
         find_embedder=embedders.find,
-        open_source=open_source,
+        open_source=SourceOpener(settings, parts.database, parts.box, processes, spool=spool),
         poke=parts.queue.poke,
         signals=LaneSignals(parts.queue.tell_lanes),
         price=_price(settings),
@@ -276,11 +256,6 @@ def _price(settings: Settings) -> Price | None:
     if price is None:
         return None
     return Price(model=settings.embedding_model, per_million_tokens=price, currency=settings.embedding_price_currency)
-
-
-def _find_ocr(settings: Settings) -> Ocr | None:
-    program = shutil.which("tesseract") if settings.ocr == "auto" else None
-    return None if program is None else Ocr(program=program, languages=settings.ocr_languages)
 
 
 def arq_options(settings: Settings) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from app.cli.client import Client, CliError, ServerGoneError, collection_path
 from app.cli.progress import ProgressView, printable, show_error
 from app.cli.session import open_client
 from app.settings import Settings
+from app.sources.kinds import split_login
 
 SNIPPET_CHARACTERS = 320
 TAKEOVERS = 3
@@ -91,11 +92,15 @@ async def start_index(client: Client, name: str, url: str, options: dict[str, An
     }
     _check_options(f"collection {name!r}", present, wanted)
     sources = (await client.call("GET", collection_path(name, "sources")))["sources"]
-    known = next((item for item in sources if item["url"] == url), None)
+    shown, login = split_login(url)
+    known = next((item for item in sources if item["url"] == shown), None)
     if known is None:
         known = await client.call("POST", collection_path(name, "sources"), json={"url": url, **globs})
     else:
         _check_options("this source of the collection", known, globs)
+        if login:
+            # whoever says it again may have a new password
+            await client.call("PATCH", collection_path(name, "sources", known["id"]), json={"secrets": login})
     request = {"kind": "APPEND", "config": {"source_id": known["id"], "mode": "full"}}
     operation: dict[str, Any] = await client.call("POST", collection_path(name, "operations"), json=request)
     return operation

@@ -21,6 +21,7 @@ from app.cli import verify as verification
 from app.cli.client import CliError
 from app.cli.doctor import diagnose
 from app.cli.progress import printable
+from app.cli.sources_main import Shell, create_sources
 from app.domain.documents import ChunkingStrategy
 from app.domain.errors import DomainError
 from app.domain.sanitising import sanitise
@@ -110,7 +111,7 @@ def _fail(code: str, detail: str, *, as_json: bool) -> NoReturn:
 
 @cli.command()
 def index(
-    path_or_url: Annotated[str, typer.Argument(help="A folder, a file, or a file: URL.")],
+    path_or_url: Annotated[str, typer.Argument(help="A folder, a file, or a URL; see docs/sources.md.")],
     collection: Annotated[str, typer.Option("--collection", "-c", help="Name of the collection.")],
     model: Annotated[str | None, typer.Option(help="Embedding model, for a new collection.")] = None,
     chunk_size: Annotated[int | None, typer.Option(help="Tokens in a chunk, for a new collection.")] = None,
@@ -377,6 +378,9 @@ def migrate() -> None:
         _fail(error.code, error.message, as_json=False)
     except Exception as error:  # noqa: BLE001 — one clear line instead of a traceback
         _fail(*_explain(error), as_json=False)
+
+
+cli.add_typer(create_sources(Shell(run=_run, read_settings=_settings, print_json=_print_json, out=out)), name="sources")
 
 
 def run() -> None:

@@ -96,6 +96,7 @@ class PlanRepository(ManifestRows):
                 state=DocumentState(row["new_state"]),
                 content_hash=row["old_hash"],
                 error_message=item.error_message,
+                etag=item.etag,
             )
             before = Standing(state=row["old_state"], error_code=row["old_code"], is_blank=row["is_blank"])
             is_readable = item.error_code is None

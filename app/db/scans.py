@@ -12,13 +12,14 @@ from app.db.statements import BYTES, INTEGERS, TEXTS, UUIDS, parsed
 from app.domain.documents import ScannedDocument
 from app.domain.identity import document_id
 
-# `same` compares content where the scan has read it, else size and modification time.
+# `same` compares content where the scan has read it, else what the source names its version by, else size and time.
+# Links come as one text a document, for arrays of arrays have one length.
 JUDGED = """
 WITH input AS (
     SELECT * FROM unnest(:ids, :uris, :paths, :offsets, :lengths, :sizes, :times, :positions, :hashes, :codes,
-                         :messages)
+                         :messages, :etags, :links)
       AS t (id, uri, path, record_offset, record_length, size, modified_ns, position, content_hash, error_code,
-            error_message)
+            error_message, etag, links)
 ), judged AS (
     SELECT i.*, d.state AS old_state, d.change AS old_change, d.content_hash IS NULL AS never_indexed,
            d.content_hash AS old_hash, d.source_id AS old_source, d.error_code AS old_code, d.path AS old_path,
@@ -34,6 +35,7 @@ WITH input AS (
     LEFT JOIN LATERAL (
         SELECT CASE WHEN i.content_hash IS NOT NULL AND d.content_hash IS NOT NULL
                     THEN d.content_hash = i.content_hash
+                    WHEN i.etag IS NOT NULL THEN d.etag IS NOT DISTINCT FROM i.etag
                     ELSE d.size = i.size AND d.modified_ns = i.modified_ns END AS it) same ON true
 ), decided AS (
     SELECT *,
@@ -67,10 +69,12 @@ _UPSERT = f"""{JUDGED}, taken AS (
     WHERE taken.is_elsewhere AND NOT taken.is_kept AND h.document_id = taken.id AND h.source_id = :source
 ), written AS (
     INSERT INTO documents AS d (id, collection_id, source_id, uri, path, record_offset, record_length, size,
-        modified_ns, position, state, error_code, error_message, seen_by, last_seen_at, change, changed_by)
+        modified_ns, position, state, error_code, error_message, seen_by, last_seen_at, change, changed_by,
+        etag, links)
     SELECT id, :collection, :source, uri, path, record_offset, record_length, size, modified_ns, position,
            new_state, error_code, error_message, :scan, now(), change,
-           CASE WHEN change IS NOT NULL THEN CAST(:operation AS uuid) END FROM taken WHERE NOT is_kept
+           CASE WHEN change IS NOT NULL THEN CAST(:operation AS uuid) END, etag, string_to_array(links, chr(10))
+    FROM taken WHERE NOT is_kept
     ON CONFLICT (id) DO UPDATE SET
         source_id = excluded.source_id, path = excluded.path, record_offset = excluded.record_offset,
         record_length = excluded.record_length, size = excluded.size, modified_ns = excluded.modified_ns,
@@ -81,8 +85,9 @@ _UPSERT = f"""{JUDGED}, taken AS (
         points_dirty = d.points_dirty OR d.state = 'processing',
         stale_labels = CASE WHEN d.source_id <> excluded.source_id AND d.state <> 'removed' THEN 'path'
                             ELSE d.stale_labels END,
-        attempts = CASE WHEN d.size = excluded.size AND d.modified_ns = excluded.modified_ns THEN d.attempts
-                        ELSE 0 END,
+        attempts = CASE WHEN d.size = excluded.size AND d.modified_ns = excluded.modified_ns
+                             AND d.etag IS NOT DISTINCT FROM excluded.etag THEN d.attempts ELSE 0 END,
+        etag = excluded.etag, links = excluded.links,
         error_code = CASE WHEN excluded.state IN ('failed', 'needs_ocr')
                           THEN coalesce(excluded.error_code, d.error_code) END,
         error_message = CASE WHEN excluded.state IN ('failed', 'needs_ocr')
@@ -105,7 +110,7 @@ FROM decided
 SCAN_TYPES: dict[str, TypeEngine[Any]] = {
     "ids": UUIDS,
     "hashes": BYTES,
-    **dict.fromkeys(("uris", "paths", "codes", "messages"), TEXTS),
+    **dict.fromkeys(("uris", "paths", "codes", "messages", "etags", "links"), TEXTS),
     **dict.fromkeys(("offsets", "lengths", "sizes", "times", "positions"), INTEGERS),
 }
 
@@ -126,6 +131,8 @@ def scan_values(
         "hashes": [item.content_hash for item in scanned],
         "codes": [item.error_code for item in scanned],
         "messages": [safe_message(item.error_message) for item in scanned],
+        "etags": [item.etag for item in scanned],
+        "links": [None if item.links is None else "\n".join(item.links) for item in scanned],
     }
 
 

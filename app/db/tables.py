@@ -149,6 +149,9 @@ documents = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     # what filters see of its points is not what is true now: 'sources', or 'path' too
     Column("stale_labels", Text),
+    # what its source names this version of it by, and what it leads to, as the last scan has found them
+    Column("etag", Text),
+    Column("links", ARRAY(Text)),
     Index("ix_documents_collection_state", "collection_id", "state"),
     Index("ix_documents_content", "collection_id", "content_hash"),
     Index("ix_documents_source_id", "source_id"),

@@ -1,6 +1,6 @@
 """Sources, documents and chunks: what a collection is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -14,6 +14,8 @@ class SourceKind(StrEnum):
     """Which adapter reads a source."""
 
     DIRECTORY = "directory"
+    FILESYSTEM = "filesystem"
+    WEB = "web"
 
 
 class DocumentState(StrEnum):
@@ -75,7 +77,7 @@ class ChunkingChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where documents come from. ``config`` holds include/exclude globs and limits."""
+    """Where documents come from. ``config`` holds include/exclude globs and options, ``secrets`` is encrypted."""
 
     id: UUID
     collection_id: UUID
@@ -84,11 +86,12 @@ class Source:
     config: dict[str, Any] = field(default_factory=dict)
     last_run_at: datetime | None = None
     last_result: dict[str, Any] | None = None
+    secrets: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locator:
-    """Where the bytes of one document lie on this machine.
+    """Where the bytes of one document lie on this machine; ``path`` is the URI of one that has to be fetched.
 
     A record is ``length`` bytes at ``offset`` of a ``.jsonl`` file; a file has ``offset`` None. A member of an archive
     has the names that lead to it through ``members``, and in a ``.tar`` the place of its bytes once it is unpacked.
@@ -111,6 +114,9 @@ class ScannedDocument:
         size: bytes.
         modified_ns: modification time in nanoseconds since the epoch.
         content_hash: sha256 of the content where the scan has read it (records), else None.
+        etag: what its source names this version of it by, where that has such names; while it stays the same so does
+            the content, whatever size and time are. ``size`` is 0 where the source does not say it.
+        links: what a page leads to, where the next scan has to know it though the page has not changed.
         error_code: set when the document cannot be read at all (``document_too_large``, ``unreadable_file``,
             ``symlink_outside_source``, ``invalid_record``…); such a document is recorded as failed and not read.
     """
@@ -121,6 +127,31 @@ class ScannedDocument:
     size: int
     modified_ns: int
     content_hash: bytes | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    etag: str | None = None
+    links: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownDocument:
+    """What the last scan of a source has found out about a document."""
+
+    size: int
+    modified_ns: int
+    etag: str | None = None
+    links: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """The bytes of a document in a file of this machine, or the error of that one document.
+
+    ``suffix`` says what it is where its own name does not, as ``.html`` of a page named ``about?lang=en``.
+    """
+
+    path: str | None = None
+    suffix: str = ""
     error_code: str | None = None
     error_message: str | None = None
 
@@ -147,6 +178,7 @@ class Document:
     chunk_count: int = 0
     last_seen_at: datetime | None = None
     updated_at: datetime | None = None
+    etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,12 +257,55 @@ class PrepareRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSpec:
-    """A source as a caller describes it: where, and which of its documents (globs over the path)."""
+    """A source as a caller describes it: where, and which of its documents (globs over the path).
+
+    Attributes:
+        options: what its kind takes; see ``docs/sources.md``.
+        secrets: how its server is told who we are; never shown again.
+    """
 
     url: str
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def config(self) -> dict[str, Any]:
         """What is stored in ``Source.config``."""
-        return {"include": list(self.include), "exclude": list(self.exclude)}
+        config: dict[str, Any] = {"include": list(self.include), "exclude": list(self.exclude)}
+        return {**config, "options": dict(self.options)} if self.options else config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceChange:
+    """What is to be another way at a source; None where nothing is said. No secrets at all are ``{}``."""
+
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    options: Mapping[str, Any] | None = None
+    secrets: Mapping[str, str] | None = field(default=None, repr=False)
+
+    def config(self) -> dict[str, Any]:
+        """What changes in ``Source.config``."""
+        said = {"include": self.include, "exclude": self.exclude}
+        config: dict[str, Any] = {name: list(globs) for name, globs in said.items() if globs is not None}
+        return config if self.options is None else {**config, "options": dict(self.options)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceTest:
+    """What a look at a source has found; some names and errors stand for all.
+
+    ``is_complete`` is False if time or patience ran out before the scan ended; the figures are of what was seen then.
+    """
+
+    kind: SourceKind
+    url: str
+    is_complete: bool
+    documents: int = 0
+    bytes: int = 0
+    names: list[str] = field(default_factory=list)
+    errors: list[dict[str, str]] = field(default_factory=list)
+    failed_by_code: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0

@@ -266,6 +266,69 @@ class UnsupportedSourceError(InvalidInputError):
     code = "unsupported_source"
 
 
+class AddressNotAllowedError(PermissionDeniedError):
+    """A host has an address of this machine, of a network that is not public, or of a cloud's own services."""
+
+    code = "address_not_allowed"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{host} has an address that is not public, which this server is not to be sent to; an operator who wants"
+            " that sets VECLOOM_SOURCES_ALLOW_PRIVATE=true"
+        )
+
+
+class SourceUnavailableError(TransientError):
+    """The server of a source does not answer, or answers 408, 425, 429 or 5xx."""
+
+    code = "source_unavailable"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"{url} does not answer, or says that it cannot now; nothing was removed from the collection")
+
+
+class SourceRefusesAccessError(PermanentError):
+    """The server of a source refuses the login, or does not want to be read."""
+
+    code = "source_refuses_access"
+
+
+class SourceLibraryMissingError(PermanentError):
+    """A library that reads sources of this kind is not installed."""
+
+    code = "source_library_missing"
+
+
+class InvalidSourceError(InvalidInputError):
+    """An option or a secret of a source is unknown to its kind, or has a value that it cannot have."""
+
+    code = "invalid_source"
+
+
+class SecretKeyMissingError(PermanentError):
+    """Secrets of sources cannot be stored or read without a key."""
+
+    code = "secret_key_missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this source has a secret, and no key is set to encrypt it with; set VECLOOM_SECRET_KEYS to the same on all"
+            " servers and workers (`vecloom sources new-key` makes one)"
+        )
+
+
+class SecretKeyWrongError(PermanentError):
+    """A secret was encrypted with a key that is not among those that are set."""
+
+    code = "secret_key_wrong"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the secret of this source was encrypted with another key; add that to VECLOOM_SECRET_KEYS, or give the"
+            " secret again with `vecloom sources change`"
+        )
+
+
 # --- operations ---------------------------------------------------------------------------------
 
 

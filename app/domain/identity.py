@@ -40,7 +40,9 @@ def chunk_ids(document: UUID, texts: Iterable[str]) -> list[UUID]:
 def locator_of(uri: str, *, offset: int | None = None, length: int | None = None) -> Locator:
     """Where the bytes of a ``file:`` document lie; file names that are not UTF-8 survive the way through a URI.
 
-    ``!/`` leads into an archive: in any name ``!`` is written as ``%21``.
+    ``!/`` leads into an archive: in any name ``!`` is written as ``%21``. Others have to be fetched.
     """
+    if not uri.startswith("file:"):
+        return Locator(path=uri, offset=offset, length=length)
     path, *members = (os.fsdecode(unquote_to_bytes(part)) for part in urlsplit(uri).path.split("!/"))
     return Locator(path=path, offset=offset, length=length, members=tuple(members))

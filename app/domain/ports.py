@@ -1,11 +1,12 @@
 """What the rooms above need from the outside world. Adapters implement these; the contracts stand here."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from app.domain.documents import ScannedDocument, TextChunk
+from app.domain.documents import Document, Fetched, KnownDocument, ScannedDocument, TextChunk
 from app.domain.operations import LaneChange, Operation
 from app.domain.points import (
     PointBatch,
@@ -145,12 +146,25 @@ class VectorStore(Protocol):
         ...
 
 
+class KnownDocuments(Protocol):
+    """What the manifest knows of a source's documents, for adapters that ask a server whether anything has changed."""
+
+    async def find(self, uris: Sequence[str]) -> Mapping[str, KnownDocument]:
+        """Those of these URIs that an earlier scan has found and that are still there."""
+        ...
+
+
 class DocumentSource(Protocol):
     """A place documents come from."""
 
     @property
     def url(self) -> str:
         """Where it is, without secrets."""
+        ...
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its documents are files of this machine, so that other machines need not have them."""
         ...
 
     @property
@@ -163,7 +177,7 @@ class DocumentSource(Protocol):
         """After a scan: URI prefixes it could not look under. Documents below them may still be there."""
         ...
 
-    def scan(self) -> AsyncIterator[list[ScannedDocument]]:
+    def scan(self) -> AsyncGenerator[list[ScannedDocument], None]:
         """All documents, in batches of at most 1 000, in a stable order, each URI once.
 
         A document that cannot be read comes with its ``error_code``; the scan goes on.
@@ -174,15 +188,36 @@ class DocumentSource(Protocol):
         """
         ...
 
+    async def fetch(self, documents: Sequence[Document], into: Path) -> Mapping[UUID, Fetched]:
+        """Bring the bytes of documents to this machine, several at once.
+
+        Args:
+            documents: as the manifest has them; a scan of this adapter need not have come before.
+            into: a folder for them that does not exist yet; who asked removes it with all that is in it.
+
+        Returns:
+            By id: a file below ``into`` (a local source: the file itself), or the error of that one document. Documents
+            that are missing were not begun, for the folder is full enough; the first one never is.
+
+        Raises:
+            TransientError: if the source does not answer, which is no document's fault.
+            PermanentError: if it refuses every document.
+        """
+        ...
+
     async def require_present(self) -> None:
         """Tell a document that vanished from a source that did.
 
         Before any scan, what is there at the first call is what counts from then on.
 
         Raises:
-            SourceVanishedError: if the root is not what the last scan has seen.
+            SourceVanishedError: if the root is not what the last scan has seen, or does not answer any more.
             SourceNotFoundError: if there was no scan, and nothing is there.
         """
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections and files."""
         ...
 
 

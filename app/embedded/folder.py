@@ -10,7 +10,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,21 @@ class DataFolder:
         with suppress(OSError):
             self._server_file.unlink(missing_ok=True)
 
+    # the key that secrets are encrypted with
+
+    def ensure_secret_key(self, make: Callable[[], str]) -> None:
+        """Have a key, made once; it has to be kept with the data, which it alone can read."""
+        with self._explained():
+            if not self._secret_key_file.exists():
+                self.write_private(self._secret_key_file.name, make().encode())
+
+    def read_secret_key(self) -> str | None:
+        """The key, if there is one."""
+        try:
+            return self._secret_key_file.read_text().strip()
+        except OSError:
+            return None
+
     # parts
 
     def write_private(self, name: str, content: bytes) -> Path:
@@ -192,6 +207,10 @@ class DataFolder:
     @property
     def _server_file(self) -> Path:
         return self.path / "server.json"
+
+    @property
+    def _secret_key_file(self) -> Path:
+        return self.path / "secrets.key"
 
     @property
     def _format_file(self) -> Path:

@@ -126,7 +126,8 @@ async def _ingest_sources(context: JobContext, ingest: IngestContext, sources: S
     scans: list[UUID] = []
     skipped = 0
     for source in sources:
-        scan, found = await _bring_source_up_to_date(ingest, source, context.resources.open_source(source))
+        async with context.resources.open_source(source) as adapter:
+            scan, found = await _bring_source_up_to_date(ingest, source, adapter)
         scans.append(scan)
         skipped += found["skipped"]
     return describe(account, await _summarise(ingest, sources, scans), skipped=skipped)

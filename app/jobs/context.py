@@ -1,6 +1,7 @@
 """What a job body gets."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,7 @@ class Resources:
     lines: EmbeddingLines
     embedding_cache_bytes: int
     find_embedder: Callable[[str], Embedder]
-    open_source: Callable[[Source], DocumentSource]
+    open_source: Callable[[Source], AbstractAsyncContextManager[DocumentSource]]
     poke: Callable[[UUID], Awaitable[None]]
     signals: LaneSignals
     price: Price | None = None

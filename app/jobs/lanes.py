@@ -162,9 +162,9 @@ class Lanes:
         ingest = open_ingest(context, collection, generation)
         log.info("lane_started")
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with resources.open_source(source) as adapter, asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._allow_writing(ingest))
-                tasks.create_task(run_lane(ingest, source.id, resources.open_source(source), offer.scan))
+                tasks.create_task(run_lane(ingest, source.id, adapter, offer.scan))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
         return {}

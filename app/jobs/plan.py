@@ -9,7 +9,7 @@ from app.db.collections import CollectionRepository
 from app.db.plans import list_results
 from app.db.sources import SourceRepository
 from app.domain.collections import GenerationState
-from app.domain.documents import Chunking, ChunkingStrategy, Source, SourceKind
+from app.domain.documents import Chunking, ChunkingStrategy, Source
 from app.domain.errors import DomainError
 from app.domain.operations import Operation
 from app.embedders.fingerprint import take_canaries
@@ -19,6 +19,7 @@ from app.pipeline.cache import EmbeddingCache
 from app.pipeline.context import IngestContext
 from app.pipeline.estimate import MeasuredBy, Price, Rates, calibrate, estimate_seconds, read_rates
 from app.pipeline.plan import Plan, PlanContext, Sample
+from app.sources.kinds import kind_of
 
 MEASURED_OPERATIONS = 5
 LEAST_TOKENS = 5000
@@ -42,23 +43,22 @@ async def plan_source(context: JobContext, operation: Operation) -> dict[str, An
     # a model that nobody serves would fail the real operation too
     resources.find_embedder(target.model)
     started = time.monotonic()
-    plan = Plan(
-        PlanContext(
-            database=resources.database,
-            processes=resources.processes,
-            limits=resources.limits,
-            report=context.report,
-            operation_id=operation.id,
-            source=target.source,
-            model=target.model,
-            chunking=target.chunking,
-            ingest=target.ingest,
-            cache=target.ingest.cache if target.ingest else await _find_cache(context, target.model),
-            should_yield=context.should_yield,
-        ),
-        resources.open_source(target.source),
+    planned = PlanContext(
+        database=resources.database,
+        processes=resources.processes,
+        limits=resources.limits,
+        report=context.report,
+        operation_id=operation.id,
+        source=target.source,
+        model=target.model,
+        chunking=target.chunking,
+        ingest=target.ingest,
+        cache=target.ingest.cache if target.ingest else await _find_cache(context, target.model),
+        should_yield=context.should_yield,
     )
-    await plan.run()
+    async with resources.open_source(target.source) as adapter:
+        plan = Plan(planned, adapter)
+        await plan.run()
     prepared = time.monotonic() - started
     result = {
         "source": target.source.url,
@@ -118,8 +118,15 @@ async def _find_target(context: JobContext, operation: Operation) -> _Target:
 
 
 def _new_source(collection_id: UUID, said: dict[str, Any]) -> Source:
-    globs = {name: said[name] for name in ("include", "exclude")}
-    return Source(id=uuid4(), collection_id=collection_id, kind=SourceKind.DIRECTORY, url=said["url"], config=globs)
+    sealed = said.get("secrets")
+    return Source(
+        id=uuid4(),
+        collection_id=collection_id,
+        kind=kind_of(said["url"]),
+        url=said["url"],
+        config={name: value for name, value in said.items() if name not in {"url", "secrets"}},
+        secrets=None if sealed is None else sealed.encode(),
+    )
 
 
 async def _estimate(

@@ -10,7 +10,7 @@ from app.db.operations import OperationRepository
 from app.db.sources import SourceRepository
 from app.db.users import UserRepository
 from app.domain.collections import Collection, CollectionCounts
-from app.domain.documents import Document, DocumentState, Source, SourceSpec
+from app.domain.documents import Document, DocumentState, Source
 from app.domain.errors import InvalidInputError
 from app.domain.users import Caller
 
@@ -48,12 +48,6 @@ class CollectionService:
         async with self._database.begin() as connection:
             await CollectionRepository(connection).get(user_id, collection_id)
             return await SourceRepository(connection).list_all(collection_id)
-
-    async def add_source(self, user_id: UUID, collection_id: UUID, spec: SourceSpec) -> Source:
-        """Raises SourceExistsError."""
-        async with self._database.begin() as connection:
-            await CollectionRepository(connection).get(user_id, collection_id)
-            return await SourceRepository(connection).add(collection_id, url=spec.url, config=spec.config())
 
     async def list_documents(
         self,

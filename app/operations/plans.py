@@ -1,6 +1,6 @@
 """What a PLAN is told: which source would go into which collection, and how."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,8 @@ from app.db.sources import SourceRepository
 from app.domain.collections import Collection
 from app.domain.documents import Chunking, ChunkingChoice, Source, SourceSpec
 from app.domain.errors import CollectionNotFoundError, OptionConflictError
+from app.operations.sources import Admitted, admit_source
+from app.sources.secrets import SecretBox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,25 +27,32 @@ class PlanRequest:
 
 
 async def plan_config(
-    connection: AsyncConnection, user_id: UUID, wanted: PlanRequest, *, model: str, chunking: Chunking
+    connection: AsyncConnection,
+    user_id: UUID,
+    wanted: PlanRequest,
+    box: SecretBox,
+    *,
+    model: str,
+    chunking: Chunking,
 ) -> tuple[UUID | None, dict[str, Any]]:
     """The collection, None if there is none of this name, and the config; ``model`` and ``chunking`` are defaults.
 
     Raises:
         OptionConflictError: if the collection or the source exists and is not as the caller says.
         InvalidChunkingError: if the overlap, said or usual, is not smaller than the size.
+        DomainError: what ``admit_source`` raises.
     """
+    admitted = admit_source(wanted.source, box)
     try:
         collection = await CollectionRepository(connection).get(user_id, wanted.name)
     except CollectionNotFoundError:
         filled = wanted.chunking.fill(chunking)
-        source = {"url": wanted.source.url, **wanted.source.config()}
-        made = {"model": wanted.model or model, "chunking": asdict(filled), "source": source}
+        made = {"model": wanted.model or model, "chunking": asdict(filled), "source": _described(admitted)}
         return None, {"collection": wanted.name, **made}
     _check_collection(collection, wanted)
-    known = _find_source(await SourceRepository(connection).list_all(collection.id), wanted.source)
+    known = _find_source(await SourceRepository(connection).list_all(collection.id), admitted)
     if known is None:
-        return collection.id, {"source": {"url": wanted.source.url, **wanted.source.config()}}
+        return collection.id, {"source": _described(admitted)}
     return collection.id, {"source_id": str(known.id)}
 
 
@@ -57,11 +66,16 @@ def _check_collection(collection: Collection, wanted: PlanRequest) -> None:
     _check(what, "chunk_strategy", present=chunking.strategy.value, wanted=strategy)
 
 
-def _find_source(sources: Sequence[Source], wanted: SourceSpec) -> Source | None:
+def _described(admitted: Admitted) -> dict[str, Any]:
+    """The source as a config has it, its secrets encrypted."""
+    secrets = None if admitted.secrets is None else admitted.secrets.decode()
+    return {"url": admitted.url, "secrets": secrets, **admitted.config}
+
+
+def _find_source(sources: Sequence[Source], wanted: Admitted) -> Source | None:
     known = next((source for source in sources if source.url == wanted.url), None)
     if known is not None:
-        globs: Mapping[str, Any] = wanted.config()
-        for name, said in globs.items():
+        for name, said in wanted.config.items():
             _check("this source of the collection", name, present=known.config.get(name, []), wanted=said or None)
     return known
 

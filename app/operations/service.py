@@ -27,6 +27,8 @@ from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind,
 from app.domain.ports import OperationEvents, OperationQueue
 from app.operations.dispatch import Dispatcher
 from app.operations.plans import PlanRequest, plan_config
+from app.operations.sources import admit_source
+from app.sources.secrets import SecretBox
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +45,7 @@ class OperationService:
         *,
         default_model: str,
         default_chunking: Chunking,
+        box: SecretBox | None = None,
     ) -> None:
         self._database = database
         self._dispatcher = dispatcher
@@ -50,6 +53,7 @@ class OperationService:
         self._events = events
         self._default_model = default_model
         self._default_chunking = default_chunking
+        self._box = box or SecretBox()
 
     async def create_collection(
         self,
@@ -106,6 +110,7 @@ class OperationService:
         submission: Submission,
     ) -> tuple[Collection, Operation]:
         filled = (chunking or ChunkingChoice()).fill(self._default_chunking)
+        admitted = [admit_source(spec, self._box) for spec in sources]
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).add(
                 user_id=user_id,
@@ -113,8 +118,10 @@ class OperationService:
                 model=model or self._default_model,
                 chunking=filled,
             )
-            for spec in sources:
-                await SourceRepository(connection).add(collection.id, url=spec.url, config=spec.config())
+            for spec in admitted:
+                await SourceRepository(connection).add(
+                    collection.id, kind=spec.kind, url=spec.url, config=spec.config, secrets=spec.secrets
+                )
             operation = await OperationRepository(connection).add(
                 NewOperation(
                     user_id=user_id,
@@ -186,7 +193,7 @@ class OperationService:
         wanted = PlanRequest(name=name, model=model, chunking=chunking, source=source)
         async with self._database.begin() as connection:
             collection_id, config = await plan_config(
-                connection, user_id, wanted, model=self._default_model, chunking=self._default_chunking
+                connection, user_id, wanted, self._box, model=self._default_model, chunking=self._default_chunking
             )
             new = NewOperation(
                 user_id=user_id,

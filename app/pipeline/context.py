@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import UUID
 
 from app.db.database import Database
@@ -26,6 +27,7 @@ class Limits:
     """Bounds of one worker's ingestion; see ``app/settings.py``.
 
     ``tokenizers`` are files that say what a token is, by the name of the model; the others have the packaged one.
+    ``spool`` is the folder that documents lie in, while they are read, that had to be fetched.
     """
 
     document_timeout_seconds: float
@@ -36,6 +38,7 @@ class Limits:
     embedding_concurrency: int
     removal_batch_size: int
     pipeline_max_bytes: int
+    spool: Path
     ocr: Ocr | None = None
     tokenizers: Mapping[str, str] = field(default_factory=dict)
 

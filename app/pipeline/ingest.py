@@ -14,6 +14,7 @@ from app.domain.errors import LaneBlindError, SliceEndedError
 from app.domain.ports import DocumentSource
 from app.pipeline.budget import ByteBudget
 from app.pipeline.context import IngestContext, Limits
+from app.pipeline.fetch import UNREADABLE, prepare_fetched
 from app.pipeline.isolate import prepare_isolated
 from app.pipeline.lanes import close_lanes, count_all, look_after_lanes, offer_lanes, wait_for_earlier_lanes
 from app.pipeline.write import delete_leftovers, write_group
@@ -28,8 +29,8 @@ FEW_DOCUMENTS = 2
 """A group of fewer costs more than is gained by preparing them side by side."""
 WRITERS = 5
 PROGRESS_SECONDS = 0.25
-UNREADABLE = frozenset({"file_vanished", "unreadable_file"})
-"""Errors of a document that may be those of its whole source."""
+UNKNOWN_BYTES = 64 * 1024
+"""What a document counts as whose source does not say how large it is."""
 
 Group = list[Document]
 
@@ -128,12 +129,17 @@ def group_documents(documents: Sequence[Document], *, processes: int = 1) -> lis
     size = 0
     most = min(GROUP_DOCUMENTS, max(FEW_DOCUMENTS, -(-len(documents) // processes)))
     for document in documents:
-        if not groups or len(groups[-1]) == most or size + document.size > GROUP_BYTES:
+        if not groups or len(groups[-1]) == most or size + size_of(document) > GROUP_BYTES:
             groups.append([])
             size = 0
         groups[-1].append(document)
-        size += document.size
+        size += size_of(document)
     return groups
+
+
+def size_of(document: Document) -> int:
+    """Its bytes, or a guess where its source names versions but no sizes."""
+    return UNKNOWN_BYTES if document.size == 0 and document.etag is not None else document.size
 
 
 async def _carry_groups(
@@ -146,12 +152,12 @@ async def _carry_groups(
                 context.demand.drop()
                 await _unclaim(context, group)
                 continue
-            async with budget.hold(sum(document.size for document in group)):
+            async with budget.hold(sum(size_of(document) for document in group)):
                 with stage_span("prepare", documents=len(group)):
-                    prepared = await _prepare(context, group)
+                    prepared = await _prepare(context, adapter, group)
                 context.demand.drop()
                 if any(document.error_code in UNREADABLE for document in prepared):
-                    if context.lease.lane is not None:
+                    if adapter.is_local and context.lease.lane is not None:
                         raise LaneBlindError("this worker cannot read what the scan has seen")
                     await adapter.require_present()
                 with context.demand.holding(sum(len(document.chunks) for document in prepared)):
@@ -165,7 +171,7 @@ async def _unclaim(context: IngestContext, group: Group) -> None:
         await manifest.unclaim([document.id for document in group])
 
 
-def make_requests(group: Group, limits: Limits, *, model: str) -> list[PrepareRequest]:
+def make_requests(group: Sequence[Document], limits: Limits, *, model: str) -> list[PrepareRequest]:
     """What child processes are asked about documents that are embedded with a model."""
     return [
         PrepareRequest(
@@ -182,14 +188,22 @@ def make_requests(group: Group, limits: Limits, *, model: str) -> list[PrepareRe
     ]
 
 
-async def _prepare(context: IngestContext, group: Group) -> list[PreparedDocument]:
-    requests = make_requests(group, context.limits, model=context.generation.model)
-    with context.account.queued("read", len(group)):
-        prepared = await prepare_isolated(
+async def _prepare(context: IngestContext, adapter: DocumentSource, group: Group) -> list[PreparedDocument]:
+    async def prepare(documents: Sequence[Document]) -> list[PreparedDocument]:
+        return await prepare_isolated(
             context.processes,
-            requests,
+            make_requests(documents, context.limits, model=context.generation.model),
             context.generation.chunking,
             timeout_seconds=context.limits.document_timeout_seconds,
+        )
+
+    def note_seconds(seconds: float) -> None:
+        # its documents are counted when they are read here
+        context.account.add("read", seconds, 0)
+
+    with context.account.queued("read", len(group)):
+        prepared = await prepare_fetched(
+            adapter, group, spool=context.limits.spool, prepare=prepare, note_seconds=note_seconds
         )
     sizes = {document.id: document.size for document in group}
     for document in prepared:

@@ -29,14 +29,15 @@ from app.pipeline.cache import EmbeddingCache
 from app.pipeline.context import IngestContext, Limits
 from app.pipeline.copies import load_copies
 from app.pipeline.distinct import DistinctTexts
+from app.pipeline.fetch import UNREADABLE, prepare_fetched
 from app.pipeline.ingest import (
     CLAIM_BYTES,
     CLAIM_DOCUMENTS,
     PROGRESS_SECONDS,
-    UNREADABLE,
     Group,
     group_documents,
     make_requests,
+    size_of,
 )
 from app.pipeline.isolate import prepare_isolated
 from app.pipeline.tally import Tally
@@ -203,7 +204,7 @@ class Plan:
             async for group in groups:
                 if self._context.should_yield():
                     raise SliceEndedError("a dry run was asked to stop; it keeps nothing and begins anew")
-                async with budget.hold(sum(document.size for document in group)):
+                async with budget.hold(sum(size_of(document) for document in group)):
                     prepared = await self._prepare(group)
                     if any(document.error_code in UNREADABLE for document in prepared):
                         await self._adapter.require_present()
@@ -215,10 +216,16 @@ class Plan:
                         await self._tell_failure(uris[item.document_id], item.error_code, item.error_message)
 
     async def _prepare(self, group: Group) -> list[PreparedDocument]:
-        limits = self._context.limits
-        requests = make_requests(group, limits, model=self._context.model)
-        return await prepare_isolated(
-            self._context.processes, requests, self._context.chunking, timeout_seconds=limits.document_timeout_seconds
+        context, limits = self._context, self._context.limits
+
+        async def prepare(documents: Sequence[Document]) -> list[PreparedDocument]:
+            requests = make_requests(documents, limits, model=context.model)
+            return await prepare_isolated(
+                context.processes, requests, context.chunking, timeout_seconds=limits.document_timeout_seconds
+            )
+
+        return await prepare_fetched(
+            self._adapter, group, spool=limits.spool, prepare=prepare, note_seconds=lambda _: None
         )
 
     async def _count_chunks(self, prepared: Sequence[PreparedDocument], distinct: DistinctTexts) -> None:

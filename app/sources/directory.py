@@ -6,15 +6,16 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, unquote_to_bytes, urlsplit
+from uuid import UUID
 
-from app.domain.documents import Locator, ScannedDocument
+from app.domain.documents import Document, Fetched, Locator, ScannedDocument
 from app.domain.errors import (
     ProcessDiedError,
     SourceNotAllowedError,
@@ -148,6 +149,11 @@ class DirectorySource:
         return self._root.as_uri()
 
     @property
+    def is_local(self) -> bool:
+        """See the port."""
+        return True
+
+    @property
     def skipped(self) -> Mapping[str, int]:
         """Files left out by the last scan, by reason."""
         return self._skipped
@@ -157,7 +163,7 @@ class DirectorySource:
         """After a scan: beginnings of URIs under which it could not look, so documents there need not be gone."""
         return [f"{self._uri_of(name[:-1])}{name[-1]}" for name in self._unseen]
 
-    async def scan(self) -> AsyncIterator[list[ScannedDocument]]:
+    async def scan(self) -> AsyncGenerator[list[ScannedDocument], None]:
         """See the port."""
         self._skipped, self._unseen = Counter(), []
         self._seen_root = await asyncio.to_thread(self._identify_root)
@@ -185,6 +191,13 @@ class DirectorySource:
             self._seen_root = root
         if root != self._seen_root:
             raise SourceVanishedError(self.url)
+
+    async def fetch(self, documents: Sequence[Document], into: Path) -> Mapping[UUID, Fetched]:  # noqa: ARG002 — they are here
+        """See the port; children read the files where they are."""
+        return {document.id: Fetched(path=document.locator.path) for document in documents}
+
+    async def aclose(self) -> None:
+        """See the port; nothing is open."""
 
     def _identify_root(self) -> tuple[int, int] | None:
         """Which folder or file the root is now; None if it cannot be read."""

@@ -17,7 +17,16 @@ from app.api.services import ApiServices
 from app.domain.operations import Operation, OperationKind, OperationState
 from app.progress.hub import ProgressHub
 from app.progress.reporter import ProgressReporter
-from tests.api.doubles import KEY, FakeChecks, FakeCollections, FakeIdentity, FakeOperations, FakeRemovals, FakeSearch
+from tests.api.doubles import (
+    KEY,
+    FakeChecks,
+    FakeCollections,
+    FakeIdentity,
+    FakeOperations,
+    FakeRemovals,
+    FakeSearch,
+    FakeSources,
+)
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
 
 REQUEST_MAX_BYTES = 100_000
@@ -75,6 +84,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             identity=identity,
             operations=operations,
             collections=collections,
+            sources=FakeSources(collections),
             search=search,
             removals=removals,
             health=health,

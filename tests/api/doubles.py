@@ -10,7 +10,17 @@ from uuid import UUID, uuid4
 
 from app.domain.checks import Check
 from app.domain.collections import Collection, CollectionCounts
-from app.domain.documents import Chunking, ChunkingChoice, Document, DocumentState, Source, SourceKind, SourceSpec
+from app.domain.documents import (
+    Chunking,
+    ChunkingChoice,
+    Document,
+    DocumentState,
+    Source,
+    SourceChange,
+    SourceKind,
+    SourceSpec,
+    SourceTest,
+)
 from app.domain.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
@@ -18,6 +28,7 @@ from app.domain.errors import (
     OperationFinishedError,
     OperationNotFoundError,
     OperationNotRetryableError,
+    SourceUnknownError,
 )
 from app.domain.operations import Operation, OperationKind, OperationState, Submission, Worker
 from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
@@ -237,6 +248,33 @@ class FakeCollections:
         """An empty page with a cursor."""
         self.asked = {"state": state, "source_id": source_id, "limit": limit, "after": after}
         return [], "next-page"
+
+
+class FakeSources:
+    """Changes nothing."""
+
+    def __init__(self, collections: FakeCollections) -> None:
+        self._collections = collections
+        self.asked: dict[str, Any] = {}
+
+    async def add(self, user_id: UUID, collection_id: UUID, spec: SourceSpec) -> Source:
+        """A source of what was asked for."""
+        self.asked = {"spec": spec}
+        return await self._collections.add_source(user_id, collection_id, spec)
+
+    async def change(self, user_id: UUID, collection_id: UUID, source_id: UUID, change: SourceChange) -> Source:
+        """Raises SourceUnknownError for all but the handbook's."""
+        self.asked = {"change": change}
+        raise SourceUnknownError(source_id)
+
+    async def test(self, user_id: UUID, collection_id: UUID, wanted: SourceSpec | UUID) -> SourceTest:
+        """A folder of one document."""
+        self.asked = {"wanted": wanted}
+        return SourceTest(kind=SourceKind.DIRECTORY, url="file:///srv/handbook", is_complete=True, documents=1)
+
+    async def rotate_secrets(self, user_id: UUID) -> int:
+        """None."""
+        return 0
 
 
 class FakeSearch:

@@ -1,0 +1,147 @@
+"""Adapters of sources, chosen by their kind."""
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.db.database import Database
+from app.db.known import KnownRows
+from app.db.sources import SourceRepository
+from app.domain.documents import Ocr, Source, SourceKind
+from app.domain.errors import UnsupportedSourceError
+from app.domain.ports import DocumentSource, KnownDocuments, Processes
+from app.pipeline.records import is_record_file, scan_records
+from app.settings import Settings
+from app.sources.archives import ArchiveLimits
+from app.sources.directory import DirectorySource, RecordReader, resolve_source_path
+from app.sources.filesystem import FilesystemSource
+from app.sources.secrets import SecretBox
+from app.sources.web import WebSource
+from app.sources.web_login import make_login
+from app.sources.web_options import WebOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceParts:
+    """What adapters may be made of."""
+
+    settings: Settings
+    processes: Processes
+    known: KnownDocuments
+    secrets: Mapping[str, str] = field(repr=False)
+    spool: Path
+    reads_pictures: bool
+
+
+def _open_directory(source: Source, parts: SourceParts) -> DocumentSource:
+    settings = parts.settings
+    return DirectorySource(
+        str(resolve_source_path(source.url, settings.source_roots)),
+        include=source.config.get("include", ()),
+        exclude=source.config.get("exclude", ()),
+        max_bytes=settings.document_max_bytes,
+        processes=parts.processes,
+        records=RecordReader(is_record_file=is_record_file, scan_records=scan_records),
+        archives=ArchiveLimits(
+            members=settings.archive_max_members,
+            bytes=settings.archive_max_bytes,
+            ratio=settings.archive_max_ratio,
+            depth=settings.archive_max_depth,
+        ),
+        reads_pictures=parts.reads_pictures,
+    )
+
+
+def _open_web(source: Source, parts: SourceParts) -> DocumentSource:
+    settings = parts.settings
+    return WebSource(
+        source.url,
+        include=source.config.get("include", ()),
+        exclude=source.config.get("exclude", ()),
+        options=WebOptions.of(source.config.get("options", {})),
+        login=make_login(parts.secrets),
+        spool=parts.spool,
+        known=parts.known,
+        processes=parts.processes,
+        max_bytes=settings.document_max_bytes,
+        allow_private=settings.sources_allow_private,
+    )
+
+
+def _open_filesystem(source: Source, parts: SourceParts) -> DocumentSource:
+    settings = parts.settings
+    return FilesystemSource(
+        source.url,
+        include=source.config.get("include", ()),
+        exclude=source.config.get("exclude", ()),
+        options=source.config.get("options", {}),
+        secrets=parts.secrets,
+        max_bytes=settings.document_max_bytes,
+        roots=settings.source_roots,
+        allow_private=settings.sources_allow_private,
+        reads_pictures=parts.reads_pictures,
+    )
+
+
+ADAPTERS: dict[SourceKind, Callable[[Source, SourceParts], DocumentSource]] = {
+    SourceKind.DIRECTORY: _open_directory,
+    SourceKind.WEB: _open_web,
+    SourceKind.FILESYSTEM: _open_filesystem,
+}
+
+
+class SourceOpener:
+    """Opens sources for as long as a block runs."""
+
+    def __init__(
+        self, settings: Settings, database: Database, box: SecretBox, processes: Processes, *, spool: Path
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._box = box
+        self._processes = processes
+        self._spool = spool
+        self._reads_pictures = find_ocr(settings) is not None
+
+    def __call__(self, source: Source) -> AbstractAsyncContextManager[DocumentSource]:
+        """The adapter of a source, closed at the end of the block.
+
+        Raises:
+            UnsupportedSourceError: if this version has no adapter for it.
+            SecretKeyMissingError, SecretKeyWrongError: if its secrets cannot be read.
+        """
+        return self._open(source)
+
+    @asynccontextmanager
+    async def _open(self, source: Source) -> AsyncIterator[DocumentSource]:
+        adapter = ADAPTERS.get(source.kind)
+        if adapter is None:
+            raise UnsupportedSourceError(f"this version cannot read sources of kind {source.kind.value!r}")
+        known = KnownRows(self._database, collection_id=source.collection_id, source_id=source.id)
+        parts = SourceParts(
+            settings=self._settings,
+            processes=self._processes,
+            known=known,
+            secrets=await self._open_secrets(source),
+            spool=self._spool,
+            reads_pictures=self._reads_pictures,
+        )
+        async with aclosing(adapter(source, parts)) as opened:
+            yield opened
+
+    async def _open_secrets(self, source: Source) -> dict[str, str]:
+        """Its secrets, which are under the newest key afterwards."""
+        secrets = self._box.open(source.secrets)
+        if (renewed := self._box.renew(source.secrets)) is not None:
+            # no lease guards this: only what nobody has changed meanwhile is replaced, by the same under another key
+            async with self._database.begin() as connection:
+                await SourceRepository(connection).renew_secrets(source.id, before=source.secrets, after=renewed)
+        return secrets
+
+
+def find_ocr(settings: Settings) -> Ocr | None:
+    """How pictures of text are read, if they are."""
+    program = shutil.which("tesseract") if settings.ocr == "auto" else None
+    return None if program is None else Ocr(program=program, languages=settings.ocr_languages)

@@ -1,0 +1,1 @@
+"""What every ``DocumentSource`` promises, whatever it reads."""
