@@ -16,6 +16,7 @@ from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import ChunkingChoice, ChunkingStrategy, Source, SourceKind, SourceSpec
 from app.domain.errors import InvalidChunkingError
 from app.domain.operations import Priority, Submission
+from app.domain.syncs import OnGone, on_gone_of
 from app.traces import current_trace_parent
 
 router = APIRouter(tags=["collections"])
@@ -29,6 +30,7 @@ EXAMPLE_SOURCE: JsonDict = {
     "url": "file:///srv/handbook",
     "include": ["**/*.md"],
     "exclude": [],
+    "on_gone": "remove",
     "last_run_at": "2026-03-01T09:30:07Z",
     "last_result": {"found": 120, "new": 120, "changed": 0, "unchanged": 0, "gone": 0},
 }
@@ -59,10 +61,11 @@ class SourceCreate(BaseModel):
     url: str = Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")
     include: Globs = []
     exclude: Globs = []
+    on_gone: OnGone | None = Field(default=None, description="What becomes of documents that are gone; else removed.")
 
     def spec(self) -> SourceSpec:
         """The same as the services take it."""
-        return SourceSpec(url=self.url, include=tuple(self.include), exclude=tuple(self.exclude))
+        return SourceSpec(url=self.url, include=tuple(self.include), exclude=tuple(self.exclude), on_gone=self.on_gone)
 
 
 class SourceBody(BaseModel):
@@ -75,6 +78,7 @@ class SourceBody(BaseModel):
     url: str
     include: list[str]
     exclude: list[str]
+    on_gone: OnGone
     last_run_at: datetime | None
     last_result: dict[str, Any] | None
 
@@ -87,6 +91,7 @@ class SourceBody(BaseModel):
             url=source.url,
             include=source.config.get("include", []),
             exclude=source.config.get("exclude", []),
+            on_gone=on_gone_of(source.config),
             last_run_at=source.last_run_at,
             last_result=source.last_result,
         )

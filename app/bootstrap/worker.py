@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from app.api.serving import serving
-from app.bootstrap.parts import EmbedderRegistry, Parts
+from app.bootstrap.parts import EmbedderRegistry, Parts, open_syncs
 from app.bootstrap.tokenizers import check_tokenizer, tokenizers_of
 from app.db.guard import WorkerGuard
 from app.domain.documents import Ocr, Source
@@ -122,6 +122,7 @@ async def open_worker(
             "reconcile_seconds": settings.reconcile,
             "embedding_cache_bytes": settings.embedding_cache_bytes,
             "wake": wake,
+            "syncs": open_syncs(parts),
         }
 
 

@@ -61,7 +61,7 @@ _UPSERT = f"""{JUDGED}, written AS (
         state = excluded.state,
         change = CASE WHEN excluded.error_code IS NULL THEN coalesce(excluded.change, d.change) END,
         changed_by = CASE WHEN excluded.error_code IS NULL THEN coalesce(excluded.changed_by, d.changed_by) END,
-        points_dirty = d.points_dirty OR d.state = 'processing',
+        points_dirty = d.points_dirty OR d.state = 'processing', gone_since = NULL,
         attempts = CASE WHEN d.size = excluded.size AND d.modified_ns = excluded.modified_ns THEN d.attempts
                         ELSE 0 END,
         error_code = CASE WHEN excluded.state IN ('failed', 'needs_ocr')

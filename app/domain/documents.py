@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.errors import InvalidChunkingError
+from app.domain.syncs import OnGone
 
 
 class SourceKind(StrEnum):
@@ -147,6 +148,7 @@ class Document:
     chunk_count: int = 0
     last_seen_at: datetime | None = None
     updated_at: datetime | None = None
+    gone_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,12 +227,14 @@ class PrepareRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSpec:
-    """A source as a caller describes it: where, and which of its documents (globs over the path)."""
+    """A source as a caller describes it: where, which of its documents (globs over the path), what of gone ones."""
 
     url: str
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    on_gone: OnGone | None = None
 
     def config(self) -> dict[str, Any]:
         """What is stored in ``Source.config``."""
-        return {"include": list(self.include), "exclude": list(self.exclude)}
+        said = {} if self.on_gone is None else {"on_gone": self.on_gone.value}
+        return {"include": list(self.include), "exclude": list(self.exclude), **said}

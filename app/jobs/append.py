@@ -9,11 +9,13 @@ from uuid import UUID
 from app.db.collections import CollectionRepository
 from app.db.scans import ScanRepository
 from app.db.sources import SourceRepository
+from app.db.syncs import SyncRepository
 from app.db.totals import TotalsRepository
 from app.domain.collections import Collection, Generation
 from app.domain.documents import Source
 from app.domain.operations import Operation
 from app.domain.ports import DocumentSource, Embedder
+from app.domain.syncs import FULL, AppendChoice
 from app.embedders.fingerprint import check_canaries
 from app.jobs.context import JobContext, Resources
 from app.jobs.generation import open_generation
@@ -21,8 +23,9 @@ from app.pipeline.account import Account
 from app.pipeline.cache import EmbeddingCache
 from app.pipeline.context import IngestContext
 from app.pipeline.fair_queue import Customer
+from app.pipeline.gone import settle_gone
 from app.pipeline.ingest import ingest_source
-from app.pipeline.scan import remove_gone, scan_source
+from app.pipeline.scan import scan_source
 from app.pipeline.shared import SharedVectors
 from app.traces import stage_span
 
@@ -31,12 +34,13 @@ SHARED_BYTES = 4 * 1024 * 1024
 
 
 async def append_source(context: JobContext, operation: Operation) -> dict[str, Any]:
-    """Scan the source, ingest what changed, remove what is gone; into a first generation if INDEX never made one."""
+    """Scan the source, ingest what changed, settle what is gone; into a first generation if INDEX never made one."""
     async with context.resources.database.begin() as connection:
         collection = await CollectionRepository(connection).get(operation.user_id, operation.require_collection())
         source = await SourceRepository(connection).get(collection.id, UUID(operation.config["source_id"]))
     generation = await open_generation(context, collection)
-    result = await bring_up_to_date(context, collection, generation, [source])
+    choice = AppendChoice.of(operation.config)
+    result = await bring_up_to_date(context, collection, generation, [source], choice)
     await context.report.send_update("append_completed", {**result, "failed": result["documents_failed"]})
     return result
 
@@ -89,7 +93,11 @@ def open_cache(resources: Resources, embedder: Embedder, *, fingerprint: str, di
 
 
 async def bring_up_to_date(
-    context: JobContext, collection: Collection, generation: Generation, sources: Sequence[Source]
+    context: JobContext,
+    collection: Collection,
+    generation: Generation,
+    sources: Sequence[Source],
+    choice: AppendChoice = FULL,
 ) -> dict[str, Any]:
     """Ingest sources one after the other into a generation and sum up what all attempts at the operation have done."""
     resources = context.resources
@@ -98,16 +106,18 @@ async def bring_up_to_date(
     await _carry_on(ingest, sources)
     await check_canaries(ingest.embedder, generation.canaries, dimension=generation.dimension)
     scans: list[UUID] = []
-    skipped = 0
+    skipped, kept = 0, 0
     for source in sources:
-        scan, found = await _bring_source_up_to_date(ingest, source, resources.open_source(source))
+        scan, found = await _bring_source_up_to_date(ingest, source, resources.open_source(source), choice)
         scans.append(scan)
         skipped += found["skipped"]
+        kept += found["kept"]
     totals = await _summarise(ingest, sources, scans)
     return {
         "documents_added": totals["added"],
         "documents_changed": totals["changed"],
         "documents_removed": totals["removed"],
+        "documents_kept": kept,
         "unchanged": totals["unchanged"],
         "documents_failed": totals["failed"],
         "needs_ocr": totals["needs_ocr"],
@@ -136,7 +146,7 @@ async def _carry_on(context: IngestContext, sources: Sequence[Source]) -> None:
 
 
 async def _bring_source_up_to_date(
-    context: IngestContext, source: Source, adapter: DocumentSource
+    context: IngestContext, source: Source, adapter: DocumentSource, choice: AppendChoice
 ) -> tuple[UUID, Counter[str]]:
     with stage_span("scan", source_id=str(source.id)):
         scan, found = await scan_source(context, source, adapter)
@@ -144,11 +154,12 @@ async def _bring_source_up_to_date(
     await ingest_source(context, source.id, adapter, scan=scan)
     if not adapter.unseen:
         # only a scan that saw everything may say what is gone
-        await remove_gone(context, source, scan=scan, counts=found)
+        await settle_gone(context, source, choice, scan=scan, counts=found)
     async with context.database.fenced(context.lease) as connection:
         scans = ScanRepository(connection, context.collection.id)
         result = await scans.summarise([source.id], operation_id=context.lease.operation_id, scans=[scan])
         await SourceRepository(connection).record_run(source.id, {**result, "skipped": found["skipped"]})
+        await SyncRepository(connection).forgive(source.id)
     return scan, found
 
 

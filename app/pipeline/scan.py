@@ -57,15 +57,18 @@ async def scan_source(context: IngestContext, source: Source, adapter: DocumentS
     return scan, counts
 
 
-async def remove_gone(context: IngestContext, source: Source, *, scan: UUID, counts: Counter[str]) -> None:
+async def remove_gone(
+    context: IngestContext, source: Source, *, scan: UUID, counts: Counter[str], confirmed: bool = False
+) -> None:
     """Remove documents that a finished scan has not seen: chunks first, and dirty until their points are gone too.
 
     Raises:
-        MassDeletionGuardError: if most of a source of some size is gone; nothing is removed.
+        MassDeletionGuardError: if most of a source of some size is gone and nobody has confirmed that; nothing is
+            removed.
     """
     known = counts["found"] + counts["gone"]
-    if known >= GUARD_FROM_DOCUMENTS and counts["gone"] > known * GUARD_SHARE:
-        raise MassDeletionGuardError(counts["gone"], known)
+    if not confirmed and known >= GUARD_FROM_DOCUMENTS and counts["gone"] > known * GUARD_SHARE:
+        raise MassDeletionGuardError(counts["gone"], known, collection=context.collection.name)
     while True:
         async with context.database.begin() as connection:
             gone = await ScanRepository(connection, context.collection.id).list_gone(

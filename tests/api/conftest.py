@@ -18,6 +18,7 @@ from app.domain.operations import Operation, OperationKind, OperationState
 from app.progress.hub import ProgressHub
 from app.progress.reporter import ProgressReporter
 from tests.api.doubles import KEY, FakeChecks, FakeCollections, FakeIdentity, FakeOperations, FakeSearch
+from tests.api.sync_doubles import FakeSyncs
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
 
 REQUEST_MAX_BYTES = 100_000
@@ -33,6 +34,7 @@ class Edge:
     collections: FakeCollections
     search: FakeSearch
     health: FakeChecks
+    syncs: FakeSyncs
     hub: ProgressHub
     redis: Redis
     namespace: str
@@ -67,7 +69,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
     """The application over doubles, with room for two watchers of a user."""
     identity = FakeIdentity()
     operations, collections, search = FakeOperations(), FakeCollections(identity.user_id), FakeSearch()
-    health = FakeChecks()
+    health, syncs = FakeChecks(), FakeSyncs()
     namespace = f"test-{uuid4().hex[:8]}"
     async with ProgressHub(redis, namespace=namespace, queue_size=50) as hub:
         services = ApiServices(
@@ -78,6 +80,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             health=health,
             diagnosis=health,
             hub=hub,
+            syncs=syncs,
             watchers_per_user=2,
             request_max_bytes=REQUEST_MAX_BYTES,
         )
@@ -88,6 +91,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             collections=collections,
             search=search,
             health=health,
+            syncs=syncs,
             hub=hub,
             redis=redis,
             namespace=namespace,
