@@ -35,3 +35,4 @@ LOOP_LAG = Histogram(
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )
 LOOP_BLOCKED = Counter("vecloom_event_loop_blocked", "How often the event loop stood still for long.")
+SYNC_RUNS = Counter("vecloom_sync_runs", "Sync runs that ended, by what became of them.", ["trigger", "state"])

@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     priority_aging: Seconds = 600
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     metrics_host: str = "127.0.0.1"
+    sync_per_round: Count = 20
+    sync_history: Count = 100
+    sync_longest_backoff: Seconds = 86_400
 
     # documents
     document_timeout: Seconds = 300

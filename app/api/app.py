@@ -17,6 +17,7 @@ from app.api import (
     removals,
     search,
     sources,
+    syncs,
     workers,
 )
 from app.api.bodies import LimitBodies
@@ -91,6 +92,7 @@ def create_api(services: ApiServices) -> FastAPI:
         diagnosis,
         health,
         sources,
+        syncs,
     ):
         api.include_router(module.router)
     application.include_router(api, prefix=PREFIX)

@@ -16,6 +16,7 @@ from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import ChunkingChoice, ChunkingStrategy, Source, SourceKind, SourceSpec
 from app.domain.errors import InvalidChunkingError
 from app.domain.operations import Priority, Submission
+from app.domain.syncs import OnGone, on_gone_of
 from app.traces import current_trace_parent
 
 router = APIRouter(tags=["collections"])
@@ -41,6 +42,7 @@ EXAMPLE_SOURCE: JsonDict = {
     "exclude": [],
     "options": {},
     "has_secrets": False,
+    "on_gone": "remove",
     "last_run_at": "2026-03-01T09:30:07Z",
     "last_result": {"found": 120, "new": 120, "changed": 0, "unchanged": 0, "gone": 0},
 }
@@ -74,12 +76,15 @@ class SourceCreate(BaseModel):
     options: Options = {}
     secrets: Secrets = {}
 
+    on_gone: OnGone | None = Field(default=None, description="What becomes of documents that are gone; else removed.")
+
     def spec(self) -> SourceSpec:
         """The same as the services take it."""
         return SourceSpec(
             url=self.url,
             include=tuple(self.include),
             exclude=tuple(self.exclude),
+            on_gone=self.on_gone,
             options=self.options,
             secrets=reveal(self.secrets),
         )
@@ -102,6 +107,7 @@ class SourceBody(BaseModel):
     exclude: list[str]
     options: dict[str, Any]
     has_secrets: bool
+    on_gone: OnGone
     last_run_at: datetime | None
     last_result: dict[str, Any] | None
 
@@ -116,6 +122,7 @@ class SourceBody(BaseModel):
             exclude=source.config.get("exclude", []),
             options=source.config.get("options", {}),
             has_secrets=source.secrets is not None,
+            on_gone=on_gone_of(source.config),
             last_run_at=source.last_run_at,
             last_result=source.last_result,
         )

@@ -27,6 +27,7 @@ EXAMPLE_DOCUMENT: JsonDict = {
     "error_message": "4 pages without text: a scan that needs OCR",
     "attempts": 1,
     "updated_at": "2026-03-01T09:30:05Z",
+    "gone_since": None,
 }
 
 
@@ -47,6 +48,7 @@ class DocumentBody(BaseModel):
     error_message: str | None
     attempts: int
     updated_at: datetime | None
+    gone_since: datetime | None = Field(description="Since when its source does not have it, if that marks documents.")
 
     @classmethod
     def of(cls, document: Document) -> Self:
@@ -64,6 +66,7 @@ class DocumentBody(BaseModel):
             error_message=document.error_message,
             attempts=document.attempts,
             updated_at=document.updated_at,
+            gone_since=document.gone_since,
         )
 
 

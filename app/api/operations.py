@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Query
@@ -13,6 +13,7 @@ from pydantic.config import JsonDict
 from app.api.auth import CallerDep, ServicesDep
 from app.domain.errors import UnsupportedOperationError
 from app.domain.operations import Operation, OperationKind, OperationState, Priority, Submission
+from app.domain.syncs import AppendMode
 from app.traces import current_trace_parent
 
 router = APIRouter(tags=["operations"])
@@ -166,7 +167,8 @@ class AppendConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     source_id: UUID
-    mode: Literal["full"] = "full"
+    mode: AppendMode = AppendMode.FULL
+    confirm_removals: bool = Field(default=False, description="Remove what is gone though it is most of the source.")
     max_runtime_seconds: MaxRuntime = None
 
 
@@ -229,7 +231,12 @@ async def create_operation(
         )
     else:
         operation = await services.operations.create_append(
-            caller.user_id, found.id, source_id=config.source_id, mode=config.mode, submission=submission
+            caller.user_id,
+            found.id,
+            source_id=config.source_id,
+            mode=config.mode,
+            confirm_removals=config.confirm_removals,
+            submission=submission,
         )
     return OperationBody.of(operation)
 

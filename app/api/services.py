@@ -13,6 +13,7 @@ from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import ChunkingChoice, Document, DocumentState, Source, SourceChange, SourceSpec, SourceTest
 from app.domain.operations import Operation, OperationState, Submission, Worker
 from app.domain.points import SearchAnswer, SearchFilter, SearchMode
+from app.domain.syncs import AppendMode, OnGone, SyncRun, SyncStatus
 from app.domain.users import Caller
 from app.progress.hub import ProgressHub
 
@@ -42,7 +43,14 @@ class Operations(Protocol):
         ...
 
     async def create_append(
-        self, user_id: UUID, collection_id: UUID, *, source_id: UUID, mode: str, submission: Submission
+        self,
+        user_id: UUID,
+        collection_id: UUID,
+        *,
+        source_id: UUID,
+        mode: str,
+        confirm_removals: bool,
+        submission: Submission,
     ) -> Operation:
         """Add an APPEND operation."""
         ...
@@ -198,6 +206,44 @@ class Search(Protocol):
         ...
 
 
+class Syncs(Protocol):
+    """Continuous sync of collections, by id or name. Everything raises CollectionNotFoundError."""
+
+    async def status(self, user_id: UUID, id_or_name: str) -> SyncStatus:
+        """How it stands."""
+        ...
+
+    async def set(
+        self, user_id: UUID, id_or_name: str, *, interval_seconds: int, mode: AppendMode, paused: bool | None
+    ) -> SyncStatus:
+        """Begin, or change the interval."""
+        ...
+
+    async def unset(self, user_id: UUID, id_or_name: str) -> SyncStatus:
+        """End."""
+        ...
+
+    async def hold(self, user_id: UUID, id_or_name: str, *, paused: bool) -> SyncStatus:
+        """Pause or resume. Raises SyncNotSetError."""
+        ...
+
+    async def run(self, user_id: UUID, id_or_name: str, *, confirm_removals: bool) -> SyncRun:
+        """Begin a run. Raises NothingToSyncError, SyncRunningError."""
+        ...
+
+    async def list_runs(self, user_id: UUID, id_or_name: str, *, limit: int) -> Sequence[SyncRun]:
+        """Newest first."""
+        ...
+
+    async def get_run(self, user_id: UUID, id_or_name: str, run_id: UUID) -> SyncRun:
+        """Raises SyncRunNotFoundError."""
+        ...
+
+    async def set_on_gone(self, user_id: UUID, id_or_name: str, source_id: UUID, on_gone: OnGone) -> Source:
+        """Raises SourceUnknownError."""
+        ...
+
+
 class Checks(Protocol):
     """Looks at parts of the system."""
 
@@ -219,6 +265,7 @@ class ApiServices:
     health: Checks
     diagnosis: Checks
     hub: ProgressHub
+    syncs: Syncs
     watchers_per_user: int = 50
     watchers_per_process: int = 1000
     request_max_bytes: int = 10 * 1024 * 1024

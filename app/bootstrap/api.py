@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from app.api.app import create_api
 from app.api.services import ApiServices
-from app.bootstrap.parts import EmbedderRegistry, Parts, configured_endpoints, open_parts
+from app.bootstrap.parts import EmbedderRegistry, Parts, configured_endpoints, open_parts, open_syncs
 from app.bootstrap.sources import SourceOpener
 from app.domain.checks import Check
 from app.domain.documents import Chunking
@@ -87,5 +87,6 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             watchers_per_user=settings.websockets_per_user,
             watchers_per_process=settings.websockets_per_process,
             request_max_bytes=settings.request_max_bytes,
+            syncs=open_syncs(parts),
         )
         yield create_api(services)

@@ -19,6 +19,7 @@ from app.embedders.http import HttpEmbedder
 from app.embedders.static import StaticEmbedder
 from app.jobs.queue import ArqQueue, create_arq_redis
 from app.operations.dispatch import Dispatcher, DispatchRules
+from app.operations.syncs import SyncRules, SyncService
 from app.processes.pool import ProcessPool
 from app.progress.reporter import ProgressStreams
 from app.settings import Settings
@@ -192,6 +193,17 @@ def open_box(settings: Settings) -> SecretBox:
 
 def _dispatch_rules(settings: Settings) -> DispatchRules:
     return DispatchRules(max_interruptions=settings.max_interruptions, aging_seconds=settings.priority_aging)
+
+
+def open_syncs(parts: Parts) -> SyncService:
+    """Continuous sync over opened parts."""
+    settings = parts.settings
+    rules = SyncRules(
+        per_round=settings.sync_per_round,
+        history=settings.sync_history,
+        longest_backoff_seconds=settings.sync_longest_backoff,
+    )
+    return SyncService(parts.database, parts.dispatcher, parts.events, rules)
 
 
 def migrate(settings: Settings) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from app.api.serving import serving
-from app.bootstrap.parts import EmbedderRegistry, Parts
+from app.bootstrap.parts import EmbedderRegistry, Parts, open_syncs
 from app.bootstrap.sources import SourceOpener, find_ocr
 from app.bootstrap.tokenizers import check_tokenizer, tokenizers_of
 from app.db.guard import WorkerGuard
@@ -128,6 +128,7 @@ async def open_worker(
             "reconcile_seconds": settings.reconcile,
             "embedding_cache_bytes": settings.embedding_cache_bytes,
             "wake": wake,
+            "syncs": open_syncs(parts),
         }
 
 

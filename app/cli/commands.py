@@ -69,7 +69,7 @@ async def start_index(client: Client, name: str, url: str, options: dict[str, An
     Raises:
         CliError: ``option_conflict`` if the collection or the source exists and is not as the options say.
     """
-    globs = {key: options[key] for key in ("include", "exclude") if options.get(key)}
+    globs = {key: options[key] for key in ("include", "exclude", "on_gone") if options.get(key)}
     keys = ("model", "chunk_size", "chunk_overlap", "chunk_strategy")
     wanted = {key: options[key] for key in keys if options.get(key) is not None}
     collection = await client.find_collection(name)
@@ -101,7 +101,10 @@ async def start_index(client: Client, name: str, url: str, options: dict[str, An
         if login:
             # whoever says it again may have a new password
             await client.call("PATCH", collection_path(name, "sources", known["id"]), json={"secrets": login})
-    request = {"kind": "APPEND", "config": {"source_id": known["id"], "mode": "full"}}
+    config = {"source_id": known["id"], "mode": "full"}
+    if options.get("confirm_removals"):
+        config["confirm_removals"] = True
+    request = {"kind": "APPEND", "config": config}
     operation: dict[str, Any] = await client.call("POST", collection_path(name, "operations"), json=request)
     return operation
 
@@ -175,6 +178,8 @@ def _summarise(ended: dict[str, Any], name: str, console: Console) -> None:
         f"{result['unchanged']} unchanged",
         f"{failed} failed",
     ]
+    if result.get("documents_kept"):
+        parts.append(f"{result['documents_kept']} gone but kept")
     if result["needs_ocr"]:
         parts.append(f"{result['needs_ocr']} need OCR")
     console.print(

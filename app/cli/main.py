@@ -1,39 +1,37 @@
 """``vecloom``: the command line."""
 
 import asyncio
-import json
 import signal
 import sys
-import traceback
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import orjson
 import typer
-import uvloop
-from rich.console import Console
 
 from app.cli import commands, removals
 from app.cli import plan as planning
 from app.cli import verify as verification
+from app.cli import watch as watching
 from app.cli.client import CliError
 from app.cli.doctor import diagnose
 from app.cli.progress import printable
+from app.cli.running import Data, Json, err, out
+from app.cli.running import explain as _explain
+from app.cli.running import fail as _fail
+from app.cli.running import print_json as _print_json
+from app.cli.running import run_command as _run
+from app.cli.running import settings_of as _settings
 from app.cli.sources_main import Shell, create_sources
+from app.cli.sync_command import sync
 from app.domain.documents import ChunkingStrategy
 from app.domain.errors import DomainError
-from app.domain.sanitising import sanitise
+from app.domain.syncs import OnGone
 from app.logs import log_to_stderr
-from app.settings import Settings, read_settings, wants_details
+from app.settings import Settings, read_settings
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
-Data = Annotated[Path | None, typer.Option("--data", help="Data folder of the embedded stack.")]
 
 
 class Mode(StrEnum):
@@ -56,59 +54,6 @@ class Action(StrEnum):
     RESUME = "resume"
 
 
-def _settings(data: Path | None) -> Settings:
-    return read_settings() if data is None else read_settings(data=data.expanduser().absolute())
-
-
-def _print_json(value: object) -> None:
-    try:
-        text = orjson.dumps(value).decode()
-    except TypeError:
-        # names of files that are not UTF-8
-        text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
-    sys.stdout.write(text + "\n")
-
-
-def _run(work: Callable[[], Awaitable[Any]], *, as_json: bool) -> Any:  # noqa: ANN401 — each command's own JSON
-    """Run a command to its end; errors are one line, or one JSON object, and exit code 1."""
-
-    async def wait() -> Any:  # noqa: ANN401 — see above
-        task = asyncio.current_task()
-        if task is not None:
-            # a polite kill ends a command as Ctrl-C does: with everything put away
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await work()
-
-    try:
-        return uvloop.run(wait())
-    except (CliError, DomainError) as error:
-        detail = error.detail if isinstance(error, CliError) else error.message
-        _fail(error.code, detail, as_json=as_json)
-    except UnicodeEncodeError:
-        _fail("invalid_input", "a name or a query has bytes that are not UTF-8; write it in UTF-8", as_json=as_json)
-    except Exception as error:  # noqa: BLE001 — a script gets its JSON and its exit code whatever happens
-        _fail(*_explain(error), as_json=as_json)
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        _fail("interrupted", "stopped; operations are kept and go on with a server or a command", as_json=as_json)
-
-
-def _explain(error: BaseException) -> tuple[str, str]:
-    """Code and detail of an error that nobody has explained; ``VECLOOM_LOG_LEVEL=DEBUG`` shows where it came from."""
-    if wants_details():
-        traceback.print_exception(error)
-    if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename!r}" if error.filename else ""
-        return "system_error", f"{error.strerror}{where}"
-    return "internal_error", f"{type(error).__name__}: {sanitise(str(error))}; VECLOOM_LOG_LEVEL=DEBUG shows where"
-
-
-def _fail(code: str, detail: str, *, as_json: bool) -> NoReturn:
-    if as_json:
-        _print_json({"error": {"code": code, "detail": detail}})
-    err.print(f"[red]error[/red] \\[{code}]: {printable(detail)}", soft_wrap=True)
-    raise typer.Exit(1)
-
-
 @cli.command()
 def index(
     path_or_url: Annotated[str, typer.Argument(help="A folder, a file, or a URL; see docs/sources.md.")],
@@ -122,6 +67,9 @@ def index(
     include: Annotated[list[str] | None, typer.Option(help="Only paths that match this glob.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="No paths that match this glob.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do, take and cost.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Then follow changes of the folder, until Ctrl-C.")] = False,
+    on_gone: Annotated[OnGone | None, typer.Option(help="What becomes of documents that are gone.")] = None,
+    confirm_removals: Annotated[bool, typer.Option(help="Remove what is gone, be it most.")] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -133,14 +81,19 @@ def index(
         "chunk_strategy": chunking.value if chunking else None,
         "include": include,
         "exclude": exclude,
+        "on_gone": on_gone.value if on_gone else None,
+        "confirm_removals": confirm_removals,
     }
+    if dry_run and (watch or confirm_removals):
+        _fail("invalid_usage", "--dry-run changes nothing: leave out --watch and --confirm-removals", as_json=as_json)
     if dry_run:
         planned = _run(lambda: planning.plan(_settings(data), path_or_url, collection, options, err), as_json=as_json)
         _print_json(commands.operation_json(planned)) if as_json else planning.show_plan(planned, out)
         raise typer.Exit(planning.plan_exit_code(planned))
-    ended = _run(lambda: commands.index(_settings(data), path_or_url, collection, options, err), as_json=as_json)
+    work = watching.watch if watch else commands.index
+    ended = _run(lambda: work(_settings(data), path_or_url, collection, options, err), as_json=as_json)
     if as_json:
-        _print_json(commands.operation_json(ended))
+        _print_json(watching.watch_json(ended) if watch else commands.operation_json(ended))
     raise typer.Exit(commands.exit_code_of(ended))
 
 
@@ -239,6 +192,9 @@ def verify(
     else:
         verification.show_verification(ended, name, out)
     raise typer.Exit(verification.exit_code_of(ended))
+
+
+cli.command()(sync)
 
 
 @cli.command()

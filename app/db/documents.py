@@ -22,6 +22,7 @@ CHUNK_COLUMNS = (
 _FIELDS = (
     "id", "collection_id", "source_id", "uri", "path", "size", "modified_ns", "content_hash", "mime_type", "title",
     "error_code", "error_message", "attempts", "chunk_count", "last_seen_at", "updated_at", "etag",
+    "gone_since",
 )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ _UPSERT = f"""{JUDGED}, taken AS (
         state = excluded.state,
         change = CASE WHEN excluded.error_code IS NULL THEN coalesce(excluded.change, d.change) END,
         changed_by = CASE WHEN excluded.error_code IS NULL THEN coalesce(excluded.changed_by, d.changed_by) END,
-        points_dirty = d.points_dirty OR d.state = 'processing',
+        points_dirty = d.points_dirty OR d.state = 'processing', gone_since = NULL,
         stale_labels = CASE WHEN d.source_id <> excluded.source_id AND d.state <> 'removed' THEN 'path'
                             ELSE d.stale_labels END,
         attempts = CASE WHEN d.size = excluded.size AND d.modified_ns = excluded.modified_ns

@@ -152,6 +152,8 @@ documents = Table(
     # what its source names this version of it by, and what it leads to, as the last scan has found them
     Column("etag", Text),
     Column("links", ARRAY(Text)),
+    # since when its source has not had it, where that is only noted
+    Column("gone_since", DateTime(timezone=True)),
     Index("ix_documents_collection_state", "collection_id", "state"),
     Index("ix_documents_content", "collection_id", "content_hash"),
     Index("ix_documents_source_id", "source_id"),
@@ -330,4 +332,60 @@ document_sources = Table(
     Column("path", Text, nullable=False),
     Column("seen_by", Uuid),
     Index("ix_document_sources_source_id", "source_id"),
+)
+
+# Continuous sync of a collection; one without a row has none.
+collection_syncs = Table(
+    "collection_syncs",
+    metadata,
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True),
+    Column("interval_seconds", Integer, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("paused_at", DateTime(timezone=True)),
+    Column("next_due", DateTime(timezone=True), nullable=False),
+    _created_at(),
+    Index("ix_collection_syncs_due", "next_due", postgresql_where=text("paused_at IS NULL")),
+)
+
+# Failures of a source in sync runs, until an APPEND of it completes.
+source_syncs = Table(
+    "source_syncs",
+    metadata,
+    Column("source_id", ForeignKey("sources.id", ondelete="CASCADE"), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("next_try", DateTime(timezone=True), nullable=False),
+)
+
+sync_runs = Table(
+    "sync_runs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), nullable=False),
+    Column("trigger", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("confirm_removals", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("finished_at", DateTime(timezone=True)),
+    Index("ix_sync_runs_history", "collection_id", text("seq DESC")),
+    Index("uq_sync_runs_one_running", "collection_id", unique=True, postgresql_where=text("state = 'running'")),
+)
+
+# Neither the source nor the operation need exist any more: this is what was.
+sync_run_sources = Table(
+    "sync_run_sources",
+    metadata,
+    Column("run_id", ForeignKey("sync_runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("source_id", Uuid, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("operation_id", Uuid),
+    Column("state", Text, nullable=False),
+    Column("result", JSONB),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("finished_at", DateTime(timezone=True)),
+    Index("ix_sync_run_sources_running", "operation_id", postgresql_where=text("state = 'running'")),
 )

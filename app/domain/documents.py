@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.errors import InvalidChunkingError
+from app.domain.syncs import OnGone
 
 
 class SourceKind(StrEnum):
@@ -179,6 +180,7 @@ class Document:
     last_seen_at: datetime | None = None
     updated_at: datetime | None = None
     etag: str | None = None
+    gone_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,10 +271,13 @@ class SourceSpec:
     exclude: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    on_gone: OnGone | None = None
 
     def config(self) -> dict[str, Any]:
         """What is stored in ``Source.config``."""
         config: dict[str, Any] = {"include": list(self.include), "exclude": list(self.exclude)}
+        if self.on_gone is not None:
+            config["on_gone"] = self.on_gone.value
         return {**config, "options": dict(self.options)} if self.options else config
 
 

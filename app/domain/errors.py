@@ -13,6 +13,7 @@ A class of error is a subclass with its own ``code``. Codes are a contract: they
 published and scripted against, so they never change.
 """
 
+from shlex import quote
 from typing import ClassVar
 
 
@@ -355,10 +356,11 @@ class MassDeletionGuardError(PermanentError):
 
     code = "mass_deletion_guard"
 
-    def __init__(self, gone: int, known: int) -> None:
+    def __init__(self, gone: int, known: int, *, collection: str) -> None:
         super().__init__(
-            f"{gone} of {known} documents of this source are gone; nothing was removed. If that is right, index the"
-            " source into a new collection, or bring it back in smaller steps; if not, check that it is mounted"
+            f"{gone} of {known} documents of this source are gone; nothing was removed. If that is right, confirm it:"
+            f" `vecloom sync {quote(collection)} --confirm-removals`, or an APPEND with `confirm_removals: true`;"
+            " if not, check that it is mounted"
         )
 
 

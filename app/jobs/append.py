@@ -10,11 +10,13 @@ from uuid import UUID
 from app.db.collections import CollectionRepository
 from app.db.scans import ScanRepository
 from app.db.sources import SourceRepository
+from app.db.syncs import SyncRepository
 from app.db.totals import TotalsRepository
 from app.domain.collections import Collection, Generation
 from app.domain.documents import Source
 from app.domain.operations import Operation
 from app.domain.ports import DocumentSource, Embedder
+from app.domain.syncs import FULL, AppendChoice
 from app.jobs.context import JobContext, Resources
 from app.jobs.generation import make_ready, open_generation
 from app.pipeline.account import Account
@@ -22,9 +24,10 @@ from app.pipeline.cache import EmbeddingCache
 from app.pipeline.context import IngestContext
 from app.pipeline.demand import ROUNDS, Demand
 from app.pipeline.fair_queue import Customer
+from app.pipeline.gone import settle_gone
 from app.pipeline.ingest import ingest_source
 from app.pipeline.labels import refresh_labels
-from app.pipeline.scan import remove_gone, scan_source
+from app.pipeline.scan import scan_source
 from app.pipeline.shared import SharedVectors
 from app.traces import stage_span
 
@@ -33,12 +36,13 @@ SHARED_BYTES = 4 * 1024 * 1024
 
 
 async def append_source(context: JobContext, operation: Operation) -> dict[str, Any]:
-    """Scan the source, ingest what changed, remove what is gone; into a first generation if INDEX never made one."""
+    """Scan the source, ingest what changed, settle what is gone; into a first generation if INDEX never made one."""
     async with context.resources.database.begin() as connection:
         collection = await CollectionRepository(connection).get(operation.user_id, operation.require_collection())
         source = await SourceRepository(connection).get(collection.id, UUID(operation.config["source_id"]))
     generation = await open_generation(context, collection)
-    result = await bring_up_to_date(context, collection, generation, [source])
+    choice = AppendChoice.of(operation.config)
+    result = await bring_up_to_date(context, collection, generation, [source], choice)
     await context.report.send_update("append_completed", {**result, "failed": result["documents_failed"]})
     return result
 
@@ -98,7 +102,11 @@ def open_cache(resources: Resources, embedder: Embedder, *, fingerprint: str, di
 
 
 async def bring_up_to_date(
-    context: JobContext, collection: Collection, generation: Generation, sources: Sequence[Source]
+    context: JobContext,
+    collection: Collection,
+    generation: Generation,
+    sources: Sequence[Source],
+    choice: AppendChoice = FULL,
 ) -> dict[str, Any]:
     """Ingest sources one after the other into a generation and sum up what all attempts at the operation have done.
 
@@ -109,7 +117,7 @@ async def bring_up_to_date(
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_allow_writing(context, ingest))
-            work = tasks.create_task(_ingest_sources(context, ingest, sources))
+            work = tasks.create_task(_ingest_sources(context, ingest, sources, choice))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
     return work.result()
@@ -120,25 +128,29 @@ async def _allow_writing(context: JobContext, ingest: IngestContext) -> None:
     ingest.may_write.set()
 
 
-async def _ingest_sources(context: JobContext, ingest: IngestContext, sources: Sequence[Source]) -> dict[str, Any]:
+async def _ingest_sources(
+    context: JobContext, ingest: IngestContext, sources: Sequence[Source], choice: AppendChoice
+) -> dict[str, Any]:
     account = ingest.account
     await _carry_on(ingest, sources)
     scans: list[UUID] = []
-    skipped = 0
+    skipped, kept = 0, 0
     for source in sources:
         async with context.resources.open_source(source) as adapter:
-            scan, found = await _bring_source_up_to_date(ingest, source, adapter)
+            scan, found = await _bring_source_up_to_date(ingest, source, adapter, choice)
         scans.append(scan)
         skipped += found["skipped"]
-    return describe(account, await _summarise(ingest, sources, scans), skipped=skipped)
+        kept += found["kept"]
+    return describe(account, await _summarise(ingest, sources, scans), skipped=skipped, kept=kept)
 
 
-def describe(account: Account, totals: Mapping[str, int], *, skipped: int) -> dict[str, Any]:
+def describe(account: Account, totals: Mapping[str, int], *, skipped: int, kept: int = 0) -> dict[str, Any]:
     """The result of an operation that ingests; ``totals`` are as ``ScanRepository.summarise`` gives them."""
     return {
         "documents_added": totals["added"],
         "documents_changed": totals["changed"],
         "documents_removed": totals["removed"],
+        "documents_kept": kept,
         "unchanged": totals["unchanged"],
         "documents_failed": totals["failed"],
         "needs_ocr": totals["needs_ocr"],
@@ -167,7 +179,7 @@ async def _carry_on(context: IngestContext, sources: Sequence[Source]) -> None:
 
 
 async def _bring_source_up_to_date(
-    context: IngestContext, source: Source, adapter: DocumentSource
+    context: IngestContext, source: Source, adapter: DocumentSource, choice: AppendChoice
 ) -> tuple[UUID, Counter[str]]:
     with stage_span("scan", source_id=str(source.id)):
         scan, found = await scan_source(context, source, adapter)
@@ -176,12 +188,13 @@ async def _bring_source_up_to_date(
     await context.may_write.wait()
     if not adapter.unseen:
         # only a scan that saw everything may say what is gone
-        await remove_gone(context, source, scan=scan, counts=found)
+        await settle_gone(context, source, choice, scan=scan, counts=found)
     await refresh_labels(context.database, context.store, context.lease, context.collection.id)
     async with context.database.fenced(context.lease) as connection:
         scans = ScanRepository(connection, context.collection.id)
         result = await scans.summarise([source.id], operation_id=context.lease.operation_id, scans=[scan])
         await SourceRepository(connection).record_run(source.id, {**result, "skipped": found["skipped"]})
+        await SyncRepository(connection).forgive(source.id)
     return scan, found
 
 

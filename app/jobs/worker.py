@@ -23,6 +23,7 @@ from app.jobs.cron import run_tick
 from app.jobs.queue import control_channel, queue_name, serialize
 from app.jobs.runner import Runner
 from app.jobs.stopping import stop_task
+from app.jobs.syncs import sync_cron_jobs
 from app.operations.dispatch import Dispatcher
 
 log = structlog.get_logger(__name__)
@@ -73,6 +74,7 @@ def cron_jobs(reconcile_seconds: int) -> list[CronJob]:
         cron(reconcile_operations, second=seconds, **often),
         # every hour: whoever lives first that day does it
         cron(cleanup_embedding_cache, minute=17, second=7, **often),
+        *sync_cron_jobs(seconds, **often),
     ]
 
 

@@ -12,6 +12,7 @@ from app.db.sources import SourceRepository
 from app.domain.collections import Collection
 from app.domain.documents import Chunking, ChunkingChoice, Source, SourceSpec
 from app.domain.errors import CollectionNotFoundError, OptionConflictError
+from app.domain.syncs import on_gone_of
 from app.operations.sources import Admitted, admit_source
 from app.sources.secrets import SecretBox
 
@@ -76,7 +77,8 @@ def _find_source(sources: Sequence[Source], wanted: Admitted) -> Source | None:
     known = next((source for source in sources if source.url == wanted.url), None)
     if known is not None:
         for name, said in wanted.config.items():
-            _check("this source of the collection", name, present=known.config.get(name, []), wanted=said or None)
+            present = on_gone_of(known.config).value if name == "on_gone" else known.config.get(name, [])
+            _check("this source of the collection", name, present=present, wanted=said or None)
     return known
 
 

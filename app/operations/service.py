@@ -25,6 +25,7 @@ from app.domain.errors import (
 )
 from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind, OperationState, Submission, Worker
 from app.domain.ports import OperationEvents, OperationQueue
+from app.domain.syncs import AppendChoice, AppendMode, Trigger
 from app.operations.dispatch import Dispatcher
 from app.operations.plans import PlanRequest, plan_config
 from app.operations.sources import admit_source
@@ -140,13 +141,15 @@ class OperationService:
         *,
         source_id: UUID,
         mode: str,
+        confirm_removals: bool = False,
         submission: Submission = PLAIN,
     ) -> Operation:
-        """Add an APPEND that brings one source up to date."""
+        """Add an APPEND that brings one source up to date; ``confirm_removals`` lets it remove most of it."""
         async with self._database.begin() as connection:
             await CollectionRepository(connection).get(user_id, collection_id)
             source = await SourceRepository(connection).get(collection_id, source_id)
-            config = {"source_id": str(source.id), "mode": mode, "trigger": "manual"}
+            choice = AppendChoice(mode=AppendMode(mode), confirm_removals=confirm_removals)
+            config = {"source_id": str(source.id), **choice.config(), "trigger": Trigger.MANUAL.value}
             new = NewOperation(
                 user_id=user_id,
                 collection_id=collection_id,

@@ -24,12 +24,14 @@ from app.domain.documents import (
 from app.domain.errors import SliceEndedError
 from app.domain.identity import text_hash
 from app.domain.ports import DocumentSource, Processes, Reporter
+from app.domain.syncs import FULL
 from app.pipeline.budget import ByteBudget
 from app.pipeline.cache import EmbeddingCache
 from app.pipeline.context import IngestContext, Limits
 from app.pipeline.copies import load_copies
 from app.pipeline.distinct import DistinctTexts
 from app.pipeline.fetch import UNREADABLE, prepare_fetched
+from app.pipeline.gone import removes_gone
 from app.pipeline.ingest import (
     CLAIM_BYTES,
     CLAIM_DOCUMENTS,
@@ -151,7 +153,11 @@ class Plan:
         async with self._context.database.begin() as connection:
             source = self._context.source
             standing = Counter(await PlanRepository(connection, source.collection_id).count_standing(source.id))
-        self.tally.settle_gone(standing - self._seen, scan_is_complete=not self._adapter.unseen)
+        # only a scan that saw everything may say what is gone
+        removes = not self._adapter.unseen and removes_gone(source, FULL)
+        ingest = self._context.ingest
+        name = "" if ingest is None else ingest.collection.name
+        self.tally.settle_gone(standing - self._seen, removes=removes, collection=name)
 
     async def _judge_all(self) -> AsyncIterator[list[Document]]:
         """Documents that have to be read; the others are counted."""

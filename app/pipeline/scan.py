@@ -59,17 +59,20 @@ async def scan_source(context: IngestContext, source: Source, adapter: DocumentS
     return scan, counts
 
 
-async def remove_gone(context: IngestContext, source: Source, *, scan: UUID, counts: Counter[str]) -> None:
+async def remove_gone(
+    context: IngestContext, source: Source, *, scan: UUID, counts: Counter[str], confirmed: bool = False
+) -> None:
     """Remove documents that a finished scan has not seen: chunks first, and dirty until their points are gone too.
 
     What another source has stays, and belongs to that from now on.
 
     Raises:
-        MassDeletionGuardError: if most of a source of some size is gone; nothing is removed.
+        MassDeletionGuardError: if most of a source of some size is gone and nobody has confirmed that; nothing is
+            removed.
     """
     known = counts["found"] + counts["gone"]
-    if known >= GUARD_FROM_DOCUMENTS and counts["gone"] > known * GUARD_SHARE:
-        raise MassDeletionGuardError(counts["gone"], known)
+    if not confirmed and known >= GUARD_FROM_DOCUMENTS and counts["gone"] > known * GUARD_SHARE:
+        raise MassDeletionGuardError(counts["gone"], known, collection=context.collection.name)
     while True:
         async with context.database.begin() as connection:
             gone = await ScanRepository(connection, context.collection.id).list_gone(
@@ -88,7 +91,12 @@ async def remove_gone(context: IngestContext, source: Source, *, scan: UUID, cou
         await context.store.delete_documents(context.generation.name, gone)
         async with context.database.fenced(context.lease) as connection:
             await DocumentRepository(connection, context.collection.id).mark_clean(gone)
+    await let_go(context, source.id, scan=scan)
+
+
+async def let_go(context: IngestContext, source_id: UUID, *, scan: UUID) -> None:
+    """What belongs to other sources and is gone here is theirs alone from now on."""
     async with context.database.fenced(context.lease) as connection:
         shared = SharedDocumentRepository(connection, context.collection.id)
-        while await shared.let_go(source.id, scan=scan, limit=LOST_AT_ONCE):
+        while await shared.let_go(source_id, scan=scan, limit=LOST_AT_ONCE):
             pass

@@ -49,16 +49,16 @@ class Tally:
         elif state != "failed" or change:
             self.changes["unchanged"] += 1
 
-    def settle_gone(self, gone: Mapping[Standing, int], *, scan_is_complete: bool) -> None:
-        """Count documents of the source that the scan has not seen; an incomplete scan removes none of them."""
+    def settle_gone(self, gone: Mapping[Standing, int], *, removes: bool, collection: str) -> None:
+        """Count documents of the source that the scan has not seen, and that are removed or stay."""
         self.gone = sum(gone.values())
-        if not scan_is_complete:
+        if not removes:
             for standing, count in gone.items():
                 self._add_state(standing.state, standing.error_code, count=count)
             return
         known = self.found + self.gone
         if known >= GUARD_FROM_DOCUMENTS and self.gone > known * GUARD_SHARE:
-            self.refused = MassDeletionGuardError(self.gone, known)
+            self.refused = MassDeletionGuardError(self.gone, known, collection=collection)
         self.changes["removed"] = sum(count for standing, count in gone.items() if not standing.is_blank)
 
     def _add_state(self, state: str, error_code: str | None, *, count: int = 1) -> None:

@@ -27,6 +27,7 @@ from tests.api.doubles import (
     FakeSearch,
     FakeSources,
 )
+from tests.api.sync_doubles import FakeSyncs
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
 
 REQUEST_MAX_BYTES = 100_000
@@ -43,6 +44,7 @@ class Edge:
     search: FakeSearch
     removals: FakeRemovals
     health: FakeChecks
+    syncs: FakeSyncs
     hub: ProgressHub
     redis: Redis
     namespace: str
@@ -78,6 +80,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
     identity = FakeIdentity()
     operations, collections, search = FakeOperations(), FakeCollections(identity.user_id), FakeSearch()
     health, removals = FakeChecks(), FakeRemovals(operations)
+    syncs = FakeSyncs()
     namespace = f"test-{uuid4().hex[:8]}"
     async with ProgressHub(redis, namespace=namespace, queue_size=50) as hub:
         services = ApiServices(
@@ -90,6 +93,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             health=health,
             diagnosis=health,
             hub=hub,
+            syncs=syncs,
             watchers_per_user=2,
             request_max_bytes=REQUEST_MAX_BYTES,
         )
@@ -101,6 +105,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             search=search,
             removals=removals,
             health=health,
+            syncs=syncs,
             hub=hub,
             redis=redis,
             namespace=namespace,

@@ -101,10 +101,17 @@ class FakeOperations:
         return collection, self.add(user_id, collection, OperationState.PENDING, OperationKind.INDEX)
 
     async def create_append(
-        self, user_id: UUID, collection_id: UUID, *, source_id: UUID, mode: str, submission: Submission
+        self,
+        user_id: UUID,
+        collection_id: UUID,
+        *,
+        source_id: UUID,
+        mode: str,
+        confirm_removals: bool,
+        submission: Submission,
     ) -> Operation:
         """A pending APPEND."""
-        self.asked = {"source_id": source_id, "mode": mode, "submission": submission}
+        self.asked = {"source_id": source_id, "mode": mode, "confirmed": confirm_removals, "submission": submission}
         collection = replace(make_collection(user_id, "handbook"), id=collection_id)
         return self.add(user_id, collection, OperationState.PENDING, OperationKind.APPEND)
 

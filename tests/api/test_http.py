@@ -199,7 +199,12 @@ async def test_an_append_is_created(edge: Edge, client: httpx.AsyncClient) -> No
 
     assert response.status_code == 202
     assert response.json()["kind"] == "APPEND"
-    assert edge.operations.asked == {"source_id": source_id, "mode": "full", "submission": Submission()}
+    assert edge.operations.asked == {
+        "source_id": source_id,
+        "mode": "full",
+        "confirmed": False,
+        "submission": Submission(),
+    }
 
 
 @pytest.mark.parametrize(("config", "expected"), [({}, (False, False)), ({"repair": True, "deep": True}, (True, True))])

@@ -84,8 +84,8 @@ def test_an_incomplete_scan_removes_nothing() -> None:
     }
     complete, incomplete = Tally(found=10), Tally(found=10)
 
-    complete.settle_gone(gone, scan_is_complete=True)
-    incomplete.settle_gone(gone, scan_is_complete=False)
+    complete.settle_gone(gone, removes=True, collection="c")
+    incomplete.settle_gone(gone, removes=False, collection="c")
 
     assert (complete.result()["documents_removed"], complete.result()["documents"]) == (4, 0)
     assert (incomplete.result()["documents_removed"], incomplete.result()["documents"]) == (0, 3)
