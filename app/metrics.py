@@ -35,3 +35,10 @@ LOOP_LAG = Histogram(
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )
 LOOP_BLOCKED = Counter("vecloom_event_loop_blocked", "How often the event loop stood still for long.")
+PERIODIC_ROUNDS = Counter(
+    "vecloom_periodic_rounds", "Rounds of periodic jobs by their outcome, `ok` or an error's code.", ["job", "outcome"]
+)
+PERIODIC_SECONDS = Histogram("vecloom_periodic_round_seconds", "How long a round took.", ["job"], buckets=MOMENTS)
+PERIODIC_SUCCESS = Gauge(
+    "vecloom_periodic_last_success_timestamp_seconds", "When a periodic job was last done, by any worker.", ["job"]
+)

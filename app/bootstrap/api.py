@@ -1,5 +1,7 @@
 """The HTTP application over opened parts."""
 
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -8,6 +10,7 @@ from fastapi import FastAPI
 from app.api.app import create_api
 from app.api.services import ApiServices
 from app.bootstrap.parts import EmbedderRegistry, Parts, configured_endpoints, open_parts
+from app.bootstrap.upkeep import list_periodic_jobs, open_periodic_jobs
 from app.domain.checks import Check
 from app.domain.documents import Chunking
 from app.jobs.figures import reading_figures
@@ -15,6 +18,7 @@ from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
 from app.operations.diagnosis import diagnosis_probes
 from app.operations.health import health_probes
+from app.operations.periodic_check import periodic_probe
 from app.operations.service import OperationService
 from app.progress.hub import ProgressHub
 from app.search.service import SearchService
@@ -28,7 +32,8 @@ DIAGNOSIS_SECONDS = 8.0
 def diagnosis_of(parts: Parts, embedders: EmbedderRegistry) -> Checkup:
     """Looks closely at everything; for `vecloom doctor`."""
     probes = diagnosis_probes(parts.database, parts.redis, parts.store, embedders.find, parts.settings)
-    return Checkup(probes, timeout_seconds=DIAGNOSIS_SECONDS)
+    jobs = periodic_probe(parts.database, [job.name for job in list_periodic_jobs(parts)])
+    return Checkup([*probes, jobs], timeout_seconds=DIAGNOSIS_SECONDS)
 
 
 async def diagnose(settings: Settings) -> list[Check]:
@@ -55,6 +60,8 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         diagnosis = diagnosis_of(parts, embedders)
         stack.push_async_callback(diagnosis.aclose)
         await stack.enter_async_context(reading_figures(parts.database, every_seconds=settings.reconcile))
+        periodic = open_periodic_jobs(parts, worker=f"{socket.gethostname()}:{os.getpid()} (API)")
+        stack.push_async_callback(periodic.aclose)
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=OperationService(
@@ -70,6 +77,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             health=health,
             diagnosis=diagnosis,
             hub=hub,
+            periodic=periodic,
             watchers_per_user=settings.websockets_per_user,
             watchers_per_process=settings.websockets_per_process,
             request_max_bytes=settings.request_max_bytes,

@@ -14,6 +14,7 @@ import structlog
 from app.api.serving import serving
 from app.bootstrap.parts import EmbedderRegistry, Parts
 from app.bootstrap.tokenizers import check_tokenizer, tokenizers_of
+from app.bootstrap.upkeep import open_periodic_jobs
 from app.db.guard import WorkerGuard
 from app.domain.documents import Ocr, Source
 from app.domain.operations import OperationKind, WorkerProfile
@@ -114,13 +115,11 @@ async def open_worker(
             listening(parts.redis, namespace=settings.redis_namespace, on_wake=wake.announce, on_poke=keeper.poke)
         )
         stack.push_async_callback(_drain, runner, lanes, grace_seconds=settings.shutdown_grace)
+        periodic = open_periodic_jobs(parts, worker=profile.name)
+        stack.push_async_callback(periodic.aclose)
         yield {
             "runner": runner,
-            "dispatcher": parts.dispatcher,
-            "database": parts.database,
-            "worker": profile.name,
-            "reconcile_seconds": settings.reconcile,
-            "embedding_cache_bytes": settings.embedding_cache_bytes,
+            "periodic": periodic,
             "wake": wake,
         }
 
