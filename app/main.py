@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.requests import NO_TELEMETRY
 from app.bootstrap import LOCAL_USER, configured_endpoints, open_api, open_parts
+from app.domain.users import ADMIN
 from app.logs import log_to_stderr
 from app.operations.collections import IdentityService
 from app.settings import Settings, read_settings
@@ -27,7 +28,7 @@ class _Application:
         async with parts_context as parts, open_api(parts) as application:
             if self._settings.api_key is not None:
                 key = self._settings.api_key.get_secret_value()
-                await IdentityService(parts.database).accept_key(LOCAL_USER, key, name="configured")
+                await IdentityService(parts.database).accept_key(LOCAL_USER, key, name="configured", scopes=(ADMIN,))
             self._inner = application
             yield
 

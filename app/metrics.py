@@ -36,3 +36,10 @@ LOOP_LAG = Histogram(
 )
 LOOP_BLOCKED = Counter("vecloom_event_loop_blocked", "How often the event loop stood still for long.")
 SYNC_RUNS = Counter("vecloom_sync_runs", "Sync runs that ended, by what became of them.", ["trigger", "state"])
+PERIODIC_ROUNDS = Counter(
+    "vecloom_periodic_rounds", "Rounds of periodic jobs by their outcome, `ok` or an error's code.", ["job", "outcome"]
+)
+PERIODIC_SECONDS = Histogram("vecloom_periodic_round_seconds", "How long a round took.", ["job"], buckets=MOMENTS)
+PERIODIC_SUCCESS = Gauge(
+    "vecloom_periodic_last_success_timestamp_seconds", "When a periodic job was last done, by any worker.", ["job"]
+)

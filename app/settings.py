@@ -174,6 +174,14 @@ class Settings(BaseSettings):
     websockets_per_process: Count = 1000
     request_max_bytes: Count = 10 * MIB
 
+    # upkeep
+    default_days_to_keep: Count = 30
+    reindex_rollback_window: SecondsOrNone = 86_400
+    cleanup_delay_base: SecondsOrNone = 300
+    cleanup_delay_per_10k_vectors: SecondsOrNone = 60
+    cleanup_delay_max: SecondsOrNone = 1800
+    orphan_grace: SecondsOrNone = 86_400
+
     @field_validator("source_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:

@@ -6,6 +6,7 @@ import re
 from alembic import context
 from sqlalchemy import Connection
 
+import app.db.upkeep_tables  # noqa: F401 — its tables are part of the metadata
 from app.db.database import create_engine
 from app.db.tables import metadata
 from app.settings import Settings

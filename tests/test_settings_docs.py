@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from app.settings import PREFIX_ONLY, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE_ROW = re.compile(r"^\| `([A-Z_]+)` \| ([^|]+) \| [^|]+ \| ([^|]*)\|$", re.MULTILINE)
+TABLE_ROW = re.compile(r"^\| `([A-Z0-9_]+)` \| ([^|]+) \| [^|]+ \| ([^|]*)\|$", re.MULTILINE)
 DOCUMENTED = {
     name.lower(): (default.strip(), note.strip())
     for name, default, note in TABLE_ROW.findall((ROOT / "docs" / "settings.md").read_text())

@@ -6,6 +6,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.api import (
+    admin,
     collections,
     diagnosis,
     documents,
@@ -93,6 +94,7 @@ def create_api(services: ApiServices) -> FastAPI:
         health,
         sources,
         syncs,
+        admin,
     ):
         api.include_router(module.router)
     application.include_router(api, prefix=PREFIX)

@@ -7,8 +7,8 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.requests import HTTPConnection, Request
 
 from app.api.services import ApiServices, services_of
-from app.domain.errors import NotAuthenticatedError
-from app.domain.users import Caller
+from app.domain.errors import NotAuthenticatedError, PermissionDeniedError
+from app.domain.users import ADMIN, Caller
 
 LONGEST_KEY = 512
 
@@ -43,4 +43,13 @@ def _services(request: Request) -> ApiServices:
 
 
 CallerDep = Annotated[Caller, Depends(_require_caller)]
+
+
+def _require_admin(caller: CallerDep) -> Caller:
+    if ADMIN not in caller.scopes:
+        raise PermissionDeniedError("this key has not the scope `admin`; use the key the server was set up with")
+    return caller
+
+
+AdminDep = Annotated[Caller, Depends(_require_admin)]
 ServicesDep = Annotated[ApiServices, Depends(_services)]

@@ -1,6 +1,6 @@
 """What the routes call. The services themselves are built in ``app/bootstrap/``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -12,6 +12,7 @@ from app.domain.checks import Check
 from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import ChunkingChoice, Document, DocumentState, Source, SourceChange, SourceSpec, SourceTest
 from app.domain.operations import Operation, OperationState, Submission, Worker
+from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
 from app.domain.points import SearchAnswer, SearchFilter, SearchMode
 from app.domain.syncs import AppendMode, OnGone, SyncRun, SyncStatus
 from app.domain.users import Caller
@@ -252,6 +253,30 @@ class Checks(Protocol):
         ...
 
 
+class PeriodicJobs(Protocol):
+    """What is done again and again."""
+
+    def list_jobs(self) -> Sequence[PeriodicJob]:
+        """All of this version."""
+        ...
+
+    async def list_statuses(self) -> Mapping[str, PeriodicJobStatus]:
+        """How it stands with each, by name."""
+        ...
+
+    async def list_rounds(self, name: str) -> Sequence[RoundRecord]:
+        """Newest first. Raises PeriodicJobNotFoundError."""
+        ...
+
+    async def get_round(self, name: str, round_id: UUID) -> RoundRecord:
+        """Raises PeriodicJobNotFoundError, NotFoundError."""
+        ...
+
+    async def run(self, name: str, *, dry_run: bool, wait_seconds: float) -> RoundRecord:
+        """Raises PeriodicJobNotFoundError, PeriodicJobRunningError, NoDryRunError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServices:
     """Everything the routes call."""
@@ -266,6 +291,7 @@ class ApiServices:
     diagnosis: Checks
     hub: ProgressHub
     syncs: Syncs
+    periodic: PeriodicJobs
     watchers_per_user: int = 50
     watchers_per_process: int = 1000
     request_max_bytes: int = 10 * 1024 * 1024

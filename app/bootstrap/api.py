@@ -1,5 +1,7 @@
 """The HTTP application over opened parts."""
 
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -9,6 +11,7 @@ from app.api.app import create_api
 from app.api.services import ApiServices
 from app.bootstrap.parts import EmbedderRegistry, Parts, configured_endpoints, open_parts, open_syncs
 from app.bootstrap.sources import SourceOpener
+from app.bootstrap.upkeep import list_periodic_jobs, open_periodic_jobs
 from app.domain.checks import Check
 from app.domain.documents import Chunking
 from app.jobs.figures import reading_figures
@@ -16,6 +19,7 @@ from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
 from app.operations.diagnosis import diagnosis_probes
 from app.operations.health import health_probes
+from app.operations.periodic_check import periodic_probe
 from app.operations.removals import RemovalService
 from app.operations.service import OperationService
 from app.operations.sources import SourceService
@@ -33,7 +37,8 @@ DIAGNOSIS_SECONDS = 8.0
 def diagnosis_of(parts: Parts, embedders: EmbedderRegistry) -> Checkup:
     """Looks closely at everything; for `vecloom doctor`."""
     probes = diagnosis_probes(parts.database, parts.redis, parts.store, embedders.find, parts.settings)
-    return Checkup(probes, timeout_seconds=DIAGNOSIS_SECONDS)
+    jobs = periodic_probe(parts.database, [job.name for job in list_periodic_jobs(parts)])
+    return Checkup([*probes, jobs], timeout_seconds=DIAGNOSIS_SECONDS)
 
 
 async def diagnose(settings: Settings) -> list[Check]:
@@ -74,6 +79,8 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             default_chunking=Chunking(size=settings.chunk_size, overlap=settings.chunk_overlap),
             box=parts.box,
         )
+        periodic = open_periodic_jobs(parts, worker=f"{socket.gethostname()}:{os.getpid()} (API)")
+        stack.push_async_callback(periodic.aclose)
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=operations,
@@ -84,6 +91,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             health=health,
             diagnosis=diagnosis,
             hub=hub,
+            periodic=periodic,
             watchers_per_user=settings.websockets_per_user,
             watchers_per_process=settings.websockets_per_process,
             request_max_bytes=settings.request_max_bytes,

@@ -10,6 +10,7 @@ from app.bootstrap.api import open_api
 from app.bootstrap.parts import LOCAL_USER, Endpoints, open_parts
 from app.bootstrap.worker import replacing_worker
 from app.db.migrate import migrate as migrate_database
+from app.domain.users import ADMIN
 from app.embedded.folder import DataFolder
 from app.embedded.stack import EmbeddedStack
 from app.operations.collections import IdentityService
@@ -45,7 +46,7 @@ async def serve_embedded(
         await migrate_database(endpoints.database_url)
         DataFolder(settings.data).ensure_secret_key(new_key)
         parts = await stack.enter_async_context(open_parts(settings, endpoints))
-        key = await IdentityService(parts.database).issue_key(LOCAL_USER, name="embedded")
+        key = await IdentityService(parts.database).issue_key(LOCAL_USER, name="embedded", scopes=(ADMIN,))
         application = await stack.enter_async_context(open_api(parts))
         url = await stack.enter_async_context(serving(application, host=host, port=port))
         if worker:

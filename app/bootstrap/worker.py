@@ -12,9 +12,10 @@ from typing import Any
 import structlog
 
 from app.api.serving import serving
-from app.bootstrap.parts import EmbedderRegistry, Parts, open_syncs
+from app.bootstrap.parts import EmbedderRegistry, Parts
 from app.bootstrap.sources import SourceOpener, find_ocr
 from app.bootstrap.tokenizers import check_tokenizer, tokenizers_of
+from app.bootstrap.upkeep import open_periodic_jobs
 from app.db.guard import WorkerGuard
 from app.domain.operations import OperationKind, WorkerProfile
 from app.jobs.append import append_source
@@ -120,15 +121,12 @@ async def open_worker(
         await stack.enter_async_context(keeper.keeping())
         await stack.enter_async_context(listening(parts.redis, namespace=settings.redis_namespace, ears=ears))
         stack.push_async_callback(_drain, runner, lanes, grace_seconds=settings.shutdown_grace)
+        periodic = open_periodic_jobs(parts, worker=profile.name)
+        stack.push_async_callback(periodic.aclose)
         yield {
             "runner": runner,
-            "dispatcher": parts.dispatcher,
-            "database": parts.database,
-            "worker": profile.name,
-            "reconcile_seconds": settings.reconcile,
-            "embedding_cache_bytes": settings.embedding_cache_bytes,
+            "periodic": periodic,
             "wake": wake,
-            "syncs": open_syncs(parts),
         }
 
 

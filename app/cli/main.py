@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from app.cli import commands, removals
+from app.cli import jobs as periodic
 from app.cli import plan as planning
 from app.cli import verify as verification
 from app.cli import watch as watching
@@ -40,6 +41,13 @@ class Mode(StrEnum):
     DENSE = "dense"
     BM25 = "bm25"
     HYBRID = "hybrid"
+
+
+class JobAction(StrEnum):
+    """What to do with periodic jobs."""
+
+    LIST = "list"
+    RUN = "run"
 
 
 class Action(StrEnum):
@@ -255,6 +263,26 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
             if check["fix"]:
                 out.print(f"     fix: {printable(check['fix'])}", soft_wrap=True)
     raise typer.Exit(0 if report["ok"] else 1)
+
+
+@cli.command()
+def jobs(
+    action: Annotated[JobAction, typer.Argument(help="list or run.")] = JobAction.LIST,
+    name: Annotated[str | None, typer.Argument(help="Which periodic job.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Look at what the server does again and again, or do it now; exit code 1 if that fails."""
+    if action is JobAction.LIST:
+        answer = _run(lambda: periodic.list_jobs(_settings(data)), as_json=as_json)
+        _print_json(answer) if as_json else periodic.show_jobs(answer, out)
+        return
+    if name is None:
+        _fail("missing_argument", "say which job: vecloom jobs run NAME; `vecloom jobs` lists them", as_json=as_json)
+    ended = _run(lambda: periodic.run_job(_settings(data), name, dry_run=dry_run), as_json=as_json)
+    _print_json(ended) if as_json else periodic.show_round(ended, out)
+    raise typer.Exit(0 if ended["state"] == "completed" else 1)
 
 
 @cli.command()

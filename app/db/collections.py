@@ -11,10 +11,16 @@ from sqlalchemy import ColumnElement, Null, RowMapping, func, insert, null, sele
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.leftovers import generation_name, read_marker
 from app.db.tables import chunks, collections, documents, generations
 from app.domain.collections import Collection, CollectionCounts, Generation, GenerationState
 from app.domain.documents import Chunking, ChunkingStrategy
-from app.domain.errors import CollectionExistsError, CollectionNotFoundError, GenerationMissingError
+from app.domain.errors import (
+    CollectionExistsError,
+    CollectionNotFoundError,
+    GenerationDroppedError,
+    GenerationMissingError,
+)
 
 
 def _to_chunking(value: dict[str, Any]) -> Chunking:
@@ -152,10 +158,11 @@ class CollectionRepository:
     ) -> Generation:
         """Insert a building generation; its physical name is derived from its id."""
         generation_id = uuid4()
+        marker = await read_marker(self._connection)
         values = {
             "id": generation_id,
             "collection_id": collection.id,
-            "name": f"vecloom_{collection.id.hex}_{generation_id.hex[:12]}",
+            "name": generation_name(marker, collection.id, generation_id),
             "state": GenerationState.BUILDING.value,
             "model": collection.model,
             "dimension": dimension,
@@ -167,7 +174,11 @@ class CollectionRepository:
         return _to_generation(row.mappings().one())
 
     async def activate(self, generation: Generation) -> None:
-        """Make a building generation the one that searches read; the one before retires."""
+        """Make a building generation the one that searches read; the one before retires.
+
+        Raises:
+            GenerationDroppedError: if it was given up meanwhile, because nobody seemed to build it.
+        """
         values = {"collection": generation.collection_id, "generation": generation.id}
         await self._connection.execute(
             text(
@@ -176,11 +187,13 @@ class CollectionRepository:
             ),
             values,
         )
-        await self._connection.execute(
+        activated = await self._connection.execute(
             update(generations)
-            .where(generations.c.id == generation.id)
+            .where(generations.c.id == generation.id, generations.c.state != GenerationState.DROPPED.value)
             .values(state=GenerationState.ACTIVE.value, activated_at=func.now())
         )
+        if activated.rowcount == 0:
+            raise GenerationDroppedError(generation.name)
         await self._connection.execute(
             update(collections)
             .where(collections.c.id == generation.collection_id)

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 CHUNK_PARTITIONS = 32
+FINAL = "state IN ('completed', 'failed', 'cancelled')"
 
 metadata = MetaData(
     naming_convention={
@@ -240,6 +241,7 @@ operations = Table(
     Index("ix_operations_queue", "collection_id", "seq", postgresql_where=text("state IN ('pending', 'running')")),
     Index("ix_operations_alive", "state", postgresql_where=text("state IN ('pending', 'running')")),
     Index("ix_operations_user_created", "user_id", text("created_at DESC")),
+    Index("ix_operations_finished", "finished_at", postgresql_where=text(FINAL)),
     Index(
         "uq_operations_idempotency",
         "user_id",
@@ -315,6 +317,7 @@ embedding_cache = Table(
     Index("ix_embedding_cache_used_on", "used_on"),
 )
 
+# Ticks of workers of an older version; this one keeps `periodic_jobs`.
 cron_ticks = Table(
     "cron_ticks",
     metadata,

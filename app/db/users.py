@@ -2,11 +2,13 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.statements import TEXTS, parsed
 from app.domain.errors import NotAuthenticatedError
 from app.domain.users import Caller
 
@@ -35,20 +37,22 @@ class UserRepository:
         )
         return UUID(str(row.scalar_one()))
 
-    async def add_key(self, user_id: UUID, *, name: str) -> str:
+    async def add_key(self, user_id: UUID, *, name: str, scopes: Sequence[str] = ()) -> str:
         """Make a key, store its hash and return it, the only time it can be seen."""
         key = KEY_PREFIX + secrets.token_urlsafe(32)
-        await self.store_key(user_id, key, name=name)
+        await self.store_key(user_id, key, name=name, scopes=scopes)
         return key
 
-    async def store_key(self, user_id: UUID, key: str, *, name: str) -> None:
-        """Store a key's hash; a revoked one is valid again."""
+    async def store_key(self, user_id: UUID, key: str, *, name: str, scopes: Sequence[str] = ()) -> None:
+        """Store a key's hash and what it allows; a revoked one is valid again."""
         await self._connection.execute(
-            text(
-                "INSERT INTO api_keys (id, user_id, name, hash) VALUES (:id, :user, :name, :hash)"
-                " ON CONFLICT (hash) DO UPDATE SET revoked_at = NULL, user_id = excluded.user_id"
+            parsed(
+                "INSERT INTO api_keys (id, user_id, name, hash, scopes) VALUES (:id, :user, :name, :hash, :scopes)"
+                " ON CONFLICT (hash) DO UPDATE"
+                " SET revoked_at = NULL, user_id = excluded.user_id, scopes = excluded.scopes",
+                scopes=TEXTS,
             ),
-            {"id": uuid4(), "user": user_id, "name": name, "hash": hash_key(key)},
+            {"id": uuid4(), "user": user_id, "name": name, "hash": hash_key(key), "scopes": list(scopes)},
         )
 
     async def revoke_keys(self, user_id: UUID, *, name: str) -> None:

@@ -119,6 +119,15 @@ class GenerationMissingError(PermanentError):
         super().__init__(f"the vector store has no collection {name!r}; run `vecloom verify` to see what is missing")
 
 
+class GenerationDroppedError(TransientError):
+    """A generation was given up while somebody still built it; the next attempt builds a new one."""
+
+    code = "generation_dropped"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the generation {name!r} was given up meanwhile; the next attempt builds a new one")
+
+
 class GenerationMismatchError(PermanentError):
     """A physical collection exists with another dimension or other named vectors."""
 
@@ -481,6 +490,54 @@ class SourceUnknownError(NotFoundError):
 
     def __init__(self, source: object) -> None:
         super().__init__(f"source {source} does not exist in this collection")
+
+
+# --- periodic jobs ------------------------------------------------------------------------------
+
+
+class PeriodicJobNotFoundError(NotFoundError):
+    """No periodic job of this version has this name."""
+
+    code = "periodic_job_not_found"
+
+    def __init__(self, name: str, known: str) -> None:
+        super().__init__(f"there is no periodic job {name!r}; there are: {known}")
+
+
+class PeriodicJobRunningError(ConflictError):
+    """A round of this periodic job is under way; a second one beside it would be in its way."""
+
+    code = "periodic_job_running"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is running now; wait for its end, `vecloom jobs list` shows it")
+
+
+class NoDryRunError(InvalidInputError):
+    """This periodic job cannot say beforehand what it would do."""
+
+    code = "no_dry_run"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} has no dry run; run it without")
+
+
+class PeriodicJobTimeoutError(TransientError):
+    """A round of a periodic job was still running at its time limit and was stopped."""
+
+    code = "periodic_job_timeout"
+
+    def __init__(self, limit_seconds: float) -> None:
+        super().__init__(f"it was still running after {limit_seconds:g} s and was stopped; it goes on next time")
+
+
+class PeriodicJobInterruptedError(TransientError):
+    """A round of a periodic job was stopped with its process; another one does it again."""
+
+    code = "periodic_job_interrupted"
+
+    def __init__(self) -> None:
+        super().__init__("its process stopped in the middle; it is done again")
 
 
 # --- progress -----------------------------------------------------------------------------------

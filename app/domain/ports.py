@@ -97,6 +97,10 @@ class VectorStore(Protocol):
         """Delete a collection and its points; do nothing if there is none of this name."""
         ...
 
+    async def list_aliases(self) -> Mapping[str, str]:
+        """Name of the collection that each alias names, also those of others in the same store."""
+        ...
+
     async def set_alias(self, alias: str, *, to: str) -> None:
         """Make ``alias`` name the collection ``to``, in one step, whatever it named before."""
         ...

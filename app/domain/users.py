@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+ADMIN = "admin"
+"""The scope of a key whose holder runs the server: its periodic jobs and its tables."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:

@@ -10,8 +10,9 @@ import structlog
 from app.db.database import Database
 from app.db.figures import FiguresRepository
 from app.db.guard import UNAVAILABLE
+from app.db.periodic import PeriodicRepository
 from app.jobs.stopping import stop_task
-from app.metrics import FIGURES_READ, OLDEST_DUE, OPERATIONS, QUEUE_DEPTH, WORKERS_ALIVE
+from app.metrics import FIGURES_READ, OLDEST_DUE, OPERATIONS, PERIODIC_SUCCESS, QUEUE_DEPTH, WORKERS_ALIVE
 
 log = structlog.get_logger(__name__)
 
@@ -55,10 +56,13 @@ class FiguresReader:
             figures = FiguresRepository(connection)
             counts = await figures.count_operations()
             line = await figures.read_line()
+            successes = await PeriodicRepository(connection).list_successes()
         for key in self._known | counts.keys():
             OPERATIONS.labels(*key).set(counts.get(key, 0))
         self._known |= counts.keys()
         QUEUE_DEPTH.set(line.dispatched)
         WORKERS_ALIVE.set(line.workers_alive)
         OLDEST_DUE.set(line.oldest_due_seconds)
+        for name, at in successes.items():
+            PERIODIC_SUCCESS.labels(name).set(at)
         FIGURES_READ.set(time.time())

@@ -16,25 +16,20 @@ from arq.worker import Worker
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from app.db.database import Database
-from app.db.embedding_cache import trim_embedding_cache
 from app.domain.operations import LaneChange
-from app.jobs.cron import run_tick
+from app.jobs.periodic import PeriodicJobs
 from app.jobs.queue import control_channel, queue_name, serialize
 from app.jobs.runner import Runner
 from app.jobs.stopping import stop_task
-from app.jobs.syncs import sync_cron_jobs
-from app.operations.dispatch import Dispatcher
 
 log = structlog.get_logger(__name__)
 
 CLAIM_SECONDS = 20
 ABOVE_HARD_LIMIT_SECONDS = 120
+LANE_CHANGES = frozenset(change.value for change in LaneChange)
 JOIN_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
 LISTEN_SECONDS = 4.0
-DAY_SECONDS = 86_400
-LANE_CHANGES = frozenset(change.value for change in LaneChange)
 
 
 async def run_operation(ctx: dict[Any, Any], operation_id: str, dispatch: int) -> None:
@@ -43,39 +38,16 @@ async def run_operation(ctx: dict[Any, Any], operation_id: str, dispatch: int) -
     await runner.run(UUID(operation_id), dispatch)
 
 
-async def reconcile_operations(ctx: dict[Any, Any]) -> None:
-    """Dispatch what is due and undispatched, take back expired leases."""
-    dispatcher: Dispatcher = ctx["dispatcher"]
-    database: Database = ctx["database"]
-    await run_tick(
-        database,
-        "reconcile_operations",
-        every_seconds=ctx["reconcile_seconds"],
-        worker=ctx["worker"],
-        work=dispatcher.reconcile,
-    )
+async def wake_periodic_jobs(ctx: dict[Any, Any]) -> None:
+    """Begin the periodic jobs whose turn it is; those that another worker has begun are not."""
+    periodic: PeriodicJobs = ctx["periodic"]
+    await periodic.wake()
 
 
-async def cleanup_embedding_cache(ctx: dict[Any, Any]) -> None:
-    """Drop the vectors that were not used for longest, once a day."""
-    database: Database = ctx["database"]
-
-    async def trim() -> int:
-        return await trim_embedding_cache(database, max_bytes=ctx["embedding_cache_bytes"])
-
-    await run_tick(database, "cleanup_embedding_cache", every_seconds=DAY_SECONDS, worker=ctx["worker"], work=trim)
-
-
-def cron_jobs(reconcile_seconds: int) -> list[CronJob]:
-    """All periodic jobs."""
-    seconds = set(range(0, 60, min(max(reconcile_seconds, 1), 60)))
-    often: dict[str, Any] = {"unique": False, "keep_result": 0, "max_tries": 1_000_000}
-    return [
-        cron(reconcile_operations, second=seconds, **often),
-        # every hour: whoever lives first that day does it
-        cron(cleanup_embedding_cache, minute=17, second=7, **often),
-        *sync_cron_jobs(seconds, **often),
-    ]
+def cron_jobs(wake_seconds: int) -> list[CronJob]:
+    """What arq does by the clock: it wakes, and ``PeriodicJobs`` decides."""
+    seconds = set(range(0, 60, min(max(wake_seconds, 1), 60)))
+    return [cron(wake_periodic_jobs, second=seconds, unique=False, keep_result=0, max_tries=1_000_000)]
 
 
 def worker_options(

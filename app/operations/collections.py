@@ -83,15 +83,15 @@ class IdentityService:
         async with self._database.single() as connection:
             return await UserRepository(connection).authenticate(key)
 
-    async def issue_key(self, user: str, *, name: str) -> str:
+    async def issue_key(self, user: str, *, name: str, scopes: Sequence[str] = ()) -> str:
         """A new API key for a user, who is created if missing; earlier keys of this name are revoked."""
         async with self._database.begin() as connection:
             users = UserRepository(connection)
             user_id = await users.ensure_user(user)
             await users.revoke_keys(user_id, name=name)
-            return await users.add_key(user_id, name=name)
+            return await users.add_key(user_id, name=name, scopes=scopes)
 
-    async def accept_key(self, user: str, key: str, *, name: str) -> None:
+    async def accept_key(self, user: str, key: str, *, name: str, scopes: Sequence[str] = ()) -> None:
         """Make a key that the operator chose valid for a user, who is created if missing.
 
         Raises:
@@ -103,4 +103,4 @@ class IdentityService:
             users = UserRepository(connection)
             user_id = await users.ensure_user(user)
             await users.revoke_keys(user_id, name=name)
-            await users.store_key(user_id, key, name=name)
+            await users.store_key(user_id, key, name=name, scopes=scopes)

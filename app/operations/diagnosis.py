@@ -11,9 +11,11 @@ from uuid import uuid4
 import numpy as np
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.database import Database
 from app.db.figures import FiguresRepository, LineFigures, ServerFigures
+from app.db.leftovers import diagnosis_name, read_marker
 from app.db.schema import Schema
 from app.db.workers import WorkerRepository
 from app.domain.checks import Check, Probe
@@ -32,6 +34,7 @@ LAG_SAMPLES = 5
 LAG_SAMPLE_SECONDS = 0.02
 FEWEST_FREE_BYTES = 1024**3
 REDIS_KEY_SECONDS = 10
+MARKER_SECONDS = 2.0
 
 
 def diagnosis_probes(
@@ -78,7 +81,7 @@ def diagnosis_probes(
         ),
         Probe(
             name="vector store",
-            look=lambda: look_at_store(store),
+            look=lambda: look_at_store(store, database),
             fix="check that Qdrant runs, has room on its disk, and VECLOOM_QDRANT_URL and its key are right",
         ),
         Probe(
@@ -157,9 +160,19 @@ async def look_at_redis(redis: Redis, namespace: str) -> list[Check]:
     ]
 
 
-async def look_at_store(store: VectorStore) -> list[Check]:
+async def _name_diagnosis(database: Database) -> str:
+    """A name that says whose it is, so that it is cleaned up if this process dies; without Postgres nobody's."""
+    try:
+        async with asyncio.timeout(MARKER_SECONDS), database.begin() as connection:
+            marker = await read_marker(connection)
+    except (SQLAlchemyError, OSError, TimeoutError):
+        marker = "any"
+    return diagnosis_name(marker, uuid4().hex[:12])
+
+
+async def look_at_store(store: VectorStore, database: Database) -> list[Check]:
     """Whether the vector store takes a point, with its text, and gives it back."""
-    name = f"vecloom_diagnosis_{uuid4().hex[:12]}"
+    name = await _name_diagnosis(database)
     started = time.perf_counter()
     point = PointBatch(ids=[uuid4()], vectors=np.ones((1, 2), dtype=np.float32), texts=["a whale"], payloads=[{}])
     try:

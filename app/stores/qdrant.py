@@ -156,6 +156,11 @@ class QdrantStore:
         except GenerationMissingError:
             return
 
+    async def list_aliases(self) -> dict[str, str]:
+        """See the port."""
+        with _translated(""):
+            return {found.alias_name: found.collection_name for found in (await self._client.get_aliases()).aliases}
+
     async def set_alias(self, alias: str, *, to: str) -> None:
         """See the port."""
         actions: list[models.CreateAliasOperation | models.DeleteAliasOperation] = [

@@ -26,6 +26,7 @@ from tests.api.doubles import (
     FakeRemovals,
     FakeSearch,
     FakeSources,
+    NoPeriodicJobs,
 )
 from tests.api.sync_doubles import FakeSyncs
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
@@ -94,6 +95,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             diagnosis=health,
             hub=hub,
             syncs=syncs,
+            periodic=NoPeriodicJobs(),
             watchers_per_user=2,
             request_max_bytes=REQUEST_MAX_BYTES,
         )

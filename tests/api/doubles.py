@@ -2,7 +2,7 @@
 
 # ruff: noqa: ARG002 — doubles take what the services take, and use little of it
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -28,9 +28,11 @@ from app.domain.errors import (
     OperationFinishedError,
     OperationNotFoundError,
     OperationNotRetryableError,
+    PeriodicJobNotFoundError,
     SourceUnknownError,
 )
 from app.domain.operations import Operation, OperationKind, OperationState, Submission, Worker
+from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
 from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
 from app.domain.users import Caller
 
@@ -362,3 +364,27 @@ class FakeChecks:
             Check(name=name, ok=ok, detail="answers" if ok else "does not answer", fix=f"start {name}")
             for name, ok in self.found.items()
         ]
+
+
+class NoPeriodicJobs:
+    """A server that does nothing again and again."""
+
+    def list_jobs(self) -> Sequence[PeriodicJob]:
+        """None."""
+        return []
+
+    async def list_statuses(self) -> Mapping[str, PeriodicJobStatus]:
+        """None."""
+        return {}
+
+    async def list_rounds(self, name: str) -> Sequence[RoundRecord]:
+        """Raises PeriodicJobNotFoundError."""
+        raise PeriodicJobNotFoundError(name, "none")
+
+    async def get_round(self, name: str, round_id: UUID) -> RoundRecord:
+        """Raises PeriodicJobNotFoundError."""
+        raise PeriodicJobNotFoundError(name, "none")
+
+    async def run(self, name: str, *, dry_run: bool, wait_seconds: float) -> RoundRecord:
+        """Raises PeriodicJobNotFoundError."""
+        raise PeriodicJobNotFoundError(name, "none")

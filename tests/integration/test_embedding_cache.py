@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from app.bootstrap import Parts
 from app.db.embedding_cache import EmbeddingCacheRepository, trim_embedding_cache
-from app.jobs.worker import cleanup_embedding_cache
+from app.domain.periodic import Round
+from app.jobs.upkeep.embedding_cache import OldVectors
 from app.pipeline.cache import EmbeddingCache
 from app.settings import Settings
 from tests.harness import Api
@@ -202,19 +203,20 @@ async def test_the_oldest_go_first_until_the_rest_fits(parts: Parts) -> None:
     assert set(range(100)) - found.keys() == set(range(25, 50))
 
 
-async def test_the_daily_job_trims_once_a_day(parts: Parts) -> None:
-    """The first worker to come does it; a size of zero leaves nothing."""
+async def test_the_daily_job_trims(parts: Parts) -> None:
+    """A dry run says by how much it is too large and drops nothing; a size of zero leaves nothing."""
     cache = cache_of(parts)
     await cache.keep(["one"], some_vectors(1))
-    context = {"database": parts.database, "worker": "any", "embedding_cache_bytes": 0}
-    await cleanup_embedding_cache(context)
-    first = await cache.find(["one"])
-    await cache.keep(["two"], some_vectors(1))
-    await cleanup_embedding_cache(context)
-    second = await cache.find(["two"])
+    job = OldVectors(parts.database, max_bytes=0)
+    would = await job.clean(Round(dry_run=True))
+    before = await cache.find(["one"])
+    did = await job.clean(Round())
+    after = await cache.find(["one"])
 
-    assert first == {}
-    assert second.keys() == {0}
+    assert would["excess_bytes"] > 0
+    assert before.keys() == {0}
+    assert did["vectors"] == 1
+    assert after == {}
 
 
 async def _age(parts: Parts, key: bytes, *, days: int) -> None:

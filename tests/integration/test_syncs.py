@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from app.bootstrap import Parts
-from app.jobs.syncs import dispatch_due_syncs
-from app.jobs.worker import cron_jobs
+from app.bootstrap.upkeep import list_periodic_jobs, open_periodic_jobs
+from app.db.periodic import PeriodicRepository
 from tests.harness import Api, wait_until
 from tests.integration.syncs import (
     INTERVAL,
@@ -28,12 +28,12 @@ from tests.integration.syncs import (
 
 @pytest.fixture(autouse=True)
 async def only_ours(parts: Parts) -> None:
-    """The ticks of the next minutes are taken: no worker begins a run before the test does."""
+    """The periodic job has been done for the next hour: no worker begins a run before the test does."""
+    async with parts.database.begin() as connection:
+        await PeriodicRepository(connection).register(list_periodic_jobs(parts))
     await run_sql(
         parts,
-        """INSERT INTO cron_ticks (name, tick)
-           SELECT 'dispatch_due_syncs', date_trunc('minute', now()) + make_interval(mins => n)
-           FROM generate_series(0, 10) AS n""",
+        "UPDATE periodic_jobs SET next_run_at = now() + interval '1 hour' WHERE name = 'dispatch_due_syncs'",
     )
 
 
@@ -392,24 +392,22 @@ async def test_a_removed_collection_takes_its_sync_along(api: Api, parts: Parts,
         assert row[0] == 0
 
 
-async def test_a_tick_begins_once_on_many_workers(api: Api, parts: Parts, synced: str) -> None:
-    """The cron job is among those of every worker, and of all that wake for a tick one does the work."""
-    await run_sql(parts, "DELETE FROM cron_ticks WHERE name = 'dispatch_due_syncs'")
+async def test_a_round_begins_once_on_many_workers(api: Api, parts: Parts, synced: str) -> None:
+    """It is among the periodic jobs of every worker, and of all that wake for it one does the work."""
     await pass_interval(parts)
-    syncs = scheduler(parts)
-    contexts = [{"database": parts.database, "worker": f"w{n}", "syncs": syncs} for n in range(5)]
+    await run_sql(parts, "UPDATE periodic_jobs SET next_run_at = now() WHERE name = 'dispatch_due_syncs'")
+    workers = [open_periodic_jobs(parts, worker=f"w{number}") for number in range(5)]
 
-    await asyncio.gather(*(dispatch_due_syncs(context) for context in contexts))
+    begun = [name for names in await asyncio.gather(*(worker.wake() for worker in workers)) for name in names]
 
     async def ended() -> bool:
         return bool((await status_of(api, synced))["last_run"])
 
     await wait_until(ended)
-    rows = await run_sql(parts, "SELECT count(*) FROM cron_ticks WHERE name = 'dispatch_due_syncs'")
-    assert rows[0][0] in (1, 2)  # a minute may have ended in between
+    for worker in workers:
+        await worker.aclose()
+    assert begun.count("dispatch_due_syncs") <= 1  # the worker of the test may have been first
     assert list((await count_appends(parts)).values()) == [1]
-    names = {job.name for job in cron_jobs(10)}
-    assert {"cron:dispatch_due_syncs", "cron:settle_sync_runs"} <= names
 
 
 async def test_runs_end_by_themselves(api: Api, parts: Parts, synced: str) -> None:

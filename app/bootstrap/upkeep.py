@@ -1,0 +1,114 @@
+"""The periodic jobs over opened parts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.bootstrap.parts import Parts, open_syncs
+from app.db.leftovers import DropRules
+from app.domain.periodic import PeriodicJob, Round
+from app.jobs.periodic import PeriodicJobs
+from app.jobs.upkeep.embedding_cache import OldVectors
+from app.jobs.upkeep.generations import OldGenerations
+from app.jobs.upkeep.operations import OldOperations
+from app.jobs.upkeep.orphans import OrphanChunks
+from app.jobs.upkeep.progress import ProgressKeeper
+from app.progress.keys import ProgressKeys
+from app.settings import Settings
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+
+def open_periodic_jobs(parts: Parts, *, worker: str) -> PeriodicJobs:
+    """All of them, done by ``worker``."""
+    return PeriodicJobs(parts.database, list_periodic_jobs(parts), worker=worker)
+
+
+def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
+    """Every periodic job there is; a new one is a line here."""
+    database, settings = parts.database, parts.settings
+    keys = ProgressKeys(parts.redis, namespace=settings.redis_namespace)
+
+    async def reconcile(_: Round) -> Mapping[str, Any]:
+        return await parts.dispatcher.reconcile()
+
+    old_operations = OldOperations(database, parts.events, days=settings.default_days_to_keep).clean
+    old_generations = OldGenerations(database, parts.store, drop_rules(settings)).clean
+    old_vectors = OldVectors(database, max_bytes=settings.embedding_cache_bytes).clean
+    orphans = OrphanChunks(database).clean
+    progress = ProgressKeeper(database, keys).keep
+    syncs = open_syncs(parts)
+
+    async def begin_syncs(_: Round) -> Mapping[str, Any]:
+        return await syncs.dispatch_due()
+
+    async def end_syncs(_: Round) -> Mapping[str, Any]:
+        return {"ended": await syncs.settle()}
+
+    return [
+        PeriodicJob(
+            name="reconcile_operations",
+            every_seconds=settings.reconcile,
+            limit_seconds=MINUTE,
+            overlaps=True,
+            has_dry_run=False,
+            does="dispatches what is due, takes back what lost its worker, ends what nobody ends",
+            work=reconcile,
+        ),
+        PeriodicJob(
+            name="dispatch_due_syncs",
+            every_seconds=MINUTE,
+            limit_seconds=MINUTE,
+            has_dry_run=False,
+            does="begins the sync runs of collections that are due",
+            work=begin_syncs,
+        ),
+        PeriodicJob(
+            name="settle_sync_runs",
+            every_seconds=settings.reconcile,
+            limit_seconds=MINUTE,
+            has_dry_run=False,
+            does="ends the sync runs whose operations have ended",
+            work=end_syncs,
+        ),
+        PeriodicJob(
+            name="cleanup_old_operations",
+            every_seconds=DAY,
+            does="deletes operations that finished long ago, with their sums and events",
+            work=old_operations,
+        ),
+        PeriodicJob(
+            name="cleanup_generations",
+            every_seconds=HOUR,
+            does="drops generations past their time and physical collections that no row knows",
+            work=old_generations,
+        ),
+        PeriodicJob(
+            name="cleanup_embedding_cache",
+            every_seconds=DAY,
+            does="drops the cached vectors that were not used for longest, until the rest fits",
+            work=old_vectors,
+        ),
+        PeriodicJob(
+            name="cleanup_orphans",
+            every_seconds=HOUR,
+            does="deletes chunks whose generation is dropped or has no row",
+            work=orphans,
+        ),
+        PeriodicJob(
+            name="refresh_progress_ttl",
+            every_seconds=10 * MINUTE,
+            does="gives every stream of progress events an expiry, and drops those without an operation",
+            work=progress,
+        ),
+    ]
+
+
+def drop_rules(settings: Settings) -> DropRules:
+    """How long what is replaced or given up is kept."""
+    return DropRules(
+        window=settings.reindex_rollback_window,
+        delay_base=settings.cleanup_delay_base,
+        delay_per_10k=settings.cleanup_delay_per_10k_vectors,
+        delay_most=settings.cleanup_delay_max,
+        grace=settings.orphan_grace,
+    )
