@@ -1,6 +1,7 @@
 """The only reader of the environment. Every number of ``operations.md`` is here under its own name."""
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -40,6 +41,8 @@ PREFIX_ONLY = frozenset(
         "worker_slots",
         "metrics_port",
         "metrics_host",
+        "secret_keys",
+        "trusted_proxies",
     }
 )
 """Names too common to be read from the environment without ``VECLOOM_`` in front."""
@@ -165,12 +168,33 @@ class Settings(BaseSettings):
     websockets_per_process: Count = 1000
     request_max_bytes: Count = 10 * MIB
 
+    # who did what, and telling others
+    secret_keys: SecretStr | None = None
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    audit_keep_days: CountOrNone = 0
+    webhook_timeout: Seconds = 15
+    webhook_retry_delay: Seconds = 10
+    webhook_max_attempts: Count = 12
+    webhook_disable_after_days: Seconds = 5
+    webhook_keep_days: Count = 14
+    webhook_private_addresses: Literal["auto", "allow", "refuse"] = "auto"
+
     @field_validator("source_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:
         """``/a:/b`` names two folders, as in ``PATH``."""
         if isinstance(value, str):
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
+        return value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        """``10.0.0.0/8, 192.0.2.7`` names a network and an address."""
+        if isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+            for part in value:
+                ip_network(part, strict=False)
         return value
 
     @field_validator("database_url", "redis_url", "qdrant_url", "embedding_url")

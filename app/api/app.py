@@ -5,7 +5,19 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.api import collections, diagnosis, documents, events, health, metrics, operations, plans, search, workers
+from app.api import (
+    audit,
+    collections,
+    diagnosis,
+    documents,
+    events,
+    health,
+    metrics,
+    operations,
+    plans,
+    search,
+    workers,
+)
 from app.api.bodies import LimitBodies
 from app.api.errors import add_error_handlers
 from app.api.metrics import MeasureRequests
@@ -63,10 +75,10 @@ def create_api(services: ApiServices) -> FastAPI:
     add_error_handlers(application)
     # the last one added is the outermost: a bug is answered before it is counted
     application.add_middleware(LimitBodies, max_bytes=services.request_max_bytes)
-    application.add_middleware(FollowRequests, prefix=PREFIX)
+    application.add_middleware(FollowRequests, prefix=PREFIX, trusted_proxies=services.trusted_proxies)
     application.add_middleware(MeasureRequests, registry=services.metrics, prefix=PREFIX)
     api = APIRouter(responses={"4XX": PROBLEM, "5XX": PROBLEM})
-    for module in (collections, documents, operations, plans, events, search, workers, diagnosis, health):
+    for module in (collections, documents, operations, plans, events, search, workers, diagnosis, health, audit):
         api.include_router(module.router)
     application.include_router(api, prefix=PREFIX)
     application.include_router(health.router, include_in_schema=False)

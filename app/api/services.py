@@ -8,6 +8,7 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
+from app.domain.audit import AuditEntry, AuditFilter
 from app.domain.checks import Check
 from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import ChunkingChoice, Document, DocumentState, Source, SourceSpec
@@ -163,6 +164,16 @@ class Search(Protocol):
         ...
 
 
+class Audit(Protocol):
+    """What owners read of the audit log."""
+
+    async def list(
+        self, user_id: UUID, wanted: AuditFilter, *, limit: int, after: str | None
+    ) -> tuple[Sequence[AuditEntry], str | None]:
+        """A page, newest first, and the cursor of the next page. Raises InvalidInputError."""
+        ...
+
+
 class Checks(Protocol):
     """Looks at parts of the system."""
 
@@ -182,9 +193,11 @@ class ApiServices:
     health: Checks
     diagnosis: Checks
     hub: ProgressHub
+    audit: Audit
     watchers_per_user: int = 50
     watchers_per_process: int = 1000
     request_max_bytes: int = 10 * 1024 * 1024
+    trusted_proxies: Sequence[str] = ()
     metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 

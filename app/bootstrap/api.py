@@ -11,6 +11,7 @@ from app.bootstrap.parts import EmbedderRegistry, Parts, configured_endpoints, o
 from app.domain.checks import Check
 from app.domain.documents import Chunking
 from app.jobs.figures import reading_figures
+from app.operations.audit import AuditService
 from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
 from app.operations.diagnosis import diagnosis_probes
@@ -70,8 +71,10 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             health=health,
             diagnosis=diagnosis,
             hub=hub,
+            audit=AuditService(parts.database),
             watchers_per_user=settings.websockets_per_user,
             watchers_per_process=settings.websockets_per_process,
             request_max_bytes=settings.request_max_bytes,
+            trusted_proxies=settings.trusted_proxies,
         )
         yield create_api(services)

@@ -121,6 +121,7 @@ async def open_worker(
             "worker": profile.name,
             "reconcile_seconds": settings.reconcile,
             "embedding_cache_bytes": settings.embedding_cache_bytes,
+            "audit_keep_days": settings.audit_keep_days,
             "wake": wake,
         }
 

@@ -15,6 +15,7 @@ import typer
 import uvloop
 from rich.console import Console
 
+from app.cli import audit as auditing
 from app.cli import commands
 from app.cli import plan as planning
 from app.cli import verify as verification
@@ -238,6 +239,18 @@ def verify(
     else:
         verification.show_verification(ended, name, out)
     raise typer.Exit(verification.exit_code_of(ended))
+
+
+@cli.command()
+def audit(
+    name: Annotated[str | None, typer.Argument(help="Only this collection, by its name or id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most changes.")] = 50,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Say who changed what, when and from where, newest first."""
+    answer = _run(lambda: auditing.list_audit(_settings(data), name, limit), as_json=as_json)
+    _print_json(answer) if as_json else auditing.show_audit(answer, out)
 
 
 @cli.command()

@@ -1,10 +1,12 @@
 """Rows of ``operations`` as their owners see and change them."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
+from app.db.audit import record
 from app.db.operation_rows import SELECT, Rows, to_operation
 from app.domain.errors import OperationNotFoundError
 from app.domain.operations import NewOperation, Operation, OperationState
@@ -18,7 +20,7 @@ class OperationRepository(Rows):
 
     async def add(self, new: NewOperation) -> Operation:
         """Insert a pending operation, or give the unfinished one with the same idempotency key."""
-        submission = new.submission
+        submission, new_id = new.submission, uuid4()
         added = await self._change(
             """
             INSERT INTO operations AS o (id, user_id, collection_id, kind, state, writes, config, idempotency_key,
@@ -30,7 +32,7 @@ class OperationRepository(Rows):
                 DO UPDATE SET idempotency_key = excluded.idempotency_key
             """,
             {
-                "id": uuid4(),
+                "id": new_id,
                 "user_id": new.user_id,
                 "collection_id": new.collection_id,
                 "kind": new.kind.value,
@@ -44,6 +46,8 @@ class OperationRepository(Rows):
         )
         if added is None:
             raise RuntimeError("an insert that may not do nothing has given no row")
+        if added.id == new_id:
+            await record(self._connection, "operation.created", added, after=_told_at_first(added))
         return added
 
     async def add_once(self, new: NewOperation) -> tuple[Operation, bool]:
@@ -92,27 +96,30 @@ class OperationRepository(Rows):
 
     async def request_cancel(self, operation_id: UUID) -> Operation | None:
         """Ask a running operation to stop, or cancel a pending one at once; None if it has ended."""
-        return await self._change(
+        return await self._ask(
+            "operation.cancelled",
             """UPDATE operations o SET cancel_requested_at = coalesce(cancel_requested_at, now()),
                     state = CASE WHEN state = 'pending' THEN 'cancelled' ELSE state END,
                     finished_at = CASE WHEN state = 'pending' THEN now() END
                WHERE o.id = :id AND o.state IN ('pending', 'running')""",
-            {"id": operation_id},
+            operation_id,
         )
 
     async def pause(self, operation_id: UUID) -> Operation | None:
         """Keep an operation from starting, or ask its worker to stop at a checkpoint; None if it has ended."""
-        return await self._change(
+        return await self._ask(
+            "operation.paused",
             """UPDATE operations o SET paused_at = coalesce(paused_at, now()), dispatched_at = NULL
                WHERE o.id = :id AND o.state IN ('pending', 'running')""",
-            {"id": operation_id},
+            operation_id,
         )
 
     async def resume(self, operation_id: UUID) -> Operation | None:
         """Let a paused operation go on; None if it has ended."""
-        return await self._change(
+        return await self._ask(
+            "operation.resumed",
             "UPDATE operations o SET paused_at = NULL WHERE o.id = :id AND o.state IN ('pending', 'running')",
-            {"id": operation_id},
+            operation_id,
         )
 
     async def hold_back(self, collection_id: UUID) -> None:
@@ -130,11 +137,23 @@ class OperationRepository(Rows):
 
     async def restart(self, operation_id: UUID) -> Operation | None:
         """Make a failed or cancelled operation pending again, its failures forgiven; None in any other state."""
-        return await self._change(
+        return await self._ask(
+            "operation.retried",
             """UPDATE operations o SET state = 'pending', failures = 0, interruptions = 0, run_after = now(),
                     dispatched_at = NULL, cancel_requested_at = NULL, finished_at = NULL, error_code = NULL,
                     error_message = NULL, retryable = NULL, why_waiting = NULL, paused_at = NULL, ran_seconds = 0,
                     heartbeat_at = now()
                WHERE o.id = :id AND o.state IN ('failed', 'cancelled')""",
-            {"id": operation_id},
+            operation_id,
         )
+
+    async def _ask(self, action: str, sql: str, operation_id: UUID) -> Operation | None:
+        """Do what somebody wants of an operation, and write down who; None and no trace if it cannot be done."""
+        operation = await self._change(sql, {"id": operation_id})
+        if operation is not None:
+            await record(self._connection, action, operation)
+        return operation
+
+
+def _told_at_first(operation: Operation) -> dict[str, Any]:
+    return {"priority": operation.priority.name.lower(), "run_after": operation.run_after, **operation.config}

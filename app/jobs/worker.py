@@ -19,6 +19,7 @@ from app.db.database import Database
 from app.db.embedding_cache import trim_embedding_cache
 from app.jobs.cron import run_tick
 from app.jobs.queue import control_channel, queue_name, serialize
+from app.jobs.records import cleanup_records
 from app.jobs.runner import Runner
 from app.jobs.stopping import stop_task
 from app.operations.dispatch import Dispatcher
@@ -70,6 +71,7 @@ def cron_jobs(reconcile_seconds: int) -> list[CronJob]:
         cron(reconcile_operations, second=seconds, **often),
         # every hour: whoever lives first that day does it
         cron(cleanup_embedding_cache, minute=17, second=7, **often),
+        cron(cleanup_records, minute=23, second=7, **often),
     ]
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.db.audit import record
 from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.operations import OperationRepository
@@ -109,8 +111,11 @@ class OperationService:
                 model=model or self._default_model,
                 chunking=filled,
             )
+            settings = {"model": collection.model, "chunking": asdict(filled), "sparse": collection.sparse}
+            await record(connection, "collection.created", collection, after=settings)
             for spec in sources:
-                await SourceRepository(connection).add(collection.id, url=spec.url, config=spec.config())
+                source = await SourceRepository(connection).add(collection.id, url=spec.url, config=spec.config())
+                await record(connection, "source.added", source, collection=collection, after=source.config)
             operation = await OperationRepository(connection).add(
                 NewOperation(
                     user_id=user_id,
@@ -269,6 +274,7 @@ class OperationService:
         """Start nothing more in a collection, and have what runs there stop at its next checkpoint."""
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).pause(user_id, collection_id)
+            await record(connection, "collection.paused", collection)
             operations = OperationRepository(connection)
             await operations.hold_back(collection_id)
             await operations.poke(collection_id)
@@ -279,6 +285,7 @@ class OperationService:
         """Let the operations of a paused collection go on."""
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).resume(user_id, collection_id)
+            await record(connection, "collection.resumed", collection)
         await self._dispatch()
         return collection
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from app.domain.audit import AuditEntry, AuditFilter
 from app.domain.checks import Check
 from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import Chunking, ChunkingChoice, Document, DocumentState, Source, SourceKind, SourceSpec
@@ -285,3 +286,13 @@ class FakeChecks:
             Check(name=name, ok=ok, detail="answers" if ok else "does not answer", fix=f"start {name}")
             for name, ok in self.found.items()
         ]
+
+
+class FakeAudit:
+    """A log without entries."""
+
+    async def list(
+        self, user_id: UUID, wanted: AuditFilter, *, limit: int, after: str | None
+    ) -> tuple[Sequence[AuditEntry], str | None]:
+        """Nothing."""
+        return (), None
