@@ -16,6 +16,7 @@ from app.api import (
     operations,
     plans,
     search,
+    webhooks,
     workers,
 )
 from app.api.bodies import LimitBodies
@@ -78,7 +79,19 @@ def create_api(services: ApiServices) -> FastAPI:
     application.add_middleware(FollowRequests, prefix=PREFIX, trusted_proxies=services.trusted_proxies)
     application.add_middleware(MeasureRequests, registry=services.metrics, prefix=PREFIX)
     api = APIRouter(responses={"4XX": PROBLEM, "5XX": PROBLEM})
-    for module in (collections, documents, operations, plans, events, search, workers, diagnosis, health, audit):
+    for module in (
+        collections,
+        documents,
+        operations,
+        plans,
+        events,
+        search,
+        workers,
+        diagnosis,
+        health,
+        audit,
+        webhooks,
+    ):
         api.include_router(module.router)
     application.include_router(api, prefix=PREFIX)
     application.include_router(health.router, include_in_schema=False)

@@ -15,6 +15,7 @@ from app.domain.documents import ChunkingChoice, Document, DocumentState, Source
 from app.domain.operations import Operation, OperationState, Submission, Worker
 from app.domain.points import SearchAnswer, SearchFilter, SearchMode
 from app.domain.users import Caller
+from app.domain.webhooks import Delivery, Webhook, WebhookChange, WebhookEvent
 from app.progress.hub import ProgressHub
 
 
@@ -174,6 +175,50 @@ class Audit(Protocol):
         ...
 
 
+class Webhooks(Protocol):
+    """What owners do with webhooks."""
+
+    async def create(
+        self, user_id: UUID, *, url: str, events: Sequence[WebhookEvent], collection: str | None
+    ) -> tuple[Webhook, str]:
+        """The webhook and its secret. Raises WebhookUrlError, WebhookAddressError, TooManyWebhooksError."""
+        ...
+
+    async def get(self, user_id: UUID, webhook_id: UUID) -> Webhook:
+        """Raises WebhookNotFoundError."""
+        ...
+
+    async def list(self, user_id: UUID) -> Sequence[Webhook]:
+        """Oldest first."""
+        ...
+
+    async def change(self, user_id: UUID, webhook_id: UUID, change: WebhookChange) -> tuple[Webhook, str | None]:
+        """The webhook as it is then, and its new secret if it has one. Raises WebhookNotFoundError."""
+        ...
+
+    async def delete(self, user_id: UUID, webhook_id: UUID) -> None:
+        """Raises WebhookNotFoundError."""
+        ...
+
+    async def test(self, user_id: UUID, webhook_id: UUID) -> Delivery:
+        """Raises WebhookDisabledError."""
+        ...
+
+    async def list_deliveries(
+        self, user_id: UUID, webhook_id: UUID, *, limit: int, after: str | None
+    ) -> tuple[Sequence[Delivery], str | None]:
+        """A page, newest first, and the cursor of the next page."""
+        ...
+
+    async def get_delivery(self, user_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """Raises DeliveryNotFoundError."""
+        ...
+
+    async def redeliver(self, user_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """Raises DeliveryNotFoundError, WebhookDisabledError."""
+        ...
+
+
 class Checks(Protocol):
     """Looks at parts of the system."""
 
@@ -194,6 +239,7 @@ class ApiServices:
     diagnosis: Checks
     hub: ProgressHub
     audit: Audit
+    webhooks: Webhooks
     watchers_per_user: int = 50
     watchers_per_process: int = 1000
     request_max_bytes: int = 10 * 1024 * 1024

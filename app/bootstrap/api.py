@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from app.api.app import create_api
 from app.api.services import ApiServices
 from app.bootstrap.parts import EmbedderRegistry, Parts, configured_endpoints, open_parts
+from app.bootstrap.webhooks import open_webhook_service
 from app.domain.checks import Check
 from app.domain.documents import Chunking
 from app.jobs.figures import reading_figures
@@ -72,6 +73,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             diagnosis=diagnosis,
             hub=hub,
             audit=AuditService(parts.database),
+            webhooks=open_webhook_service(parts),
             watchers_per_user=settings.websockets_per_user,
             watchers_per_process=settings.websockets_per_process,
             request_max_bytes=settings.request_max_bytes,

@@ -14,6 +14,7 @@ import structlog
 from app.api.serving import serving
 from app.bootstrap.parts import EmbedderRegistry, Parts
 from app.bootstrap.tokenizers import check_tokenizer, tokenizers_of
+from app.bootstrap.webhooks import open_courier
 from app.db.guard import WorkerGuard
 from app.domain.documents import Ocr, Source
 from app.domain.operations import OperationKind, WorkerProfile
@@ -104,12 +105,15 @@ async def open_worker(
             on_offers=lanes.take_up,
             on_failure=runner.broken.set,
         )
+        courier = open_courier(parts, worker=profile.name)
+        guard.on_delivery = courier.wake
         watchdog = Watchdog(limit_seconds=settings.lease * 0.75, on_limit=_give_up if replaceable else None)
         wake = Wake()
         await stack.enter_async_context(watchdog.watching())
         if replaceable and settings.metrics_port:
             await stack.enter_async_context(_serving_worker_endpoint(parts, keeper))
         await stack.enter_async_context(keeper.keeping())
+        await stack.enter_async_context(courier.working())
         await stack.enter_async_context(
             listening(parts.redis, namespace=settings.redis_namespace, on_wake=wake.announce, on_poke=keeper.poke)
         )
@@ -122,6 +126,7 @@ async def open_worker(
             "reconcile_seconds": settings.reconcile,
             "embedding_cache_bytes": settings.embedding_cache_bytes,
             "audit_keep_days": settings.audit_keep_days,
+            "webhook_keep_days": settings.webhook_keep_days,
             "wake": wake,
         }
 

@@ -19,12 +19,14 @@ from app.cli import audit as auditing
 from app.cli import commands
 from app.cli import plan as planning
 from app.cli import verify as verification
+from app.cli import webhooks as telling
 from app.cli.client import CliError
 from app.cli.doctor import diagnose
 from app.cli.progress import printable
 from app.domain.documents import ChunkingStrategy
 from app.domain.errors import DomainError
 from app.domain.sanitising import sanitise
+from app.domain.webhooks import WebhookEvent
 from app.logs import log_to_stderr
 from app.settings import Settings, read_settings, wants_details
 
@@ -251,6 +253,23 @@ def audit(
     """Say who changed what, when and from where, newest first."""
     answer = _run(lambda: auditing.list_audit(_settings(data), name, limit), as_json=as_json)
     _print_json(answer) if as_json else auditing.show_audit(answer, out)
+
+
+@cli.command()
+def webhooks(
+    action: Annotated[telling.Action, typer.Argument(help="What to do.")] = telling.Action.LIST,
+    subject: Annotated[str | None, typer.Argument(help="A webhook's id; for `add`, the URL.")] = None,
+    delivery: Annotated[str | None, typer.Argument(help="For `redeliver`, which delivery.")] = None,
+    event: Annotated[list[WebhookEvent] | None, typer.Option(help="For `add`: only these ends.")] = None,
+    collection: Annotated[str | None, typer.Option("--collection", "-c", help="For `add`: only of this one.")] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Have other programs told when operations end."""
+    options = {"events": event, "collection": collection}
+    answer = _run(lambda: telling.perform(_settings(data), action, subject, delivery, options), as_json=as_json)
+    _print_json(answer) if as_json else telling.show(action, answer, out)
+    raise typer.Exit(telling.exit_code_of(action, answer))
 
 
 @cli.command()

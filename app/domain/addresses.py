@@ -26,6 +26,8 @@ def is_allowed(address: Address, *, allow_private: bool) -> bool:
     What cloud providers tell only their machines is at a link-local address, which is never allowed.
     """
     inner = unwrap(address)
+    if inner.is_loopback:
+        return allow_private
     if (
         inner.is_multicast
         or inner.is_unspecified
@@ -33,9 +35,7 @@ def is_allowed(address: Address, *, allow_private: bool) -> bool:
         or any(inner in network for network in LINK_LOCAL)
     ):
         return False
-    if inner.is_global:
-        return True
-    return allow_private and (inner.is_loopback or any(inner in network for network in PRIVATE))
+    return inner.is_global or (allow_private and any(inner in network for network in PRIVATE))
 
 
 def unwrap(address: Address) -> Address:

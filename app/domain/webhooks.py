@@ -50,6 +50,24 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookChange:
+    """What shall be another; None leaves a thing as it is.
+
+    Attributes:
+        collection: id or name of the only collection that is told of.
+        everywhere: tell of all collections.
+        rotate: make a new secret.
+    """
+
+    url: str | None = None
+    events: tuple[WebhookEvent, ...] | None = None
+    collection: str | None = None
+    everywhere: bool = False
+    enabled: bool | None = None
+    rotate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryAttempt:
     """One try: the status it was answered with, or why there was none."""
 

@@ -17,7 +17,16 @@ from app.api.services import ApiServices
 from app.domain.operations import Operation, OperationKind, OperationState
 from app.progress.hub import ProgressHub
 from app.progress.reporter import ProgressReporter
-from tests.api.doubles import KEY, FakeAudit, FakeChecks, FakeCollections, FakeIdentity, FakeOperations, FakeSearch
+from tests.api.doubles import (
+    KEY,
+    FakeAudit,
+    FakeChecks,
+    FakeCollections,
+    FakeIdentity,
+    FakeOperations,
+    FakeSearch,
+    FakeWebhooks,
+)
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
 
 REQUEST_MAX_BYTES = 100_000
@@ -79,6 +88,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             diagnosis=health,
             hub=hub,
             audit=FakeAudit(),
+            webhooks=FakeWebhooks(),
             watchers_per_user=2,
             request_max_bytes=REQUEST_MAX_BYTES,
         )

@@ -23,6 +23,14 @@ from app.domain.errors import (
 from app.domain.operations import Operation, OperationKind, OperationState, Submission, Worker
 from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
 from app.domain.users import Caller
+from app.domain.webhooks import (
+    Delivery,
+    TooManyWebhooksError,
+    Webhook,
+    WebhookChange,
+    WebhookEvent,
+    WebhookNotFoundError,
+)
 
 KEY = "vcl_test"
 
@@ -296,3 +304,47 @@ class FakeAudit:
     ) -> tuple[Sequence[AuditEntry], str | None]:
         """Nothing."""
         return (), None
+
+
+class FakeWebhooks:
+    """Has no webhook, and takes none."""
+
+    async def create(
+        self, user_id: UUID, *, url: str, events: Sequence[WebhookEvent], collection: str | None
+    ) -> tuple[Webhook, str]:
+        """There is room for none."""
+        raise TooManyWebhooksError(0)
+
+    async def get(self, user_id: UUID, webhook_id: UUID) -> Webhook:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)
+
+    async def list(self, user_id: UUID) -> Sequence[Webhook]:
+        """None."""
+        return ()
+
+    async def change(self, user_id: UUID, webhook_id: UUID, change: WebhookChange) -> tuple[Webhook, str | None]:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)
+
+    async def delete(self, user_id: UUID, webhook_id: UUID) -> None:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)
+
+    async def test(self, user_id: UUID, webhook_id: UUID) -> Delivery:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)
+
+    async def list_deliveries(
+        self, user_id: UUID, webhook_id: UUID, *, limit: int, after: str | None
+    ) -> tuple[Sequence[Delivery], str | None]:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)
+
+    async def get_delivery(self, user_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)
+
+    async def redeliver(self, user_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)
