@@ -25,6 +25,7 @@ EMBEDDING_CACHE = Counter(
 )
 TOKENS = Counter("vecloom_tokens", "Tokens embedded.")
 LANES = Gauge("vecloom_lanes", "Operations of other workers that this one shares now.")
+WEBHOOK_ATTEMPTS = Counter("vecloom_webhook_attempts", "Attempts at deliveries by their outcome.", ["outcome"])
 LEASES_LOST = Counter("vecloom_leases_lost", "Leases that this worker lost or gave up.")
 RECONCILED = Counter("vecloom_reconciler_actions", "What the reconciler had to do.", ["action"])
 WORKERS_DIED = Counter("vecloom_workers_died", "Workers that this one found dead by their lock.")

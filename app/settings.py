@@ -2,6 +2,7 @@
 
 import os
 from base64 import urlsafe_b64decode
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -43,6 +44,7 @@ PREFIX_ONLY = frozenset(
         "worker_slots",
         "metrics_port",
         "metrics_host",
+        "trusted_proxies",
     }
 )
 """Names too common to be read from the environment without ``VECLOOM_`` in front."""
@@ -181,6 +183,15 @@ class Settings(BaseSettings):
     cleanup_delay_per_10k_vectors: SecondsOrNone = 60
     cleanup_delay_max: SecondsOrNone = 1800
     orphan_grace: SecondsOrNone = 86_400
+    # who did what, and telling others
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    audit_keep_days: CountOrNone = 0
+    webhook_timeout: Seconds = 15
+    webhook_retry_delay: Seconds = 10
+    webhook_max_attempts: Count = 12
+    webhook_disable_after_days: Seconds = 5
+    webhook_keep_days: Count = 14
+    webhook_private_addresses: Literal["auto", "allow", "refuse"] = "auto"
 
     @field_validator("source_roots", mode="before")
     @classmethod
@@ -206,6 +217,16 @@ class Settings(BaseSettings):
                 is_key = False
             if not is_key:
                 raise ValueError("must be keys that `vecloom sources new-key` makes, with commas between them")
+        return value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        """``10.0.0.0/8, 192.0.2.7`` names a network and an address."""
+        if isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+            for part in value:
+                ip_network(part, strict=False)
         return value
 
     @field_validator("database_url", "redis_url", "qdrant_url", "embedding_url")

@@ -26,6 +26,7 @@ from app.settings import Settings
 VECLOOM = [sys.executable, "-m", "app.cli.main"]
 TEMPLATE = "vecloom_template"
 DEADLINE_SECONDS = 60.0
+SECRET_KEYS = "J3yQ_xAC67afRNAKxBWNTIKgJ2GDxGtCVp3Fq8-8O3Y="
 
 
 async def wait_until(predicate: Callable[[], Awaitable[Any]], *, seconds: float = DEADLINE_SECONDS) -> Any:
@@ -80,6 +81,7 @@ def settings_for(stack: EmbeddedStack, *, database: str, namespace: str, data: P
         qdrant_api_key=stack.qdrant_api_key,
         redis_namespace=namespace,
         data=data,
+        secret_keys=SECRET_KEYS,
         # whatever is installed on this machine
         **{"lease": 3, "heartbeat": 0.5, "reconcile": 1, "default_retry_delay": 0.1, "ocr": "off", **changes},
     )

@@ -7,6 +7,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.api import (
     admin,
+    audit,
     collections,
     diagnosis,
     documents,
@@ -19,6 +20,7 @@ from app.api import (
     search,
     sources,
     syncs,
+    webhooks,
     workers,
 )
 from app.api.bodies import LimitBodies
@@ -78,7 +80,7 @@ def create_api(services: ApiServices) -> FastAPI:
     add_error_handlers(application)
     # the last one added is the outermost: a bug is answered before it is counted
     application.add_middleware(LimitBodies, max_bytes=services.request_max_bytes)
-    application.add_middleware(FollowRequests, prefix=PREFIX)
+    application.add_middleware(FollowRequests, prefix=PREFIX, trusted_proxies=services.trusted_proxies)
     application.add_middleware(MeasureRequests, registry=services.metrics, prefix=PREFIX)
     api = APIRouter(responses={"4XX": PROBLEM, "5XX": PROBLEM})
     for module in (
@@ -95,6 +97,8 @@ def create_api(services: ApiServices) -> FastAPI:
         sources,
         syncs,
         admin,
+        audit,
+        webhooks,
     ):
         api.include_router(module.router)
     application.include_router(api, prefix=PREFIX)

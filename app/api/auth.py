@@ -7,6 +7,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.requests import HTTPConnection, Request
 
 from app.api.services import ApiServices, services_of
+from app.domain.audit import name_actor
 from app.domain.errors import NotAuthenticatedError, PermissionDeniedError
 from app.domain.users import ADMIN, Caller
 
@@ -35,7 +36,9 @@ async def _require_caller(
     _bearer: Annotated[object, Depends(BEARER)],
     _api_key: Annotated[object, Depends(API_KEY)],
 ) -> Caller:
-    return await authenticate(request)
+    caller = await authenticate(request)
+    name_actor(caller)
+    return caller
 
 
 def _services(request: Request) -> ApiServices:

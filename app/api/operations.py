@@ -43,7 +43,8 @@ MaxRuntime = Annotated[
 ]
 
 
-def _in_utc(time: datetime) -> datetime:
+def in_utc(time: datetime) -> datetime:
+    """A time of a request, in UTC."""
     try:
         return time.astimezone(UTC)
     except OverflowError:
@@ -51,7 +52,7 @@ def _in_utc(time: datetime) -> datetime:
 
 
 RunAfter = Annotated[
-    Annotated[AwareDatetime, AfterValidator(_in_utc)] | None, Field(description="Not before this time.")
+    Annotated[AwareDatetime, AfterValidator(in_utc)] | None, Field(description="Not before this time.")
 ]
 
 EXAMPLE_OPERATION: JsonDict = {

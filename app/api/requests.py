@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import answer_bug
+from app.api.origin import client_address, trusted_networks
+from app.domain.audit import Actor, ActorKind, acting_as
 from app.traces import HEADER as TRACE_HEADER
 from app.traces import end_request, request_span
 
@@ -77,11 +80,15 @@ class _Exchange:
 
 
 class FollowRequests:
-    """ASGI middleware: a request id in every log line and in the answer, one line at the end, bugs answered as 500."""
+    """ASGI middleware: a request id in every log line and in the answer, one line at the end, bugs answered as 500.
 
-    def __init__(self, inner: ASGIApp, *, prefix: str) -> None:
+    It also knows where a request comes from, for the audit log.
+    """
+
+    def __init__(self, inner: ASGIApp, *, prefix: str, trusted_proxies: Sequence[str] = ()) -> None:
         self._inner = inner
         self._prefix = prefix
+        self._trusted_proxies = trusted_networks(trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A request that nobody waited for to the end has no status in its line."""
@@ -89,7 +96,9 @@ class FollowRequests:
             await self._inner(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send)
-        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
+        address = client_address(scope, self._trusted_proxies)
+        actor = Actor(kind=ActorKind.SYSTEM, address=address, request_id=exchange.request_id)
+        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id), acting_as(actor):
             if scope["type"] == "websocket" or scope["path"].endswith(PROBES):
                 # a socket lives as long as somebody watches: its span would be no work of ours
                 await self._follow(scope, exchange)

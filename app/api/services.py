@@ -8,6 +8,7 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
+from app.domain.audit import AuditEntry, AuditFilter
 from app.domain.checks import Check
 from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import ChunkingChoice, Document, DocumentState, Source, SourceChange, SourceSpec, SourceTest
@@ -16,6 +17,7 @@ from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
 from app.domain.points import SearchAnswer, SearchFilter, SearchMode
 from app.domain.syncs import AppendMode, OnGone, SyncRun, SyncStatus
 from app.domain.users import Caller
+from app.domain.webhooks import Delivery, Webhook, WebhookChange, WebhookEvent
 from app.progress.hub import ProgressHub
 
 
@@ -242,6 +244,59 @@ class Syncs(Protocol):
 
     async def set_on_gone(self, user_id: UUID, id_or_name: str, source_id: UUID, on_gone: OnGone) -> Source:
         """Raises SourceUnknownError."""
+
+
+class Audit(Protocol):
+    """What owners read of the audit log."""
+
+    async def list(
+        self, user_id: UUID, wanted: AuditFilter, *, limit: int, after: str | None
+    ) -> tuple[Sequence[AuditEntry], str | None]:
+        """A page, newest first, and the cursor of the next page. Raises InvalidInputError."""
+        ...
+
+
+class Webhooks(Protocol):
+    """What owners do with webhooks."""
+
+    async def create(
+        self, user_id: UUID, *, url: str, events: Sequence[WebhookEvent], collection: str | None
+    ) -> tuple[Webhook, str]:
+        """The webhook and its secret. Raises WebhookUrlError, WebhookAddressError, TooManyWebhooksError."""
+        ...
+
+    async def get(self, user_id: UUID, webhook_id: UUID) -> Webhook:
+        """Raises WebhookNotFoundError."""
+        ...
+
+    async def list(self, user_id: UUID) -> Sequence[Webhook]:
+        """Oldest first."""
+        ...
+
+    async def change(self, user_id: UUID, webhook_id: UUID, change: WebhookChange) -> tuple[Webhook, str | None]:
+        """The webhook as it is then, and its new secret if it has one. Raises WebhookNotFoundError."""
+        ...
+
+    async def delete(self, user_id: UUID, webhook_id: UUID) -> None:
+        """Raises WebhookNotFoundError."""
+        ...
+
+    async def test(self, user_id: UUID, webhook_id: UUID) -> Delivery:
+        """Raises WebhookDisabledError."""
+        ...
+
+    async def list_deliveries(
+        self, user_id: UUID, webhook_id: UUID, *, limit: int, after: str | None
+    ) -> tuple[Sequence[Delivery], str | None]:
+        """A page, newest first, and the cursor of the next page."""
+        ...
+
+    async def get_delivery(self, user_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """Raises DeliveryNotFoundError."""
+        ...
+
+    async def redeliver(self, user_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """Raises DeliveryNotFoundError, WebhookDisabledError."""
         ...
 
 
@@ -292,9 +347,12 @@ class ApiServices:
     hub: ProgressHub
     syncs: Syncs
     periodic: PeriodicJobs
+    audit: Audit
+    webhooks: Webhooks
     watchers_per_user: int = 50
     watchers_per_process: int = 1000
     request_max_bytes: int = 10 * 1024 * 1024
+    trusted_proxies: Sequence[str] = ()
     metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 

@@ -55,6 +55,14 @@ async def serving(
     except OSError as error:
         reason = f"cannot listen on {host}, port {port} ({error.strerror}); choose another with {choice}"
         raise AddressUnavailableError(reason) from error
-    config = uvicorn.Config(application, log_config=None, access_log=False, timeout_graceful_shutdown=2, lifespan="off")
+    # whose word a client's address is taken from is a setting of ours
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
+        lifespan="off",
+    )
     async with _Server(config).running(listener):
         yield f"http://{host}:{listener.getsockname()[1]}"

@@ -12,9 +12,11 @@ from app.api.services import ApiServices
 from app.bootstrap.parts import EmbedderRegistry, Parts, configured_endpoints, open_parts, open_syncs
 from app.bootstrap.sources import SourceOpener
 from app.bootstrap.upkeep import list_periodic_jobs, open_periodic_jobs
+from app.bootstrap.webhooks import open_webhook_service
 from app.domain.checks import Check
 from app.domain.documents import Chunking
 from app.jobs.figures import reading_figures
+from app.operations.audit import AuditService
 from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
 from app.operations.diagnosis import diagnosis_probes
@@ -96,5 +98,8 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             watchers_per_process=settings.websockets_per_process,
             request_max_bytes=settings.request_max_bytes,
             syncs=open_syncs(parts),
+            audit=AuditService(parts.database),
+            webhooks=open_webhook_service(parts),
+            trusted_proxies=settings.trusted_proxies,
         )
         yield create_api(services)

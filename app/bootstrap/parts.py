@@ -22,8 +22,8 @@ from app.operations.dispatch import Dispatcher, DispatchRules
 from app.operations.syncs import SyncRules, SyncService
 from app.processes.pool import ProcessPool
 from app.progress.reporter import ProgressStreams
+from app.secrets_box import SecretBox
 from app.settings import Settings
-from app.sources.secrets import SecretBox
 from app.stores.qdrant import QdrantStore
 from app.traces import start_tracing
 

@@ -14,8 +14,8 @@ from app.domain.users import ADMIN
 from app.embedded.folder import DataFolder
 from app.embedded.stack import EmbeddedStack
 from app.operations.collections import IdentityService
+from app.secrets_box import new_key
 from app.settings import Settings
-from app.sources.secrets import new_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

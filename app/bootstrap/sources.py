@@ -13,11 +13,11 @@ from app.domain.documents import Ocr, Source, SourceKind
 from app.domain.errors import UnsupportedSourceError
 from app.domain.ports import DocumentSource, KnownDocuments, Processes
 from app.pipeline.records import is_record_file, scan_records
+from app.secrets_box import SecretBox
 from app.settings import Settings
 from app.sources.archives import ArchiveLimits
 from app.sources.directory import DirectorySource, RecordReader, resolve_source_path
 from app.sources.filesystem import FilesystemSource
-from app.sources.secrets import SecretBox
 from app.sources.web import WebSource
 from app.sources.web_login import make_login
 from app.sources.web_options import WebOptions

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.bootstrap.parts import Parts, open_syncs
+from app.db.audit import trim_audit_log
+from app.db.deliveries import trim_deliveries
 from app.db.leftovers import DropRules
 from app.domain.periodic import PeriodicJob, Round
 from app.jobs.periodic import PeriodicJobs
@@ -37,6 +39,13 @@ def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
     orphans = OrphanChunks(database).clean
     progress = ProgressKeeper(database, keys).keep
     syncs = open_syncs(parts)
+
+    async def trim_records(_: Round) -> Mapping[str, Any]:
+        entries = await trim_audit_log(database, keep_days=settings.audit_keep_days)
+        return {
+            "audit_entries": entries,
+            "deliveries": await trim_deliveries(database, keep_days=settings.webhook_keep_days),
+        }
 
     async def begin_syncs(_: Round) -> Mapping[str, Any]:
         return await syncs.dispatch_due()
@@ -93,6 +102,13 @@ def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
             every_seconds=HOUR,
             does="deletes chunks whose generation is dropped or has no row",
             work=orphans,
+        ),
+        PeriodicJob(
+            name="cleanup_records",
+            every_seconds=HOUR,
+            has_dry_run=False,
+            does="drops entries of the audit log and deliveries of webhooks past their time",
+            work=trim_records,
         ),
         PeriodicJob(
             name="refresh_progress_ttl",

@@ -16,6 +16,7 @@ from app.bootstrap.parts import EmbedderRegistry, Parts
 from app.bootstrap.sources import SourceOpener, find_ocr
 from app.bootstrap.tokenizers import check_tokenizer, tokenizers_of
 from app.bootstrap.upkeep import open_periodic_jobs
+from app.bootstrap.webhooks import open_courier
 from app.db.guard import WorkerGuard
 from app.domain.operations import OperationKind, WorkerProfile
 from app.jobs.append import append_source
@@ -111,6 +112,8 @@ async def open_worker(
             on_offers=lanes.take_up,
             on_failure=runner.broken.set,
         )
+        courier = open_courier(parts, worker=profile.name)
+        guard.on_delivery = courier.wake
         watchdog = Watchdog(limit_seconds=settings.lease * 0.75, on_limit=_give_up if replaceable else None)
         wake = Wake()
         resources.signals.on_offers = lanes.take_up
@@ -119,6 +122,7 @@ async def open_worker(
         if replaceable and settings.metrics_port:
             await stack.enter_async_context(_serving_worker_endpoint(parts, keeper))
         await stack.enter_async_context(keeper.keeping())
+        await stack.enter_async_context(courier.working())
         await stack.enter_async_context(listening(parts.redis, namespace=settings.redis_namespace, ears=ears))
         stack.push_async_callback(_drain, runner, lanes, grace_seconds=settings.shutdown_grace)
         periodic = open_periodic_jobs(parts, worker=profile.name)

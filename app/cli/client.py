@@ -17,6 +17,7 @@ TIMEOUT_SECONDS = 60.0
 RECONNECTS = 20
 RECONNECT_SECONDS = 0.5
 CLOSE_NORMAL = 1000
+NO_CONTENT = 204
 FINAL_TYPES = frozenset({"operation_completed", "operation_failed", "operation_cancelled"})
 ENDS_FOR_GOOD = {
     4401: ("not_authenticated", "the server does not accept this API key; see VECLOOM_API_KEY"),
@@ -74,6 +75,8 @@ class Client:
         """One request; raises CliError with the server's own code."""
         response = await self._send(method, path, **options)
         try:
+            if response.status_code == NO_CONTENT:
+                return None
             answer = orjson.loads(response.content)
             if response.is_success:
                 return answer

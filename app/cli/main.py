@@ -10,11 +10,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from app.cli import audit as auditing
 from app.cli import commands, removals
 from app.cli import jobs as periodic
 from app.cli import plan as planning
 from app.cli import verify as verification
 from app.cli import watch as watching
+from app.cli import webhooks as telling
 from app.cli.client import CliError
 from app.cli.doctor import diagnose
 from app.cli.progress import printable
@@ -29,6 +31,7 @@ from app.cli.sync_command import sync
 from app.domain.documents import ChunkingStrategy
 from app.domain.errors import DomainError
 from app.domain.syncs import OnGone
+from app.domain.webhooks import WebhookEvent
 from app.logs import log_to_stderr
 from app.settings import Settings, read_settings
 
@@ -248,6 +251,35 @@ def _end_removal(work: Callable[[], Awaitable[Any]], *, as_json: bool) -> NoRetu
     ended = _run(work, as_json=as_json)
     _print_json(commands.operation_json(ended)) if as_json else removals.show_ended(ended, out)
     raise typer.Exit(commands.exit_code_of(ended))
+
+
+@cli.command()
+def audit(
+    name: Annotated[str | None, typer.Argument(help="Only this collection, by its name or id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most changes.")] = 50,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Say who changed what, when and from where, newest first."""
+    answer = _run(lambda: auditing.list_audit(_settings(data), name, limit), as_json=as_json)
+    _print_json(answer) if as_json else auditing.show_audit(answer, out)
+
+
+@cli.command()
+def webhooks(
+    action: Annotated[telling.Action, typer.Argument(help="What to do.")] = telling.Action.LIST,
+    subject: Annotated[str | None, typer.Argument(help="A webhook's id; for `add`, the URL.")] = None,
+    delivery: Annotated[str | None, typer.Argument(help="For `redeliver`, which delivery.")] = None,
+    event: Annotated[list[WebhookEvent] | None, typer.Option(help="For `add`: only these ends.")] = None,
+    collection: Annotated[str | None, typer.Option("--collection", "-c", help="For `add`: only of this one.")] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Have other programs told when operations end."""
+    options = {"events": event, "collection": collection}
+    answer = _run(lambda: telling.perform(_settings(data), action, subject, delivery, options), as_json=as_json)
+    _print_json(answer) if as_json else telling.show(action, answer, out)
+    raise typer.Exit(telling.exit_code_of(action, answer))
 
 
 @cli.command()

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from app.cli import sources
 from app.cli.sources import Exclude, Include, Option, Secret
+from app.secrets_box import new_key
 from app.settings import Settings
-from app.sources.secrets import new_key
 
 Name = Annotated[str, typer.Argument(help="Name of the collection.")]
 Url = Annotated[str, typer.Argument(help="A folder, a file, or a URL.")]

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.attempts import AttemptRepository
 from app.db.database import create_engine
+from app.db.deliveries import CHANNEL as DELIVERY_CHANNEL
 from app.db.lanes import LaneRepository
 from app.db.operations import POKE_CHANNEL
 from app.db.workers import Look, WorkerRepository
@@ -46,11 +47,13 @@ class WorkerGuard:
     Attributes:
         on_poke: called with the id of an operation or collection that somebody wants something of, and with None
             when the connection was lost.
+        on_delivery: called when there is something to deliver to webhooks.
     """
 
     def __init__(self, url: str, profile: WorkerProfile, *, timeout_seconds: float) -> None:
         self.id = uuid4()
         self.on_poke: Callable[[UUID | None], None] = lambda _: None
+        self.on_delivery: Callable[[], None] = lambda: None
         self._key = 0
         self._engine = create_engine(url, pool_size=1)
         self._profile = profile
@@ -134,12 +137,16 @@ class WorkerGuard:
         if not self._has_lock:
             log.warning("worker_lock_not_held", note="a death of this worker is noticed when its leases end")
         await driver.add_listener(POKE_CHANNEL, self._take_poke)
+        await driver.add_listener(DELIVERY_CHANNEL, self._take_delivery)
         driver.add_termination_listener(self._take_loss)
         return connection
 
     def _take_poke(self, *notification: object) -> None:
         with suppress(ValueError):
             self.on_poke(UUID(str(notification[3])))
+
+    def _take_delivery(self, *_: object) -> None:
+        self.on_delivery()
 
     def _take_loss(self, driver: object) -> None:
         if driver is self._driver:

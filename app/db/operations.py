@@ -1,10 +1,12 @@
 """Rows of ``operations`` as their owners see and change them."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
+from app.db.audit import record
 from app.db.operation_rows import SELECT, Rows, to_operation
 from app.domain.errors import CollectionNotFoundError, OperationNotFoundError
 from app.domain.operations import NewOperation, Operation, OperationState
@@ -22,7 +24,7 @@ class OperationRepository(Rows):
         Raises:
             CollectionNotFoundError: if its collection is deleted, also if that is done at this moment.
         """
-        submission = new.submission
+        submission, new_id = new.submission, uuid4()
         added = await self._change(
             """
             INSERT INTO operations AS o (id, user_id, collection_id, kind, state, writes, config, idempotency_key,
@@ -39,7 +41,7 @@ class OperationRepository(Rows):
                 DO UPDATE SET idempotency_key = excluded.idempotency_key
             """,
             {
-                "id": uuid4(),
+                "id": new_id,
                 "user_id": new.user_id,
                 "collection_id": new.collection_id,
                 "kind": new.kind.value,
@@ -53,6 +55,8 @@ class OperationRepository(Rows):
         )
         if added is None:
             raise CollectionNotFoundError(new.collection_id or "")
+        if added.id == new_id:
+            await record(self._connection, "operation.created", added, after=_told_at_first(added))
         return added
 
     async def add_once(self, new: NewOperation) -> tuple[Operation, bool]:
@@ -101,27 +105,30 @@ class OperationRepository(Rows):
 
     async def request_cancel(self, operation_id: UUID) -> Operation | None:
         """Ask a running operation to stop, or cancel a pending one at once; None if it has ended."""
-        return await self._change(
+        return await self._ask(
+            "operation.cancelled",
             """UPDATE operations o SET cancel_requested_at = coalesce(cancel_requested_at, now()),
                     state = CASE WHEN state = 'pending' THEN 'cancelled' ELSE state END,
                     finished_at = CASE WHEN state = 'pending' THEN now() END
                WHERE o.id = :id AND o.state IN ('pending', 'running')""",
-            {"id": operation_id},
+            operation_id,
         )
 
     async def pause(self, operation_id: UUID) -> Operation | None:
         """Keep an operation from starting, or ask its worker to stop at a checkpoint; None if it has ended."""
-        return await self._change(
+        return await self._ask(
+            "operation.paused",
             """UPDATE operations o SET paused_at = coalesce(paused_at, now()), dispatched_at = NULL
                WHERE o.id = :id AND o.state IN ('pending', 'running')""",
-            {"id": operation_id},
+            operation_id,
         )
 
     async def resume(self, operation_id: UUID) -> Operation | None:
         """Let a paused operation go on; None if it has ended."""
-        return await self._change(
+        return await self._ask(
+            "operation.resumed",
             "UPDATE operations o SET paused_at = NULL WHERE o.id = :id AND o.state IN ('pending', 'running')",
-            {"id": operation_id},
+            operation_id,
         )
 
     async def hold_back(self, collection_id: UUID) -> None:
@@ -142,7 +149,8 @@ class OperationRepository(Rows):
 
         None also if its collection is deleted, unless it is what clears that away.
         """
-        return await self._change(
+        return await self._ask(
+            "operation.retried",
             """UPDATE operations o SET state = 'pending', failures = 0, interruptions = 0, run_after = now(),
                     dispatched_at = NULL, cancel_requested_at = NULL, finished_at = NULL, error_code = NULL,
                     error_message = NULL, retryable = NULL, why_waiting = NULL, paused_at = NULL, ran_seconds = 0,
@@ -150,5 +158,16 @@ class OperationRepository(Rows):
                WHERE o.id = :id AND o.state IN ('failed', 'cancelled') AND (o.kind = 'DELETE'
                  OR o.former_collection IS NULL AND NOT EXISTS (
                      SELECT 1 FROM collections c WHERE c.id = o.collection_id AND c.deleted_at IS NOT NULL))""",
-            {"id": operation_id},
+            operation_id,
         )
+
+    async def _ask(self, action: str, sql: str, operation_id: UUID) -> Operation | None:
+        """Do what somebody wants of an operation, and write down who; None and no trace if it cannot be done."""
+        operation = await self._change(sql, {"id": operation_id})
+        if operation is not None:
+            await record(self._connection, action, operation)
+        return operation
+
+
+def _told_at_first(operation: Operation) -> dict[str, Any]:
+    return {"priority": operation.priority.name.lower(), "run_after": operation.run_after, **operation.config}

@@ -392,3 +392,85 @@ sync_run_sources = Table(
     Column("finished_at", DateTime(timezone=True)),
     Index("ix_sync_run_sources_running", "operation_id", postgresql_where=text("state = 'running'")),
 )
+
+# Who changed what. It outlives what it tells of: no foreign keys, names copied. The row of an operation's end is
+# written by the trigger `operations_ended`, like those of `webhook_deliveries`; see docs/decisions/0027.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("owner_id", Uuid, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("actor_kind", Text, nullable=False),
+    Column("actor_id", Uuid),
+    Column("actor_name", Text),
+    Column("key_id", Uuid),
+    Column("key_name", Text),
+    Column("address", Text),
+    Column("request_id", Text),
+    Column("collection_id", Uuid),
+    Column("collection_name", Text),
+    Column("operation_id", Uuid),
+    Column("operation_kind", Text),
+    Column("subject_kind", Text, nullable=False),
+    Column("subject_id", Uuid),
+    Column("subject_name", Text),
+    Column("before", JSONB(none_as_null=True)),
+    Column("after", JSONB(none_as_null=True)),
+    Index("ix_audit_log_owner", "owner_id", "id"),
+    Index("ix_audit_log_collection", "collection_id", "id", postgresql_where=text("collection_id IS NOT NULL")),
+    Index("ix_audit_log_operation", "operation_id", "id", postgresql_where=text("operation_id IS NOT NULL")),
+)
+
+# `collection_id` refers to a collection that may be gone: its last operation is told too.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("url", Text, nullable=False),
+    Column("events", ARRAY(Text), nullable=False),
+    Column("collection_id", Uuid),
+    Column("collection_name", Text),
+    Column("secret", LargeBinary, nullable=False),
+    Column("previous_secret", LargeBinary),
+    Column("previous_until", DateTime(timezone=True)),
+    _created_at(),
+    Column("failing_since", DateTime(timezone=True)),
+    Column("disabled_at", DateTime(timezone=True)),
+    Column("disabled_reason", Text),
+)
+
+# What is to be told to whom. While a worker tries one, `claim` is that try's and `due_at` is when it is lost.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("webhook_id", ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("operation_id", Uuid),
+    Column("event", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'pending'")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("due_at", DateTime(timezone=True), server_default=func.now()),
+    Column("claim", Uuid),
+    _created_at(),
+    Column("ended_at", DateTime(timezone=True)),
+    Index("ix_webhook_deliveries_due", "webhook_id", "due_at", postgresql_where=text("state = 'pending'")),
+    Index("ix_webhook_deliveries_claimed", "webhook_id", postgresql_where=text("claim IS NOT NULL")),
+    Index("ix_webhook_deliveries_newest", "webhook_id", "created_at", "id"),
+    Index("ix_webhook_deliveries_created", "created_at"),
+)
+
+webhook_attempts = Table(
+    "webhook_attempts",
+    metadata,
+    Column("delivery_id", ForeignKey("webhook_deliveries.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("status", Integer),
+    Column("duration_ms", Integer, nullable=False),
+    Column("error_code", Text),
+)

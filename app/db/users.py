@@ -37,44 +37,58 @@ class UserRepository:
         )
         return UUID(str(row.scalar_one()))
 
-    async def add_key(self, user_id: UUID, *, name: str, scopes: Sequence[str] = ()) -> str:
-        """Make a key, store its hash and return it, the only time it can be seen."""
+    async def add_key(self, user_id: UUID, *, name: str, scopes: Sequence[str] = ()) -> tuple[UUID, str]:
+        """Make a key, store its hash and return its id and the key, the only time it can be seen."""
         key = KEY_PREFIX + secrets.token_urlsafe(32)
-        await self.store_key(user_id, key, name=name, scopes=scopes)
-        return key
+        key_id = await self.store_key(user_id, key, name=name, scopes=scopes)
+        if key_id is None:
+            raise RuntimeError("a new key is known already")
+        return key_id, key
 
-    async def store_key(self, user_id: UUID, key: str, *, name: str, scopes: Sequence[str] = ()) -> None:
-        """Store a key's hash and what it allows; a revoked one is valid again."""
-        await self._connection.execute(
+    async def store_key(self, user_id: UUID, key: str, *, name: str, scopes: Sequence[str] = ()) -> UUID | None:
+        """Store a key's hash and what it allows; a revoked one is valid again. None if nothing of it was to change."""
+        stored = await self._connection.execute(
             parsed(
-                "INSERT INTO api_keys (id, user_id, name, hash, scopes) VALUES (:id, :user, :name, :hash, :scopes)"
-                " ON CONFLICT (hash) DO UPDATE"
-                " SET revoked_at = NULL, user_id = excluded.user_id, scopes = excluded.scopes",
+                "INSERT INTO api_keys AS k (id, user_id, name, hash, scopes)"
+                " VALUES (:id, :user, :name, :hash, :scopes) ON CONFLICT (hash) DO UPDATE"
+                " SET revoked_at = NULL, user_id = excluded.user_id, scopes = excluded.scopes"
+                " WHERE k.revoked_at IS NOT NULL OR k.user_id <> excluded.user_id OR k.scopes <> excluded.scopes"
+                " RETURNING id",
                 scopes=TEXTS,
             ),
             {"id": uuid4(), "user": user_id, "name": name, "hash": hash_key(key), "scopes": list(scopes)},
         )
+        return stored.scalar_one_or_none()
 
-    async def revoke_keys(self, user_id: UUID, *, name: str) -> None:
-        """Revoke all of a user's keys of this name."""
-        await self._connection.execute(
+    async def revoke_keys(self, user_id: UUID, *, name: str, keep: str = "") -> list[UUID]:
+        """Revoke a user's keys of this name, but not ``keep``; their ids."""
+        revoked = await self._connection.execute(
             text(
                 "UPDATE api_keys SET revoked_at = now() WHERE user_id = :user AND name = :name AND revoked_at IS NULL"
+                " AND hash <> :keep RETURNING id"
             ),
-            {"user": user_id, "name": name},
+            {"user": user_id, "name": name, "keep": hash_key(keep)},
         )
+        return list(revoked.scalars())
 
     async def authenticate(self, key: str) -> Caller:
         """Raises NotAuthenticatedError for a key that is unknown, expired or revoked."""
         row = (
             await self._connection.execute(
                 text(
-                    "SELECT id, user_id, scopes FROM api_keys WHERE hash = :hash AND revoked_at IS NULL"
-                    " AND (expires_at IS NULL OR expires_at > now())"
+                    "SELECT k.id, k.user_id, k.scopes, k.name, u.name AS user_name FROM api_keys k"
+                    " JOIN users u ON u.id = k.user_id WHERE k.hash = :hash AND k.revoked_at IS NULL"
+                    " AND (k.expires_at IS NULL OR k.expires_at > now())"
                 ),
                 {"hash": hash_key(key)},
             )
         ).first()
         if row is None:
             raise NotAuthenticatedError("the API key is unknown, expired or revoked")
-        return Caller(user_id=row.user_id, key_id=row.id, scopes=frozenset(row.scopes))
+        return Caller(
+            user_id=row.user_id,
+            key_id=row.id,
+            scopes=frozenset(row.scopes),
+            user_name=row.user_name,
+            key_name=row.name,
+        )

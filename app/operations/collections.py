@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.db.audit import record
 from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.documents import DocumentRepository
 from app.db.operations import OperationRepository
 from app.db.sources import SourceRepository
 from app.db.users import UserRepository
+from app.domain.audit import Subject
 from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import Document, DocumentState, Source
 from app.domain.errors import InvalidInputError
@@ -88,8 +92,10 @@ class IdentityService:
         async with self._database.begin() as connection:
             users = UserRepository(connection)
             user_id = await users.ensure_user(user)
-            await users.revoke_keys(user_id, name=name)
-            return await users.add_key(user_id, name=name, scopes=scopes)
+            await _note_keys(connection, "key.revoked", user_id, await users.revoke_keys(user_id, name=name), name)
+            key_id, key = await users.add_key(user_id, name=name, scopes=scopes)
+            await _note_keys(connection, "key.issued", user_id, [key_id], name)
+            return key
 
     async def accept_key(self, user: str, key: str, *, name: str, scopes: Sequence[str] = ()) -> None:
         """Make a key that the operator chose valid for a user, who is created if missing.
@@ -102,5 +108,15 @@ class IdentityService:
         async with self._database.begin() as connection:
             users = UserRepository(connection)
             user_id = await users.ensure_user(user)
-            await users.revoke_keys(user_id, name=name)
-            await users.store_key(user_id, key, name=name, scopes=scopes)
+            revoked = await users.revoke_keys(user_id, name=name, keep=key)
+            await _note_keys(connection, "key.revoked", user_id, revoked, name)
+            key_id = await users.store_key(user_id, key, name=name, scopes=scopes)
+            if key_id is not None:
+                await _note_keys(connection, "key.issued", user_id, [key_id], name)
+
+
+async def _note_keys(
+    connection: AsyncConnection, action: str, user_id: UUID, key_ids: Sequence[UUID], name: str
+) -> None:
+    for key_id in key_ids:
+        await record(connection, action, Subject(kind="key", id=key_id, name=name), owner_id=user_id)

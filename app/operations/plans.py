@@ -14,7 +14,7 @@ from app.domain.documents import Chunking, ChunkingChoice, Source, SourceSpec
 from app.domain.errors import CollectionNotFoundError, OptionConflictError
 from app.domain.syncs import on_gone_of
 from app.operations.sources import Admitted, admit_source
-from app.sources.secrets import SecretBox
+from app.secrets_box import SecretBox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

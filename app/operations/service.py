@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.db.audit import record
 from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.operations import OperationRepository
@@ -29,7 +31,7 @@ from app.domain.syncs import AppendChoice, AppendMode, Trigger
 from app.operations.dispatch import Dispatcher
 from app.operations.plans import PlanRequest, plan_config
 from app.operations.sources import admit_source
-from app.sources.secrets import SecretBox
+from app.secrets_box import SecretBox
 
 log = structlog.get_logger(__name__)
 
@@ -119,10 +121,13 @@ class OperationService:
                 model=model or self._default_model,
                 chunking=filled,
             )
+            settings = {"model": collection.model, "chunking": asdict(filled), "sparse": collection.sparse}
+            await record(connection, "collection.created", collection, after=settings)
             for spec in admitted:
-                await SourceRepository(connection).add(
+                source = await SourceRepository(connection).add(
                     collection.id, kind=spec.kind, url=spec.url, config=spec.config, secrets=spec.secrets
                 )
+                await record(connection, "source.added", source, collection=collection, after=source.config)
             operation = await OperationRepository(connection).add(
                 NewOperation(
                     user_id=user_id,
@@ -286,6 +291,7 @@ class OperationService:
         """Start nothing more in a collection, and have what runs there stop at its next checkpoint."""
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).pause(user_id, collection_id)
+            await record(connection, "collection.paused", collection)
             operations = OperationRepository(connection)
             await operations.hold_back(collection_id)
             await operations.poke(collection_id)
@@ -296,6 +302,7 @@ class OperationService:
         """Let the operations of a paused collection go on."""
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).resume(user_id, collection_id)
+            await record(connection, "collection.resumed", collection)
         await self._dispatch()
         return collection
 

@@ -15,8 +15,8 @@ from app.db.sources import SourceRepository
 from app.domain.documents import ScannedDocument, Source, SourceChange, SourceKind, SourceSpec, SourceTest
 from app.domain.ports import DocumentSource
 from app.domain.sanitising import sanitise
+from app.secrets_box import SecretBox
 from app.sources.kinds import check_source, kind_of, split_login
-from app.sources.secrets import SecretBox
 
 TEST_SECONDS = 20.0
 SHOWN_NAMES = 20

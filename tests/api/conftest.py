@@ -19,6 +19,7 @@ from app.progress.hub import ProgressHub
 from app.progress.reporter import ProgressReporter
 from tests.api.doubles import (
     KEY,
+    FakeAudit,
     FakeChecks,
     FakeCollections,
     FakeIdentity,
@@ -26,6 +27,7 @@ from tests.api.doubles import (
     FakeRemovals,
     FakeSearch,
     FakeSources,
+    FakeWebhooks,
     NoPeriodicJobs,
 )
 from tests.api.sync_doubles import FakeSyncs
@@ -96,6 +98,8 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             hub=hub,
             syncs=syncs,
             periodic=NoPeriodicJobs(),
+            audit=FakeAudit(),
+            webhooks=FakeWebhooks(),
             watchers_per_user=2,
             request_max_bytes=REQUEST_MAX_BYTES,
         )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from app.domain.audit import AuditEntry, AuditFilter
 from app.domain.checks import Check
 from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import (
@@ -35,6 +36,14 @@ from app.domain.operations import Operation, OperationKind, OperationState, Subm
 from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
 from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
 from app.domain.users import Caller
+from app.domain.webhooks import (
+    Delivery,
+    TooManyWebhooksError,
+    Webhook,
+    WebhookChange,
+    WebhookEvent,
+    WebhookNotFoundError,
+)
 
 KEY = "vcl_test"
 
@@ -388,3 +397,57 @@ class NoPeriodicJobs:
     async def run(self, name: str, *, dry_run: bool, wait_seconds: float) -> RoundRecord:
         """Raises PeriodicJobNotFoundError."""
         raise PeriodicJobNotFoundError(name, "none")
+
+
+class FakeAudit:
+    """A log without entries."""
+
+    async def list(
+        self, user_id: UUID, wanted: AuditFilter, *, limit: int, after: str | None
+    ) -> tuple[Sequence[AuditEntry], str | None]:
+        """Nothing."""
+        return (), None
+
+
+class FakeWebhooks:
+    """Has no webhook, and takes none."""
+
+    async def create(
+        self, user_id: UUID, *, url: str, events: Sequence[WebhookEvent], collection: str | None
+    ) -> tuple[Webhook, str]:
+        """There is room for none."""
+        raise TooManyWebhooksError(0)
+
+    async def get(self, user_id: UUID, webhook_id: UUID) -> Webhook:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)
+
+    async def list(self, user_id: UUID) -> Sequence[Webhook]:
+        """None."""
+        return ()
+
+    async def change(self, user_id: UUID, webhook_id: UUID, change: WebhookChange) -> tuple[Webhook, str | None]:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)
+
+    async def delete(self, user_id: UUID, webhook_id: UUID) -> None:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)
+
+    async def test(self, user_id: UUID, webhook_id: UUID) -> Delivery:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)
+
+    async def list_deliveries(
+        self, user_id: UUID, webhook_id: UUID, *, limit: int, after: str | None
+    ) -> tuple[Sequence[Delivery], str | None]:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)
+
+    async def get_delivery(self, user_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)
+
+    async def redeliver(self, user_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
+        """Raises WebhookNotFoundError."""
+        raise WebhookNotFoundError(webhook_id)

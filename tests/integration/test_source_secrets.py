@@ -12,8 +12,8 @@ from sqlalchemy import text
 
 from app.bootstrap import Parts, configured_endpoints, open_parts, running_worker
 from app.domain.errors import SecretKeyMissingError, SecretKeyWrongError
+from app.secrets_box import SecretBox, new_key
 from app.settings import InvalidSettingError, Settings, read_settings
-from app.sources.secrets import SecretBox, new_key
 from tests.harness import Api, open_client
 from tests.sources.site import Site
 

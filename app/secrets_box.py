@@ -1,4 +1,4 @@
-"""Secrets of sources, encrypted at rest."""
+"""Secrets that rows hold, encrypted with ``VECLOOM_SECRET_KEYS``."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +24,11 @@ class SecretBox:
         Raises:
             SecretKeyMissingError: if there is no key.
         """
-        return self._all().encrypt(orjson.dumps(dict(secrets))) if secrets else None
+        return self.seal_text(orjson.dumps(dict(secrets)).decode()) if secrets else None
+
+    def seal_text(self, secret: str) -> bytes:
+        """One secret as it is stored. Raises SecretKeyMissingError."""
+        return self._all().encrypt(secret.encode())
 
     def open(self, sealed: bytes | None) -> dict[str, str]:
         """Secrets that were stored.
@@ -35,11 +39,15 @@ class SecretBox:
         """
         if sealed is None:
             return {}
+        opened: dict[str, str] = orjson.loads(self.open_text(sealed))
+        return opened
+
+    def open_text(self, sealed: bytes) -> str:
+        """One secret that was stored. Raises SecretKeyMissingError, SecretKeyWrongError."""
         try:
-            opened: dict[str, str] = orjson.loads(self._all().decrypt(sealed))
+            return self._all().decrypt(sealed).decode()
         except InvalidToken:
             raise SecretKeyWrongError from None
-        return opened
 
     def renew(self, sealed: bytes | None) -> bytes | None:
         """The same secrets under the newest key; None if they are already, or if there are none.

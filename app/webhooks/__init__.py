@@ -1,0 +1,1 @@
+"""Sends signed requests to addresses that users choose."""

@@ -1,0 +1,1 @@
+"""Signing, addresses, and single attempts."""
