@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from app.api import collections, documents, operations, search
+from app.api import audit, collections, documents, operations, search, webhooks
 from app.domain.documents import Chunking, ChunkingChoice, ChunkingStrategy, DocumentState, SourceSpec
 from app.domain.operations import OperationState, Submission
 from app.domain.points import SearchFilter
@@ -388,7 +388,7 @@ async def test_every_request_model_has_an_example(client: httpx.AsyncClient) -> 
         for method in path.values()
         if "requestBody" in method
     }
-    assert len(models) == 5
+    assert len(models) == 7
     assert all(document["components"]["schemas"][name]["examples"] for name in models)
 
 
@@ -403,6 +403,11 @@ MODELS = [
     search.FilterBody,
     search.SearchRequest,
     search.HitBody,
+    audit.AuditEntryBody,
+    webhooks.WebhookCreate,
+    webhooks.WebhookPatch,
+    webhooks.WebhookBody,
+    webhooks.DeliveryBody,
 ]
 
 
