@@ -15,7 +15,7 @@ from app.domain.documents import ChunkingChoice, Document, DocumentState, Source
 from app.domain.operations import Operation, OperationState, Submission, Worker
 from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
 from app.domain.points import SearchAnswer, SearchFilter, SearchMode
-from app.domain.syncs import AppendMode, OnGone, SyncRun, SyncStatus
+from app.domain.syncs import AppendMode, SyncRun, SyncStatus
 from app.domain.users import Caller
 from app.domain.webhooks import Delivery, Webhook, WebhookChange, WebhookEvent
 from app.progress.hub import ProgressHub
@@ -241,9 +241,6 @@ class Syncs(Protocol):
     async def get_run(self, user_id: UUID, id_or_name: str, run_id: UUID) -> SyncRun:
         """Raises SyncRunNotFoundError."""
         ...
-
-    async def set_on_gone(self, user_id: UUID, id_or_name: str, source_id: UUID, on_gone: OnGone) -> Source:
-        """Raises SourceUnknownError."""
 
 
 class Audit(Protocol):

@@ -11,6 +11,7 @@ from app.api.collections import Globs, Options, Secrets, SourceBody, SourceCreat
 from app.api.operations import CollectionRef
 from app.domain.documents import SourceChange, SourceKind, SourceTest
 from app.domain.errors import SourceUnknownError
+from app.domain.syncs import OnGone
 
 router = APIRouter(tags=["sources"])
 
@@ -26,6 +27,7 @@ class SourcePatch(BaseModel):
     exclude: Globs | None = None
     options: Options | None = None
     secrets: Secrets | None = None
+    on_gone: OnGone | None = Field(default=None, description="What becomes of documents that are gone.")
 
     def change(self) -> SourceChange:
         """The same as the services take it."""
@@ -33,6 +35,7 @@ class SourcePatch(BaseModel):
             include=None if self.include is None else tuple(self.include),
             exclude=None if self.exclude is None else tuple(self.exclude),
             options=self.options,
+            on_gone=self.on_gone,
             secrets=None if self.secrets is None else reveal(self.secrets),
         )
 

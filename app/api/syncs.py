@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
-from app.api.collections import SourceBody
 from app.api.operations import CollectionRef
 from app.domain.syncs import (
     LONGEST_INTERVAL_SECONDS,
@@ -73,14 +72,6 @@ class SyncRunCreate(BaseModel):
 
 
 PLAIN = SyncRunCreate()
-
-
-class SourceChange(BaseModel):
-    """Changes what becomes of a source's documents that are gone."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"on_gone": "keep"}]})
-
-    on_gone: OnGone
 
 
 class SyncRunSourceBody(BaseModel):
@@ -264,11 +255,3 @@ async def read_sync_run(
 ) -> SyncRunBody:
     """One sync run."""
     return SyncRunBody.of(await services.syncs.get_run(caller.user_id, collection, run_id))
-
-
-@router.patch("/collections/{collection}/sources/{source_id}")
-async def change_source(
-    collection: CollectionRef, source_id: UUID, body: SourceChange, caller: CallerDep, services: ServicesDep
-) -> SourceBody:
-    """Change what becomes of a source's documents that are gone, from its next APPEND on."""
-    return SourceBody.of(await services.syncs.set_on_gone(caller.user_id, collection, source_id, body.on_gone))

@@ -70,9 +70,12 @@ class RemovalRepository(ManifestRows):
         )
         return int(rows[0]["n"])
 
-    async def forget_source(self, source_id: UUID) -> None:
-        """Delete the row of a source that has no documents any more."""
-        await self._execute("DELETE FROM sources WHERE collection_id = :collection AND id = :source", source=source_id)
+    async def forget_source(self, source_id: UUID) -> str | None:
+        """Delete the row of a source that has no documents any more; its URL, or None if it was gone."""
+        rows = await self._execute(
+            "DELETE FROM sources WHERE collection_id = :collection AND id = :source RETURNING url", source=source_id
+        )
+        return rows[0]["url"] if rows else None
 
     async def list_foreign_lanes(self, operation_id: UUID) -> list[UUID]:
         """Other operations of the collection with lanes that may still be at work."""

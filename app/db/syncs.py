@@ -8,7 +8,7 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.operation_rows import ALIVE
-from app.db.statements import JSON, TEXTS, UUIDS, parsed
+from app.db.statements import TEXTS, UUIDS, parsed
 from app.domain.syncs import AppendChoice, AppendMode, SourceSync, SyncSettings, Trigger, on_gone_of
 
 JITTER = 0.1
@@ -158,18 +158,6 @@ class SyncRepository:
     async def forgive(self, source_id: UUID) -> None:
         """Forget a source's failures: it was brought up to date."""
         await self._rows("DELETE FROM source_syncs WHERE source_id = :source", source=source_id)
-
-    async def set_on_gone(self, collection_id: UUID, source_id: UUID, on_gone: str) -> None:
-        """Change what becomes of a source's documents that are gone."""
-        await self._connection.execute(
-            parsed(
-                "UPDATE sources SET config = config || :said WHERE collection_id = :collection AND id = :source",
-                said=JSON,
-            ),
-            {"collection": collection_id, "source": source_id, "said": {"on_gone": on_gone}},
-        )
-
-    # --- beginning of a run ---------------------------------------------------------------------
 
     async def add_run(self, collection_id: UUID, *, trigger: Trigger, choice: AppendChoice) -> UUID | None:
         """Begin a sync run; None if the collection has one under way."""

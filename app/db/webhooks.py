@@ -60,10 +60,12 @@ class WebhookRepository:
         row = await self._connection.execute(insert(webhooks).values(values).returning(webhooks))
         return _to_webhook(row.mappings().one())
 
-    async def get(self, user_id: UUID, webhook_id: UUID) -> Webhook:
-        """Raises WebhookNotFoundError, also for somebody else's. It is held until the transaction ends."""
+    async def get(self, user_id: UUID, webhook_id: UUID, *, hold: bool = False) -> Webhook:
+        """Raises WebhookNotFoundError, also for somebody else's. To ``hold`` is to have others who change it wait."""
         query = select(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.user_id == user_id)
-        row = (await self._connection.execute(query.with_for_update(key_share=True))).mappings().first()
+        if hold:
+            query = query.with_for_update(key_share=True)
+        row = (await self._connection.execute(query)).mappings().first()
         if row is None:
             raise WebhookNotFoundError(webhook_id)
         return _to_webhook(row)

@@ -289,11 +289,14 @@ class SourceChange:
     exclude: tuple[str, ...] | None = None
     options: Mapping[str, Any] | None = None
     secrets: Mapping[str, str] | None = field(default=None, repr=False)
+    on_gone: OnGone | None = None
 
     def config(self) -> dict[str, Any]:
         """What changes in ``Source.config``."""
         said = {"include": self.include, "exclude": self.exclude}
         config: dict[str, Any] = {name: list(globs) for name, globs in said.items() if globs is not None}
+        if self.on_gone is not None:
+            config["on_gone"] = self.on_gone.value
         return config if self.options is None else {**config, "options": dict(self.options)}
 
 

@@ -13,7 +13,7 @@ async def remove_source(context: JobContext, operation: Operation) -> dict[str, 
     """Remove what is left of the source; nothing, if an earlier attempt came as far as its row."""
     async with context.resources.database.begin() as connection:
         collection = await CollectionRepository(connection).get(operation.user_id, operation.require_collection())
-    removal = SourceRemoval(open_removal(context, collection.id), UUID(operation.config["source_id"]))
+    removal = SourceRemoval(open_removal(context, collection.id), collection, UUID(operation.config["source_id"]))
     result = await removal.run()
     told = {name: result[name] for name in ("documents_removed", "points_removed")}
     await context.report.send_update("remove_source_completed", told)

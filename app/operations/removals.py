@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.audit import record
 from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.deletions import EndRepository
@@ -92,9 +93,10 @@ class RemovalService:
             if known is not None:
                 return known
             collection = await ends.lock(user_id, id_or_name)
-            config = {"collection": collection.name}
+            config = {"collection": collection.name, "collection_id": str(collection.id)}
             operation = await operations.add(_new(user_id, collection.id, OperationKind.DELETE, config, submission))
             await ends.hide(collection.id)
+            await record(connection, "collection.deleted", collection)
             cancelled = await ends.cancel_all(collection.id, besides=operation.id)
             # the workers of the others learn at once that they have to stop
             await operations.poke(collection.id)

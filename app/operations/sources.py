@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
+from app.db.audit import record
 from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.sources import SourceRepository
@@ -62,14 +63,16 @@ class SourceService:
         """Raises SourceExistsError, and what ``admit_source`` raises."""
         admitted = admit_source(spec, self._box)
         async with self._database.begin() as connection:
-            await CollectionRepository(connection).get(user_id, collection_id)
-            return await SourceRepository(connection).add(
+            collection = await CollectionRepository(connection).get(user_id, collection_id)
+            source = await SourceRepository(connection).add(
                 collection_id,
                 kind=admitted.kind,
                 url=admitted.url,
                 config=admitted.config,
                 secrets=admitted.secrets,
             )
+            await record(connection, "source.added", source, collection=collection, after=source.config)
+            return source
 
     async def change(self, user_id: UUID, collection_id: UUID, source_id: UUID, change: SourceChange) -> Source:
         """Change what was said of a source; an APPEND brings its documents in line.
@@ -79,7 +82,7 @@ class SourceService:
             InvalidSourceError, SecretKeyMissingError, SecretKeyWrongError: if what it would be then cannot be.
         """
         async with self._database.begin() as connection:
-            await CollectionRepository(connection).get(user_id, collection_id)
+            collection = await CollectionRepository(connection).get(user_id, collection_id)
             sources = SourceRepository(connection)
             source = await sources.get(collection_id, source_id)
             config = {**source.config, **change.config()}
@@ -89,7 +92,16 @@ class SourceService:
             if change.secrets is not None:
                 sealed = self._box.seal(change.secrets)
             check_source(source.kind, source.url, options=config.get("options", {}), secrets=secrets)
-            return await sources.change(source.id, config=config, secrets=sealed)
+            changed = await sources.change(source.id, config=config, secrets=sealed)
+            await record(
+                connection,
+                "source.changed",
+                changed,
+                collection=collection,
+                before=source.config | {"has_login": source.secrets is not None},
+                after=config | {"has_login": sealed is not None, "login_given": change.secrets is not None},
+            )
+            return changed
 
     async def rotate_secrets(self, user_id: UUID) -> int:
         """Encrypt the secrets of all of a user's sources with the newest key; how many were not yet.

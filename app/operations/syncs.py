@@ -9,18 +9,17 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.audit import record
 from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.operations import OperationRepository
-from app.db.sources import SourceRepository
 from app.db.sync_runs import SyncRunRepository
 from app.db.syncs import DueSync, SyncRepository
 from app.domain.collections import Collection
-from app.domain.documents import Source
 from app.domain.operations import NewOperation, Operation, OperationKind, Priority, Submission
 from app.domain.ports import OperationEvents
 from app.domain.sync_errors import NothingToSyncError, SyncNotSetError, SyncRunningError, SyncRunNotFoundError
-from app.domain.syncs import AppendChoice, AppendMode, OnGone, SyncRun, SyncStatus, Trigger
+from app.domain.syncs import AppendChoice, AppendMode, SyncRun, SyncStatus, Trigger
 from app.metrics import SYNC_RUNS
 from app.operations.dispatch import Dispatcher
 
@@ -177,6 +176,8 @@ class SyncService:
             await syncs.set(collection.id, interval_seconds=interval_seconds, mode=mode)
             if paused is not None:
                 await syncs.hold(collection.id, paused=paused)
+            said = {"interval_seconds": interval_seconds, "mode": mode.value, "paused": paused}
+            await record(connection, "sync.set", collection, after=said)
         return await self.status(user_id, id_or_name)
 
     async def unset(self, user_id: UUID, id_or_name: str) -> SyncStatus:
@@ -184,6 +185,7 @@ class SyncService:
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).get(user_id, id_or_name)
             await SyncRepository(connection).remove(collection.id)
+            await record(connection, "sync.unset", collection)
         return await self.status(user_id, id_or_name)
 
     async def hold(self, user_id: UUID, id_or_name: str, *, paused: bool) -> SyncStatus:
@@ -196,6 +198,7 @@ class SyncService:
             collection = await CollectionRepository(connection).get(user_id, id_or_name)
             if await SyncRepository(connection).hold(collection.id, paused=paused) is None:
                 raise SyncNotSetError(collection.name)
+            await record(connection, "sync.paused" if paused else "sync.resumed", collection)
         return await self.status(user_id, id_or_name)
 
     async def run(self, user_id: UUID, id_or_name: str, *, confirm_removals: bool) -> SyncRun:
@@ -264,10 +267,3 @@ class SyncService:
         if run is None:
             raise SyncRunNotFoundError(run_id)
         return run
-
-    async def set_on_gone(self, user_id: UUID, id_or_name: str, source_id: UUID, on_gone: OnGone) -> Source:
-        """Change what becomes of a source's documents that are gone. Raises SourceUnknownError."""
-        async with self._database.begin() as connection:
-            collection = await CollectionRepository(connection).get(user_id, id_or_name)
-            await SyncRepository(connection).set_on_gone(collection.id, source_id, on_gone.value)
-            return await SourceRepository(connection).get(collection.id, source_id)

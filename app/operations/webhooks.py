@@ -76,7 +76,7 @@ class WebhookService:
         secret = make_secret() if change.rotate else None
         sealed = None if secret is None else self._box.seal_text(secret)
         async with self._database.begin() as connection:
-            before = await WebhookRepository(connection).get(user_id, webhook_id)
+            before = await WebhookRepository(connection).get(user_id, webhook_id, hold=True)
             webhook = await self._apply(connection, before, change, sealed)
             after = {**_settings_of(webhook), **({} if sealed is None else {"rotated": True})}
             await _note(connection, "webhook.changed", webhook, before=_settings_of(before), after=after)
@@ -104,7 +104,7 @@ class WebhookService:
     async def delete(self, user_id: UUID, webhook_id: UUID) -> None:
         """With its deliveries, also those not made yet. Raises WebhookNotFoundError."""
         async with self._database.begin() as connection:
-            webhook = await WebhookRepository(connection).get(user_id, webhook_id)
+            webhook = await WebhookRepository(connection).get(user_id, webhook_id, hold=True)
             await WebhookRepository(connection).delete(webhook_id)
             await _note(connection, "webhook.deleted", webhook, before=_settings_of(webhook))
 
@@ -156,7 +156,7 @@ async def _find(connection: AsyncConnection, user_id: UUID, id_or_name: str | No
 
 
 async def _get_enabled(connection: AsyncConnection, user_id: UUID, webhook_id: UUID) -> Webhook:
-    webhook = await WebhookRepository(connection).get(user_id, webhook_id)
+    webhook = await WebhookRepository(connection).get(user_id, webhook_id, hold=True)
     if webhook.disabled_at is not None:
         raise WebhookDisabledError(webhook_id, webhook.disabled_reason)
     return webhook

@@ -9,12 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
+from app.db.audit import record
 from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.removals import RemovalRepository
 from app.db.shared_documents import SharedDocumentRepository
 from app.db.totals import TotalsRepository
-from app.domain.collections import Generation, GenerationState
+from app.domain.audit import Subject
+from app.domain.collections import Collection, Generation, GenerationState
 from app.domain.errors import GenerationMissingError, SliceEndedError
 from app.domain.operations import Lease
 from app.domain.ports import Reporter, VectorStore
@@ -59,8 +61,9 @@ async def wait_for_foreign_lanes(context: RemovalContext) -> None:
 class SourceRemoval:
     """One attempt at removing a source, whose documents other sources may have."""
 
-    def __init__(self, context: RemovalContext, source_id: UUID) -> None:
+    def __init__(self, context: RemovalContext, collection: Collection, source_id: UUID) -> None:
         self._context = context
+        self._collection = collection
         self._source = source_id
         self._generations: Sequence[Generation] = ()
 
@@ -175,4 +178,7 @@ class SourceRemoval:
                 removals = RemovalRepository(connection, context.collection_id)
                 gone = await removals.forget(self._source)
                 if not gone:
-                    await removals.forget_source(self._source)
+                    url = await removals.forget_source(self._source)
+                    if url is not None:
+                        removed = Subject(kind="source", id=self._source, name=url)
+                        await record(connection, "source.removed", removed, collection=self._collection)

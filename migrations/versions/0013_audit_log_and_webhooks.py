@@ -20,7 +20,9 @@ ENDED = """
 CREATE FUNCTION vecloom_operation_ended() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     shown text := coalesce((SELECT c.name FROM collections c WHERE c.id = NEW.collection_id),
-                           NEW.config ->> 'collection');
+                           NEW.former_collection, NEW.config ->> 'collection');
+    -- what clears a collection away says which one it was
+    whose uuid := coalesce(NEW.collection_id, CAST(NEW.config ->> 'collection_id' AS uuid));
     is_asked boolean := OLD.state = 'pending' AND OLD.cancel_requested_at IS NULL;
 BEGIN
     INSERT INTO audit_log (owner_id, action, actor_kind, actor_id, actor_name, collection_id, collection_name,
@@ -28,7 +30,7 @@ BEGIN
     VALUES (NEW.user_id, 'operation.finished', CASE WHEN is_asked THEN 'user' ELSE 'worker' END,
         CASE WHEN is_asked THEN NEW.user_id END,
         CASE WHEN is_asked THEN (SELECT u.name FROM users u WHERE u.id = NEW.user_id) ELSE NEW.worker END,
-        NEW.collection_id, shown, NEW.id, NEW.kind, 'operation', NEW.id, NEW.kind,
+        whose, shown, NEW.id, NEW.kind, 'operation', NEW.id, NEW.kind,
         jsonb_build_object('state', OLD.state),
         jsonb_strip_nulls(jsonb_build_object('state', NEW.state, 'error_code', NEW.error_code,
             'documents_failed', NEW.result -> 'documents_failed')));
@@ -37,7 +39,7 @@ BEGIN
         'type', 'operation.' || NEW.state,
         'timestamp', to_char(NEW.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
         'data', jsonb_build_object('operation_id', NEW.id, 'kind', NEW.kind, 'state', NEW.state,
-            'collection_id', NEW.collection_id, 'collection', shown, 'attempt', NEW.attempt,
+            'collection_id', whose, 'collection', shown, 'attempt', NEW.attempt,
             'created_at', to_char(NEW.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
             'started_at', to_char(NEW.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
             'finished_at', to_char(NEW.finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
@@ -46,7 +48,7 @@ BEGIN
     FROM webhooks w
     WHERE w.user_id = NEW.user_id AND w.disabled_at IS NULL
       AND NEW.state = ANY(w.events)
-      AND (w.collection_id IS NULL OR w.collection_id = NEW.collection_id);
+      AND (w.collection_id IS NULL OR w.collection_id = whose);
     IF FOUND THEN
         PERFORM pg_notify('vecloom_deliveries', '');
     END IF;

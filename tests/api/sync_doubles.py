@@ -6,11 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.domain.documents import Source, SourceKind
 from app.domain.sync_errors import SyncNotSetError, SyncRunNotFoundError
 from app.domain.syncs import (
     AppendMode,
-    OnGone,
     SyncRun,
     SyncRunState,
     SyncSettings,
@@ -88,8 +86,3 @@ class FakeSyncs:
     async def get_run(self, user_id: UUID, id_or_name: str, run_id: UUID) -> SyncRun:
         """No such run."""
         raise SyncRunNotFoundError(run_id)
-
-    async def set_on_gone(self, user_id: UUID, id_or_name: str, source_id: UUID, on_gone: OnGone) -> Source:
-        """A source of that policy."""
-        config = {"on_gone": on_gone.value}
-        return Source(id=source_id, collection_id=uuid4(), kind=SourceKind.DIRECTORY, url="file:///srv", config=config)
