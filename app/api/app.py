@@ -14,8 +14,10 @@ from app.api import (
     health,
     metrics,
     operations,
+    partitions,
     plans,
     search,
+    stats,
     workers,
 )
 from app.api.bodies import LimitBodies
@@ -78,7 +80,9 @@ def create_api(services: ApiServices) -> FastAPI:
     application.add_middleware(FollowRequests, prefix=PREFIX)
     application.add_middleware(MeasureRequests, registry=services.metrics, prefix=PREFIX)
     api = APIRouter(responses={"4XX": PROBLEM, "5XX": PROBLEM})
-    for module in (collections, documents, operations, plans, events, search, workers, diagnosis, health, admin):
+    for module in (collections, documents, operations, plans, events, search, workers, diagnosis, health):
+        api.include_router(module.router)
+    for module in (admin, partitions, stats):
         api.include_router(module.router)
     application.include_router(api, prefix=PREFIX)
     application.include_router(health.router, include_in_schema=False)

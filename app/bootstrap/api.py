@@ -18,8 +18,10 @@ from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
 from app.operations.diagnosis import diagnosis_probes
 from app.operations.health import health_probes
+from app.operations.partitions import PartitionService
 from app.operations.periodic_check import periodic_probe
 from app.operations.service import OperationService
+from app.operations.statistics import StatisticsService
 from app.progress.hub import ProgressHub
 from app.search.service import SearchService
 from app.settings import Settings
@@ -78,6 +80,8 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             diagnosis=diagnosis,
             hub=hub,
             periodic=periodic,
+            statistics=StatisticsService(parts.database),
+            partitions=PartitionService(parts.database),
             watchers_per_user=settings.websockets_per_user,
             watchers_per_process=settings.websockets_per_process,
             request_max_bytes=settings.request_max_bytes,

@@ -11,7 +11,9 @@ from app.jobs.upkeep.embedding_cache import OldVectors
 from app.jobs.upkeep.generations import OldGenerations
 from app.jobs.upkeep.operations import OldOperations
 from app.jobs.upkeep.orphans import OrphanChunks
+from app.jobs.upkeep.partitions import PartitionKeeper
 from app.jobs.upkeep.progress import ProgressKeeper
+from app.jobs.upkeep.statistics import StatisticsKeeper
 from app.progress.keys import ProgressKeys
 from app.settings import Settings
 
@@ -36,6 +38,8 @@ def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
     old_vectors = OldVectors(database, max_bytes=settings.embedding_cache_bytes).clean
     orphans = OrphanChunks(database).clean
     progress = ProgressKeeper(database, keys).keep
+    statistics = StatisticsKeeper(database, every_seconds=HOUR).keep
+    partitions = PartitionKeeper(database).keep
     return [
         PeriodicJob(
             name="reconcile_operations",
@@ -69,6 +73,19 @@ def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
             every_seconds=HOUR,
             does="deletes chunks whose generation is dropped or has no row",
             work=orphans,
+        ),
+        PeriodicJob(
+            name="refresh_collection_stats",
+            every_seconds=HOUR,
+            does="keeps what each collection holds, to show how it grows",
+            work=statistics,
+        ),
+        PeriodicJob(
+            name="monitor_partition_health",
+            every_seconds=6 * HOUR,
+            limit_seconds=30 * MINUTE,
+            does="looks how even the partitions of the chunks are, and has Postgres clean up where that helps",
+            work=partitions,
         ),
         PeriodicJob(
             name="refresh_progress_ttl",

@@ -17,7 +17,17 @@ from app.api.services import ApiServices
 from app.domain.operations import Operation, OperationKind, OperationState
 from app.progress.hub import ProgressHub
 from app.progress.reporter import ProgressReporter
-from tests.api.doubles import KEY, FakeChecks, FakeCollections, FakeIdentity, FakeOperations, FakeSearch, NoPeriodicJobs
+from tests.api.doubles import (
+    KEY,
+    FakeChecks,
+    FakeCollections,
+    FakeIdentity,
+    FakeOperations,
+    FakeSearch,
+    NoPartitions,
+    NoPeriodicJobs,
+    NoStatistics,
+)
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
 
 REQUEST_MAX_BYTES = 100_000
@@ -79,6 +89,8 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             diagnosis=health,
             hub=hub,
             periodic=NoPeriodicJobs(),
+            statistics=NoStatistics(),
+            partitions=NoPartitions(),
             watchers_per_user=2,
             request_max_bytes=REQUEST_MAX_BYTES,
         )

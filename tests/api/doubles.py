@@ -21,8 +21,10 @@ from app.domain.errors import (
     PeriodicJobNotFoundError,
 )
 from app.domain.operations import Operation, OperationKind, OperationState, Submission, Worker
+from app.domain.partitions import PartitionHealth, PartitionLook
 from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
 from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
+from app.domain.statistics import Amounts, CollectionStatistics, GrowthPoint
 from app.domain.users import Caller
 
 KEY = "vcl_test"
@@ -311,3 +313,24 @@ class NoPeriodicJobs:
     async def run(self, name: str, *, dry_run: bool, wait_seconds: float) -> RoundRecord:
         """Raises PeriodicJobNotFoundError."""
         raise PeriodicJobNotFoundError(name, "none")
+
+
+class NoStatistics:
+    """Collections that hold nothing."""
+
+    async def read(
+        self, collection_id: UUID, *, days: int
+    ) -> tuple[CollectionStatistics, Sequence[GrowthPoint], Sequence[Source]]:
+        """Nothing."""
+        nothing = CollectionStatistics(
+            total=Amounts(), by_state={}, by_file_type={}, by_source={}, cache_hits=0, cache_misses=0, changed_at=None
+        )
+        return nothing, [], []
+
+
+class NoPartitions:
+    """A database without partitions."""
+
+    async def read(self, *, days: int) -> tuple[Sequence[PartitionHealth], Sequence[PartitionLook]]:
+        """None."""
+        return [], []

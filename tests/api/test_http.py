@@ -388,7 +388,7 @@ async def test_every_request_model_has_an_example(client: httpx.AsyncClient) -> 
         for method in path.values()
         if "requestBody" in method
     }
-    assert len(models) == 5
+    assert len(models) == 6
     assert all(document["components"]["schemas"][name]["examples"] for name in models)
 
 
