@@ -44,3 +44,6 @@ PERIODIC_SECONDS = Histogram("vecloom_periodic_round_seconds", "How long a round
 PERIODIC_SUCCESS = Gauge(
     "vecloom_periodic_last_success_timestamp_seconds", "When a periodic job was last done, by any worker.", ["job"]
 )
+PARTITIONS = Gauge("vecloom_chunk_partitions", "Partitions of the chunks that are not healthy, by status.", ["status"])
+PARTITION_SKEW = Gauge("vecloom_chunk_partition_skew", "The largest skew of a partition that is not healthy, else 0.")
+DEAD_CHUNKS = Gauge("vecloom_chunk_dead_rows", "Dead rows of all partitions of the chunks.")

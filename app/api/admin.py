@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Body, Path, Response
 from pydantic import BaseModel, ConfigDict
 from pydantic.config import JsonDict
 
@@ -126,6 +126,9 @@ class RunRequest(BaseModel):
     dry_run: bool = False
 
 
+RunBody = Annotated[RunRequest, Body(default_factory=RunRequest)]
+
+
 @router.get("/jobs")
 async def list_periodic_jobs(_: AdminDep, services: ServicesDep) -> PeriodicJobList:
     """All periodic jobs: when each was done last, what came of it, and when it is done next."""
@@ -148,11 +151,10 @@ async def read_round(name: JobName, round_id: UUID, _: AdminDep, services: Servi
 
 @router.post("/jobs/{name}/run", responses={202: {"description": "It is still under way.", "model": RoundBody}})
 async def run_periodic_job(
-    name: JobName, _: AdminDep, services: ServicesDep, response: Response, body: RunRequest | None = None
+    name: JobName, _: AdminDep, services: ServicesDep, response: Response, body: RunBody
 ) -> RoundBody:
     """Do a periodic job now. Answers when it has ended, or with 202 and the round under way after 20 s."""
-    asked = body or RunRequest()
-    record = await services.periodic.run(name, dry_run=asked.dry_run, wait_seconds=WAIT_SECONDS)
+    record = await services.periodic.run(name, dry_run=body.dry_run, wait_seconds=WAIT_SECONDS)
     if record.state is RoundState.RUNNING:
         response.status_code = 202
     return RoundBody.of(record)

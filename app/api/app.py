@@ -15,10 +15,12 @@ from app.api import (
     health,
     metrics,
     operations,
+    partitions,
     plans,
     removals,
     search,
     sources,
+    stats,
     syncs,
     webhooks,
     workers,
@@ -99,6 +101,8 @@ def create_api(services: ApiServices) -> FastAPI:
         admin,
         audit,
         webhooks,
+        partitions,
+        stats,
     ):
         api.include_router(module.router)
     application.include_router(api, prefix=PREFIX)

@@ -13,8 +13,10 @@ from app.domain.checks import Check
 from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import ChunkingChoice, Document, DocumentState, Source, SourceChange, SourceSpec, SourceTest
 from app.domain.operations import Operation, OperationState, Submission, Worker
+from app.domain.partitions import PartitionHealth, PartitionLook
 from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
 from app.domain.points import SearchAnswer, SearchFilter, SearchMode
+from app.domain.statistics import CollectionStatistics, GrowthPoint
 from app.domain.syncs import AppendMode, SyncRun, SyncStatus
 from app.domain.users import Caller
 from app.domain.webhooks import Delivery, Webhook, WebhookChange, WebhookEvent
@@ -329,6 +331,24 @@ class PeriodicJobs(Protocol):
         ...
 
 
+class Statistics(Protocol):
+    """What collections hold."""
+
+    async def read(
+        self, collection_id: UUID, *, days: int
+    ) -> tuple[CollectionStatistics, Sequence[GrowthPoint], Sequence[Source]]:
+        """What a collection holds now, what it held in the last days, and its sources."""
+        ...
+
+
+class Partitions(Protocol):
+    """How it stands with the partitions of the chunks."""
+
+    async def read(self, *, days: int) -> tuple[Sequence[PartitionHealth], Sequence[PartitionLook]]:
+        """All partitions as they are now, and what was found in the last days, newest first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServices:
     """Everything the routes call."""
@@ -346,6 +366,8 @@ class ApiServices:
     periodic: PeriodicJobs
     audit: Audit
     webhooks: Webhooks
+    statistics: Statistics
+    partitions: Partitions
     watchers_per_user: int = 50
     watchers_per_process: int = 1000
     request_max_bytes: int = 10 * 1024 * 1024

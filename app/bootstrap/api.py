@@ -21,10 +21,12 @@ from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
 from app.operations.diagnosis import diagnosis_probes
 from app.operations.health import health_probes
+from app.operations.partitions import PartitionService
 from app.operations.periodic_check import periodic_probe
 from app.operations.removals import RemovalService
 from app.operations.service import OperationService
 from app.operations.sources import SourceService
+from app.operations.statistics import StatisticsService
 from app.pipeline.spool import open_spool
 from app.processes.pool import ProcessPool
 from app.progress.hub import ProgressHub
@@ -94,6 +96,8 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             diagnosis=diagnosis,
             hub=hub,
             periodic=periodic,
+            statistics=StatisticsService(parts.database),
+            partitions=PartitionService(parts.database),
             watchers_per_user=settings.websockets_per_user,
             watchers_per_process=settings.websockets_per_process,
             request_max_bytes=settings.request_max_bytes,

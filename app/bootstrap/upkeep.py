@@ -13,7 +13,9 @@ from app.jobs.upkeep.embedding_cache import OldVectors
 from app.jobs.upkeep.generations import OldGenerations
 from app.jobs.upkeep.operations import OldOperations
 from app.jobs.upkeep.orphans import OrphanChunks
+from app.jobs.upkeep.partitions import PartitionKeeper
 from app.jobs.upkeep.progress import ProgressKeeper
+from app.jobs.upkeep.statistics import StatisticsKeeper
 from app.progress.keys import ProgressKeys
 from app.settings import Settings
 
@@ -53,6 +55,8 @@ def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
     async def end_syncs(_: Round) -> Mapping[str, Any]:
         return {"ended": await syncs.settle()}
 
+    statistics = StatisticsKeeper(database, every_seconds=HOUR).keep
+    partitions = PartitionKeeper(database).keep
     return [
         PeriodicJob(
             name="reconcile_operations",
@@ -109,6 +113,19 @@ def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
             has_dry_run=False,
             does="drops entries of the audit log and deliveries of webhooks past their time",
             work=trim_records,
+        ),
+        PeriodicJob(
+            name="refresh_collection_stats",
+            every_seconds=HOUR,
+            does="keeps what each collection holds, to show how it grows",
+            work=statistics,
+        ),
+        PeriodicJob(
+            name="monitor_partition_health",
+            every_seconds=6 * HOUR,
+            limit_seconds=30 * MINUTE,
+            does="looks how even the partitions of the chunks are, and has Postgres clean up where that helps",
+            work=partitions,
         ),
         PeriodicJob(
             name="refresh_progress_ttl",

@@ -14,6 +14,7 @@ from app.cli import audit as auditing
 from app.cli import commands, removals
 from app.cli import jobs as periodic
 from app.cli import plan as planning
+from app.cli import stats as statistics
 from app.cli import verify as verification
 from app.cli import watch as watching
 from app.cli import webhooks as telling
@@ -295,6 +296,18 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
             if check["fix"]:
                 out.print(f"     fix: {printable(check['fix'])}", soft_wrap=True)
     raise typer.Exit(0 if report["ok"] else 1)
+
+
+@cli.command()
+def stats(
+    name: Annotated[str, typer.Argument(help="Name of the collection.")],
+    days: Annotated[int, typer.Option(min=1, max=400, help="How far back its growth goes.")] = 30,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a collection holds, and how it has grown."""
+    answer = _run(lambda: statistics.read_stats(_settings(data), name, days=days), as_json=as_json)
+    _print_json(answer) if as_json else statistics.show_stats(answer, out)
 
 
 @cli.command()

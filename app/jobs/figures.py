@@ -10,9 +10,20 @@ import structlog
 from app.db.database import Database
 from app.db.figures import FiguresRepository
 from app.db.guard import UNAVAILABLE
+from app.db.partitions import PartitionRepository
 from app.db.periodic import PeriodicRepository
 from app.jobs.stopping import stop_task
-from app.metrics import FIGURES_READ, OLDEST_DUE, OPERATIONS, PERIODIC_SUCCESS, QUEUE_DEPTH, WORKERS_ALIVE
+from app.metrics import (
+    DEAD_CHUNKS,
+    FIGURES_READ,
+    OLDEST_DUE,
+    OPERATIONS,
+    PARTITION_SKEW,
+    PARTITIONS,
+    PERIODIC_SUCCESS,
+    QUEUE_DEPTH,
+    WORKERS_ALIVE,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +67,7 @@ class FiguresReader:
             figures = FiguresRepository(connection)
             counts = await figures.count_operations()
             line = await figures.read_line()
+            looks = await PartitionRepository(connection).list_looks(days=1, limit=1)
             successes = await PeriodicRepository(connection).list_successes()
         for key in self._known | counts.keys():
             OPERATIONS.labels(*key).set(counts.get(key, 0))
@@ -65,4 +77,9 @@ class FiguresReader:
         OLDEST_DUE.set(line.oldest_due_seconds)
         for name, at in successes.items():
             PERIODIC_SUCCESS.labels(name).set(at)
+        for look in looks:
+            PARTITIONS.labels("warning").set(look.warning)
+            PARTITIONS.labels("unbalanced").set(look.unbalanced)
+            PARTITION_SKEW.set(look.skew)
+            DEAD_CHUNKS.set(look.dead_rows)
         FIGURES_READ.set(time.time())

@@ -28,7 +28,9 @@ from tests.api.doubles import (
     FakeSearch,
     FakeSources,
     FakeWebhooks,
+    NoPartitions,
     NoPeriodicJobs,
+    NoStatistics,
 )
 from tests.api.sync_doubles import FakeSyncs
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
@@ -100,6 +102,8 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             periodic=NoPeriodicJobs(),
             audit=FakeAudit(),
             webhooks=FakeWebhooks(),
+            statistics=NoStatistics(),
+            partitions=NoPartitions(),
             watchers_per_user=2,
             request_max_bytes=REQUEST_MAX_BYTES,
         )

@@ -33,8 +33,10 @@ from app.domain.errors import (
     SourceUnknownError,
 )
 from app.domain.operations import Operation, OperationKind, OperationState, Submission, Worker
+from app.domain.partitions import PartitionHealth, PartitionLook
 from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
 from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
+from app.domain.statistics import Amounts, CollectionStatistics, GrowthPoint
 from app.domain.users import Caller
 from app.domain.webhooks import (
     Delivery,
@@ -451,3 +453,24 @@ class FakeWebhooks:
     async def redeliver(self, user_id: UUID, webhook_id: UUID, delivery_id: UUID) -> Delivery:
         """Raises WebhookNotFoundError."""
         raise WebhookNotFoundError(webhook_id)
+
+
+class NoStatistics:
+    """Collections that hold nothing."""
+
+    async def read(
+        self, collection_id: UUID, *, days: int
+    ) -> tuple[CollectionStatistics, Sequence[GrowthPoint], Sequence[Source]]:
+        """Nothing."""
+        nothing = CollectionStatistics(
+            total=Amounts(), by_state={}, by_file_type={}, by_source={}, cache_hits=0, cache_misses=0, changed_at=None
+        )
+        return nothing, [], []
+
+
+class NoPartitions:
+    """A database without partitions."""
+
+    async def read(self, *, days: int) -> tuple[Sequence[PartitionHealth], Sequence[PartitionLook]]:
+        """None."""
+        return [], []

@@ -69,6 +69,20 @@ async def test_missing_collection_is_none(store: QdrantStore) -> None:
     assert await store.find_collection("contract-missing") is None
 
 
+async def test_aliases_are_listed(store: QdrantStore, name: str) -> None:
+    """Each with what it names now; they go with their collection."""
+    first, second = f"contract-{uuid4().hex}", f"contract-{uuid4().hex}"
+    await store.set_alias(first, to=name)
+    await store.set_alias(second, to=name)
+
+    listed = await store.list_aliases()
+    await store.drop_collection(name)
+    left = await store.list_aliases()
+
+    assert (listed[first], listed[second]) == (name, name)
+    assert not {first, second} & left.keys()
+
+
 async def test_dropped_collection_is_gone(store: QdrantStore, name: str) -> None:
     """A dropped collection is not listed, and dropping it again does nothing."""
     await store.drop_collection(name)

@@ -1,6 +1,7 @@
 """What crashes and time leave behind is cleaned up: real orphans in the real Postgres, Valkey and vector server."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -352,3 +353,71 @@ async def test_a_round_over_many_keys_goes_on_where_it_was(parts: Parts) -> None
 def test_names_fit_the_vector_store() -> None:
     """The embedded server takes 80 characters."""
     assert len(generation_name("f" * 10, UUID(int=1), UUID(int=2))) <= 80
+
+
+# --- crashes of the cleaning itself -------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_round_that_is_stopped_anywhere_is_made_up_for(api: Api, parts: Parts, folder: Path) -> None:
+    """Cut off ever later, at whatever it waits for; a whole round then leaves nothing, and of the active one all."""
+    await api.wait(await api.create("notes", folder))
+    marker, active = await marker_of(parts), await generation_of(parts, "notes")
+    jobs = [OldGenerations(parts.database, parts.store, RULES).clean, OrphanChunks(parts.database).clean]
+    cut_off = 0
+    for turns in (0, 1, 3, 6, 10, 15, 25, 40, 60, 90, 130, 200):
+        retired, unknown = (generation_name(marker, uuid4(), uuid4()) for _ in range(2))
+        async with made(parts, retired, unknown):
+            await _retire(parts, retired, active)
+            await change(
+                parts,
+                "INSERT INTO unknown_collections (name, first_seen_at) VALUES (:name, now() - interval '2 days')",
+                name=unknown,
+            )
+            for job in jobs:
+                cut_off += await _cut_off(job, turns)
+            for job in jobs:
+                await job(Round())
+            left = await listed(parts, retired, unknown, active)
+            rows = await count(parts, "SELECT count(*) FROM unknown_collections")
+            orphans = await count(
+                parts,
+                """SELECT count(*) FROM chunks c LEFT JOIN generations g ON g.id = c.generation_id
+                   WHERE g.state IS DISTINCT FROM 'active'""",
+            )
+            assert (left, rows, orphans) == ({active}, 0, 0), turns
+
+    assert cut_off > len(jobs)
+    assert await api.assert_consistent("notes") > 0
+
+
+async def _retire(parts: Parts, name: str, active: str) -> None:
+    """A generation of its own past its time, with the chunks of the active one."""
+    await change(
+        parts,
+        """INSERT INTO generations (id, collection_id, name, state, model, dimension, fingerprint, canaries, chunking,
+               retired_at)
+           SELECT gen_random_uuid(), collection_id, :name, 'retired', model, dimension, fingerprint, canaries, chunking,
+               now() - interval '2 days' FROM generations WHERE name = :active""",
+        name=name,
+        active=active,
+    )
+    await change(
+        parts,
+        """INSERT INTO chunks SELECT c.collection_id, g.id, gen_random_uuid(), c.document_id, c.ordinal, c.start_char,
+               c.end_char, c.tokens, c.text
+           FROM chunks c JOIN generations a ON a.id = c.generation_id AND a.name = :active, generations g
+           WHERE g.name = :name""",
+        name=name,
+        active=active,
+    )
+
+
+async def _cut_off(work: Callable[[Round], Coroutine[Any, Any, object]], turns: int) -> bool:
+    """Begin a round and stop it after so many turns of the event loop; False if it was faster."""
+    task = asyncio.create_task(work(Round()))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    return task.cancelled()
