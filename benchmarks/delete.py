@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import numpy as np
 from sqlalchemy import text
 
 from app.bootstrap.parts import EmbedderRegistry
@@ -19,16 +20,16 @@ from app.domain.documents import SourceKind
 from app.domain.errors import CollectionNotFoundError
 from app.domain.operations import Operation, OperationState
 from app.domain.points import SearchFilter, SearchMode
-from app.embedders.static import embed_texts
 from app.operations.collections import CollectionService
 from app.operations.removals import RemovalService
 from app.pipeline.write import make_points
 from app.search.service import SearchService
 from benchmarks.corpus import write_corpus
-from benchmarks.memory import WORKER, read_peak
+from benchmarks.memory import read_peak
 from benchmarks.systems import Figures
 from benchmarks.verify import CHUNKS as CHUNKS_OF_A_DOCUMENT
 from benchmarks.verify import DOCUMENTS_PER_BATCH, INSERT, make_documents, rows_of
+from benchmarks.worker import REAL
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
@@ -111,12 +112,14 @@ async def _fill(bench: "Bench", collection: UUID, *, chunks: int) -> None:
     """Write documents with their chunks and points."""
     database, store = bench.parts.database, bench.parts.store
     async with database.begin() as connection:
-        query = text("SELECT id, name FROM generations WHERE collection_id = :id AND state = 'active'")
+        query = text("SELECT id, name, dimension FROM generations WHERE collection_id = :id AND state = 'active'")
         generation = (await connection.execute(query, {"id": collection})).one()
-    source = await bench.find_source(collection)
+    source, chance = await bench.find_source(collection), np.random.default_rng(1)
     for first in range(0, chunks // CHUNKS_OF_A_DOCUMENT, DOCUMENTS_PER_BATCH):
         made, payloads, documents = make_documents(collection, source, first)
-        vectors = await asyncio.to_thread(embed_texts, [chunk.text for chunk in made])
+        # nobody searches for them by meaning
+        vectors = chance.standard_normal((len(made), generation.dimension), dtype=np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         await store.upsert(generation.name, make_points(made, vectors, payloads))
         async with database.begin() as connection:
             await connection.execute(INSERT, documents)
@@ -134,7 +137,8 @@ async def _start_worker(bench: "Bench") -> asyncio.subprocess.Process:
         "VECLOOM_REDIS_NAMESPACE": settings.redis_namespace,
         "VECLOOM_LOG_LEVEL": "WARNING",
     }
-    return await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, env=environment)
+    command = (sys.executable, "-m", "benchmarks.worker", REAL, str(bench.folder / "starts"))
+    return await asyncio.create_subprocess_exec(*command, env=environment)
 
 
 def _start_peak(pid: int) -> int:

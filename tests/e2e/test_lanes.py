@@ -13,6 +13,7 @@ from sqlalchemy import text
 from app.embedders.fingerprint import CANARY_TEXTS
 from app.settings import Settings
 from tests.harness import Api, WorkerProcess, wait_until
+from tests.integration.test_removals import count_left, delete
 from tests.model_server import FakeModelServer
 
 DOCUMENTS = 400
@@ -281,3 +282,39 @@ async def _said(log: Path) -> bool:
     """Whether a worker has tried, or can not."""
     written = await asyncio.to_thread(log.read_text)
     return "lane_blind" in written or "cannot hide" in written
+
+
+async def test_documents_that_are_tried_again_are_shared(fleet: Fleet, api: Api, many: Path) -> None:
+    """A retry is worked by all, as the operation that failed was."""
+    await api.wait(await api.create("comets", many))
+    async with api.parts.database.begin() as connection:
+        await connection.execute(text("DELETE FROM chunks"))
+        # else there would be nothing to do for the model
+        await connection.execute(text("DELETE FROM embedding_cache"))
+        await connection.execute(
+            text(
+                """UPDATE documents SET state = 'failed', error_code = 'embedder_unavailable', content_hash = NULL,
+                   chunk_count = 0"""
+            )
+        )
+
+    answer = await api.client.post("/api/v1/collections/comets/documents/retry")
+    result = (await api.wait(answer.json()))["result"]
+
+    assert (result["documents_retried"], result["documents"], result["workers"]) == (DOCUMENTS, DOCUMENTS, WORKERS)
+    assert await api.assert_consistent("comets") == DOCUMENTS
+    assert await fleet.nothing_left()
+
+
+async def test_deletion_waits_for_all_who_share(fleet: Fleet, api: Api, many: Path) -> None:
+    """Nobody writes to the collection any more when it goes, so nothing of it is left."""
+    operation = await api.create("comets", many)
+    await fleet.sharing()
+
+    deletion = await delete(api, "comets")
+    ended = await api.wait(deletion)
+
+    assert ended["state"] == "completed", ended
+    assert (await api.get(operation))["state"] == "cancelled"
+    assert await count_left(api.parts, operation["collection_id"]) == {}
+    await wait_until(fleet.nothing_left)

@@ -141,3 +141,19 @@ async def test_file_that_is_deleted_is_removed_once_both_have_looked(
     async with api.parts.database.begin() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM documents WHERE stale_labels IS NOT NULL")) == 0
     assert await api.assert_consistent("notes") == 2
+
+
+async def test_dry_run_knows_of_the_other_source(api: Api, folder: Path, guides: Path, worker: None) -> None:
+    """It says what the real operation then does: what is gone here and known elsewhere is not removed."""
+    await api.wait(await api.create("notes", folder))
+    inner = await _add_source(api, "notes", guides)
+    await _append(api, "notes", inner["id"])
+    outer = (await _sources(api, "notes"))[folder.as_uri()]
+    (guides / "whales.md").unlink()
+    body = {"collection": "notes", "source": {"url": folder.as_uri()}}
+
+    planned = await api.wait((await api.client.post("/api/v1/plans", json=body)).json())
+    real = await _append(api, "notes", outer)
+
+    for name in ("documents_added", "documents_changed", "documents_removed", "unchanged", "documents", "chunks"):
+        assert planned["result"][name] == real["result"][name], name
