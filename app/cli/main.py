@@ -21,6 +21,7 @@ from app.cli import verify as verification
 from app.cli.client import CliError
 from app.cli.doctor import diagnose
 from app.cli.progress import printable
+from app.cli.sources import Option, Secret, describe_access
 from app.cli.sources_main import Shell, create_sources
 from app.domain.documents import ChunkingStrategy
 from app.domain.errors import DomainError
@@ -121,6 +122,8 @@ def index(
     ] = None,
     include: Annotated[list[str] | None, typer.Option(help="Only paths that match this glob.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="No paths that match this glob.")] = None,
+    option: Option = None,
+    secret: Secret = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do, take and cost.")] = False,
     data: Data = None,
     as_json: Json = False,
@@ -133,6 +136,7 @@ def index(
         "chunk_strategy": chunking.value if chunking else None,
         "include": include,
         "exclude": exclude,
+        **_run(lambda: describe_access(option, secret), as_json=as_json),
     }
     if dry_run:
         planned = _run(lambda: planning.plan(_settings(data), path_or_url, collection, options, err), as_json=as_json)
