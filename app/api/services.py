@@ -182,7 +182,7 @@ class Sources(Protocol):
         ...
 
     async def change(self, user_id: UUID, collection_id: UUID, source_id: UUID, change: SourceChange) -> Source:
-        """Raises SourceUnknownError, InvalidSourceError, SecretKeyMissingError, SecretKeyWrongError."""
+        """Raises SourceUnknownError, InvalidSourceError, SecretKeyMissingError."""
         ...
 
     async def test(self, user_id: UUID, collection_id: UUID, wanted: SourceSpec | UUID) -> SourceTest:

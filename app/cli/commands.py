@@ -69,12 +69,15 @@ async def start_index(client: Client, name: str, url: str, options: dict[str, An
     Raises:
         CliError: ``option_conflict`` if the collection or the source exists and is not as the options say.
     """
-    globs = {key: options[key] for key in ("include", "exclude", "on_gone") if options.get(key)}
+    globs = {key: options[key] for key in ("include", "exclude", "on_gone", "options") if options.get(key)}
     keys = ("model", "chunk_size", "chunk_overlap", "chunk_strategy")
     wanted = {key: options[key] for key in keys if options.get(key) is not None}
+    shown, login = split_login(url)
+    secrets = {**login, **options.get("secrets", {})}
+    source = {"url": shown, **globs, **({"secrets": secrets} if secrets else {})}
     collection = await client.find_collection(name)
     if collection is None:
-        body = {"name": name, "sources": [{"url": url, **globs}], **wanted}
+        body = {"name": name, "sources": [source], **wanted}
         try:
             created: dict[str, Any] = (await client.call("POST", "/collections", json=body))["operation"]
         except CliError as error:
@@ -92,15 +95,14 @@ async def start_index(client: Client, name: str, url: str, options: dict[str, An
     }
     _check_options(f"collection {name!r}", present, wanted)
     sources = (await client.call("GET", collection_path(name, "sources")))["sources"]
-    shown, login = split_login(url)
     known = next((item for item in sources if item["url"] == shown), None)
     if known is None:
-        known = await client.call("POST", collection_path(name, "sources"), json={"url": url, **globs})
+        known = await client.call("POST", collection_path(name, "sources"), json=source)
     else:
         _check_options("this source of the collection", known, globs)
-        if login:
-            # whoever says it again may have a new password
-            await client.call("PATCH", collection_path(name, "sources", known["id"]), json={"secrets": login})
+        if secrets:
+            # whoever says them again may have new ones
+            await client.call("PATCH", collection_path(name, "sources", known["id"]), json={"secrets": secrets})
     config = {"source_id": known["id"], "mode": "full"}
     if options.get("confirm_removals"):
         config["confirm_removals"] = True

@@ -27,6 +27,7 @@ from app.cli.running import fail as _fail
 from app.cli.running import print_json as _print_json
 from app.cli.running import run_command as _run
 from app.cli.running import settings_of as _settings
+from app.cli.sources import Option, Secret, describe_access
 from app.cli.sources_main import Shell, create_sources
 from app.cli.sync_command import sync
 from app.domain.documents import ChunkingStrategy
@@ -78,6 +79,8 @@ def index(
     ] = None,
     include: Annotated[list[str] | None, typer.Option(help="Only paths that match this glob.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="No paths that match this glob.")] = None,
+    option: Option = None,
+    secret: Secret = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do, take and cost.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Then follow changes of the folder, until Ctrl-C.")] = False,
     on_gone: Annotated[OnGone | None, typer.Option(help="What becomes of documents that are gone.")] = None,
@@ -95,6 +98,7 @@ def index(
         "exclude": exclude,
         "on_gone": on_gone.value if on_gone else None,
         "confirm_removals": confirm_removals,
+        **_run(lambda: describe_access(option, secret), as_json=as_json),
     }
     if dry_run and (watch or confirm_removals):
         _fail("invalid_usage", "--dry-run changes nothing: leave out --watch and --confirm-removals", as_json=as_json)

@@ -25,7 +25,7 @@ async def plan(settings: Settings, path_or_url: str, name: str, options: dict[st
     """Have it worked out and wait; Ctrl-C cancels it, for nobody would read what it finds."""
     url = to_url(path_or_url)
     require_source(settings, path_or_url, url)
-    globs = {key: options[key] for key in ("include", "exclude") if options.get(key)}
+    globs = {key: options[key] for key in ("include", "exclude", "options", "secrets") if options.get(key)}
     wanted = {key: options[key] for key in OPTIONS if options.get(key) is not None}
     body = {"collection": name, "source": {"url": url, **globs}, **wanted}
     async with open_client(settings) as client:

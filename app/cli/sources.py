@@ -77,6 +77,11 @@ def describe(
     return body | {name: value for name, value in said.items() if value is not None}
 
 
+async def describe_access(option: Sequence[str] | None, secret: Sequence[str] | None) -> dict[str, Any]:
+    """``options`` and ``secrets`` of a source, as far as they were said."""
+    return describe(None, None, None, option, secret)
+
+
 async def _find(client: Client, name: str, id_or_url: str) -> dict[str, Any]:
     wanted, _ = split_login(to_url(id_or_url))
     sources: list[dict[str, Any]] = (await client.call("GET", collection_path(name, "sources")))["sources"]

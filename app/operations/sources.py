@@ -79,19 +79,16 @@ class SourceService:
 
         Raises:
             SourceUnknownError: if the collection has no such source.
-            InvalidSourceError, SecretKeyMissingError, SecretKeyWrongError: if what it would be then cannot be.
+            InvalidSourceError, SecretKeyMissingError: if what it would be then cannot be.
         """
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).get(user_id, collection_id)
             sources = SourceRepository(connection)
             source = await sources.get(collection_id, source_id)
             config = {**source.config, **change.config()}
-            sealed = source.secrets
-            # whoever says all secrets again need not have the key of the old ones
-            secrets = change.secrets if change.secrets is not None else self._box.open(sealed)
-            if change.secrets is not None:
-                sealed = self._box.seal(change.secrets)
-            check_source(source.kind, source.url, options=config.get("options", {}), secrets=secrets)
+            # those of before were looked at when they came, and need no key now
+            check_source(source.kind, source.url, options=config.get("options", {}), secrets=change.secrets or {})
+            sealed = source.secrets if change.secrets is None else self._box.seal(change.secrets)
             changed = await sources.change(source.id, config=config, secrets=sealed)
             await record(
                 connection,

@@ -33,7 +33,8 @@ async def fetch_each(
             file = into / document.id.hex
             fetched[document.id] = answer = await fetch(document, file)
             if answer.path is not None:
-                held += (await asyncio.to_thread(file.stat)).st_size
+                status = await asyncio.to_thread(file.stat)
+                held += status.st_size
             if held >= FULL_BYTES:
                 return
 

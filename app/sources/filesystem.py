@@ -120,11 +120,12 @@ class FilesystemSource:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _close(self) -> None:
-        from fsspec.asyn import get_loop, sync  # noqa: PLC0415 — most workers never need it
-
         opened, self._opened = self._opened, None
-        for session in self._guard.sessions:
-            sync(get_loop(), session.close)
+        if self._guard.sessions:
+            from fsspec.asyn import get_loop, sync  # noqa: PLC0415 — most workers never need it
+
+            for session in self._guard.sessions:
+                sync(get_loop(), session.close)
         if opened is not None and hasattr(opened.filesystem, "close"):
             opened.filesystem.close()
 
@@ -172,22 +173,17 @@ class FilesystemSource:
         self._skipped, self._unseen = Counter(), []
         root = await self._enter()
         if root["type"] != "directory":
-            yield [await self._describe("", root)]
+            yield [self._describe("", root)]
             return
         folders = [""]
         batch: list[ScannedDocument] = []
         while folders:
-            folder = folders.pop()
-            inner: list[str] = []
-            for relative, entry in await self._list(folder, batch):
-                if entry["type"] == "directory":
-                    self._put_off(relative, inner)
-                elif self._wants(relative):
-                    batch.append(await self._describe(relative, entry))
-                if len(batch) >= BATCH:
-                    yield batch[:BATCH]
-                    batch = batch[BATCH:]
+            inner, documents = await self._look_into(folders.pop())
             folders += reversed(inner)
+            batch += documents
+            while len(batch) >= BATCH:
+                yield batch[:BATCH]
+                del batch[:BATCH]
         await self.require_present()
         if batch:
             yield batch
@@ -201,25 +197,37 @@ class FilesystemSource:
             raise self._explain(error) from error
         return root
 
-    async def _list(self, folder: str, batch: list[ScannedDocument]) -> list[tuple[str, dict[str, Any]]]:
-        """Entries of a folder in order; one that cannot be listed is a document with an error."""
+    async def _look_into(self, folder: str) -> tuple[list[str], list[ScannedDocument]]:
+        """The folders and the documents in a folder; one that cannot be listed is a document with an error."""
         opened = await self._open()
         try:
-            found = await self._call(partial(opened.filesystem.ls, opened.place_of(folder), detail=True))
+            return await self._call(self._list, opened, folder)
         except FileNotFoundError:
             if not folder:
                 raise SourceVanishedError(self._url) from None
-            return []
+            return [], []
         except Exception as error:
             if not folder or self._guard.refused is not None:
                 raise self._explain(error) from error
             self._unseen.append(self._uri_of(folder, open_ended=True))
-            batch.append(self._unreadable(folder, "the folder cannot be listed"))
-            return []
+            return [], [self._unreadable(folder, "the folder cannot be listed")]
+
+    def _list(self, opened: Opened, folder: str) -> tuple[list[str], list[ScannedDocument]]:
+        """Runs in a thread, also what is made of it, for a folder may be large."""
+        found = opened.filesystem.ls(opened.place_of(folder), detail=True)
         start = len(opened.root.strip("/"))
         named = ((str(entry["name"]).strip("/")[start:].strip("/"), entry) for entry in found)
+        inner: list[str] = []
+        documents: list[ScannedDocument] = []
         # an object store may list the folder itself
-        return sorted(((name, entry) for name, entry in named if name and name != folder), key=lambda pair: pair[0])
+        for relative, entry in sorted(
+            ((name, entry) for name, entry in named if name and name != folder), key=lambda pair: pair[0]
+        ):
+            if entry["type"] == "directory":
+                self._put_off(relative, inner)
+            elif self._wants(relative):
+                documents.append(self._describe(relative, entry))
+        return inner, documents
 
     def _put_off(self, relative: str, inner: list[str]) -> None:
         name = relative.rpartition("/")[2]
@@ -244,7 +252,7 @@ class FilesystemSource:
             self._skipped[reason] += 1
         return reason is None
 
-    async def _describe(self, relative: str, entry: Mapping[str, Any]) -> ScannedDocument:
+    def _describe(self, relative: str, entry: Mapping[str, Any]) -> ScannedDocument:
         uri = self._uri_of(relative)
         size = int(entry.get("size") or 0)
         code = message = None

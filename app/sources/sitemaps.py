@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,7 +12,6 @@ from app.sources.web_answers import require_readable
 from app.sources.web_client import WebClient
 from app.sources.web_links import read_sitemap
 from app.sources.web_pages import CHILD_ENDED
-from app.sources.web_urls import find_link
 
 SITEMAP_BYTES = 64 * 1024 * 1024
 SITEMAP_SECONDS = 60.0
@@ -22,16 +21,25 @@ SiteEntry = tuple[str, str | None]
 
 
 class Sitemaps:
-    """A sitemap and those that it lists; ``broken`` counts those of them that could not be read."""
+    """A sitemap and those that it lists; ``broken`` counts those of them that could not be, or were not read.
 
-    def __init__(self, url: str, client: WebClient, processes: Processes, folder: Path) -> None:
+    Args:
+        url: of the first one.
+        client: which asks for them.
+        processes: where they are read.
+        folder: where they lie while they are.
+        most_urls: how many URLs are remembered; when there are more, no further sitemap is read.
+    """
+
+    def __init__(self, url: str, client: WebClient, processes: Processes, folder: Path, *, most_urls: int) -> None:
         self.broken = 0
         self._url = url
         self._client = client
         self._processes = processes
         self._folder = folder
+        self._most_urls = most_urls
 
-    async def stream_entries(self) -> AsyncIterator[list[SiteEntry]]:
+    async def stream_entries(self) -> AsyncGenerator[list[SiteEntry], None]:
         """URLs of pages, each once, in order, with the time of their last change where it is said.
 
         Raises:
@@ -40,6 +48,9 @@ class Sitemaps:
         maps, seen = [self._url], {self._url}
         read = 0
         while maps:
+            if len(seen) > self._most_urls:
+                self.broken += len(maps)
+                return
             is_index, entries = await self._load(maps.pop(0))
             read += 1
             fresh = []
@@ -64,8 +75,7 @@ class Sitemaps:
                 is_index, entries = await self._processes.run(
                     read_sitemap, os.fspath(file), SITEMAP_BYTES, timeout_seconds=SITEMAP_SECONDS
                 )
-                places = ((find_link("", link), modified) for link, modified in entries)
-                return is_index, [(place, modified) for place, modified in places if place is not None]
+                return is_index, entries
         except CHILD_ENDED as error:
             if url == self._url:
                 raise SourceRefusesAccessError(f"the sitemap {url} cannot be read: it is too large") from error

@@ -4,7 +4,8 @@ import asyncio
 import re
 import shutil
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -22,7 +23,7 @@ from app.sources.archives import archive_kind
 from app.sources.fetching import fetch_each
 from app.sources.globs import PathFilter
 from app.sources.robots import Robots
-from app.sources.sitemaps import SITEMAP_BYTES, Sitemaps
+from app.sources.sitemaps import SITEMAP_BYTES, SiteEntry, Sitemaps
 from app.sources.walk import binary_suffixes
 from app.sources.web_answers import describe_fetched, require_readable
 from app.sources.web_client import MOST_HOPS, RETRY_SECONDS, WebClient
@@ -31,6 +32,8 @@ from app.sources.web_pages import KeptPages, Page, PageReader
 from app.sources.web_urls import normalise, origin_of, path_of, suffix_of
 
 SITEMAP = re.compile(r"/[^/?]*sitemap[^/?]*\.(?:xml|txt)(?:\.gz)?$", re.IGNORECASE)
+MOST_ENTRIES = 200_000
+"""Entries of sitemaps that are remembered in any case; globs may leave out most of them."""
 PART = 100
 LOOKS_AT_ONCE = 4
 FRONTIER = 20
@@ -129,9 +132,10 @@ class WebSource:
         self._skipped, self._unseen = Counter(), []
         await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True, mode=0o700)
         pages = self._scan_sitemaps() if self._is_sitemap else self._crawl()
-        async for documents in pages:
-            if documents:
-                yield documents
+        async with aclosing(pages):
+            async for documents in pages:
+                if documents:
+                    yield documents
 
     async def _enter(self) -> Page:
         """The first page, wherever it has moved to."""
@@ -147,13 +151,13 @@ class WebSource:
             url = page.redirect
         raise SourceNotFoundError(f"{self._url}, which redirects again and again")
 
-    async def _crawl(self) -> AsyncIterator[list[ScannedDocument]]:
+    async def _crawl(self) -> AsyncGenerator[list[ScannedDocument], None]:
         """Level by level, each in the order in which its links were found."""
         first = await self._enter()
         origin = origin_of(first.url)
         below = first.url.rpartition("/")[0] + "/" if self._options.stay_below else f"{origin}/"
         seen = {self._url, first.url}
-        level, left = self._follow(first, below, seen), self._options.max_pages - 1
+        level, left = await self._follow_all([first], below, seen), self._options.max_pages - 1
         yield self._take(first, origin)
         for _ in range(self._options.depth):
             following: list[str] = []
@@ -162,11 +166,9 @@ class WebSource:
                 self._limit(origin, len(level) - max(left, 0))
             left -= len(level)
             while part := list(islice(urls, PART)):
-                documents = []
-                for page in await self._look_at(part):
-                    documents += self._take(page, origin)
-                    following += self._follow(page, below, seen)
-                yield documents
+                pages = await self._look_at(part)
+                following += await self._follow_all(pages, below, seen)
+                yield [document for page in pages for document in self._take(page, origin)]
             level = following
 
     def _limit(self, origin: str, number: int) -> None:
@@ -189,6 +191,10 @@ class WebSource:
             self._skipped["filtered"] += 1
             return []
         return [page.document]
+
+    async def _follow_all(self, pages: Sequence[Page], below: str, seen: set[str]) -> list[str]:
+        """Links of pages in order; in a thread, for they may be very many."""
+        return await asyncio.to_thread(lambda: [link for page in pages for link in self._follow(page, below, seen)])
 
     def _follow(self, page: Page, below: str, seen: set[str]) -> list[str]:
         """Links of a page that nobody has followed yet and that belong to the site."""
@@ -244,22 +250,32 @@ class WebSource:
             await self.require_present()
         return found
 
-    async def _scan_sitemaps(self) -> AsyncIterator[list[ScannedDocument]]:
+    async def _scan_sitemaps(self) -> AsyncGenerator[list[ScannedDocument], None]:
         """Pages in the order of the sitemaps."""
         if not await self._robots.allows(self._url):
             raise SourceRefusesAccessError(f"the robots.txt of {origin_of(self._url)} forbids to read its sitemap")
         origin, left = origin_of(self._url), self._options.max_pages
-        sitemaps = Sitemaps(self._url, self._client, self._processes, self._folder)
-        async for entries in sitemaps.stream_entries():
-            wanted = [entry for entry in entries if self._belongs(entry[0], origin)]
-            if len(wanted) > left:
-                self._limit(origin, len(wanted) - left)
-            for start in range(0, min(left, len(wanted)), PART):
-                yield await self._describe_entries(wanted[start : min(start + PART, left)], origin)
-            left = max(0, left - len(wanted))
+        most_urls = max(MOST_ENTRIES, 2 * self._options.max_pages)
+        sitemaps = Sitemaps(self._url, self._client, self._processes, self._folder, most_urls=most_urls)
+        async with aclosing(sitemaps.stream_entries()) as stream:
+            async for entries in stream:
+                if not left:
+                    # whether there are more pages in them is not looked at
+                    self._hide(origin)
+                    break
+                wanted = await asyncio.to_thread(self._choose, entries, origin)
+                if len(wanted) > left:
+                    self._limit(origin, len(wanted) - left)
+                for start in range(0, min(left, len(wanted)), PART):
+                    yield await self._describe_entries(wanted[start : min(start + PART, left)], origin)
+                left = max(0, left - len(wanted))
         if sitemaps.broken:
             self._skipped["broken_links"] += sitemaps.broken
             self._hide(origin)
+
+    def _choose(self, entries: Sequence[SiteEntry], origin: str) -> list[SiteEntry]:
+        """Entries that belong to the source; runs in a thread, for they may be very many."""
+        return [entry for entry in entries if self._belongs(entry[0], origin)]
 
     def _belongs(self, url: str, origin: str) -> bool:
         if origin_of(url) != origin:
@@ -272,7 +288,7 @@ class WebSource:
             return False
         return True
 
-    async def _describe_entries(self, entries: Sequence[tuple[str, str | None]], origin: str) -> list[ScannedDocument]:
+    async def _describe_entries(self, entries: Sequence[SiteEntry], origin: str) -> list[ScannedDocument]:
         """Pages whose time the sitemap says are not asked for."""
         asked = {page.url: page for page in await self._look_at([url for url, modified in entries if not modified])}
         moved = [page.redirect for page in asked.values() if page.redirect is not None]

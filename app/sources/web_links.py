@@ -6,6 +6,8 @@ import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
+from app.sources.web_urls import find_link
+
 MOST_LINKS = 5000
 MOST_ENTRIES = 50_000
 """What the format itself allows a sitemap to hold."""
@@ -39,28 +41,34 @@ class _Links(HTMLParser):
             self.orders.update(order.strip() for order in said.get("content", "").lower().split(","))
 
 
-def read_links(path: str, max_bytes: int) -> tuple[str | None, list[str], bool]:
-    """Of a page: the base of its links if it says one, the links as written, and whether it may be indexed."""
+def read_links(path: str, max_bytes: int, url: str) -> tuple[tuple[str, ...], bool]:
+    """Of the page of a URL: where its links lead, each once and in order, and whether it may be indexed."""
     parser = _Links()
     parser.feed(_decode(_read(path, max_bytes)))
     parser.close()
-    forbidden = {"nofollow", "none"} & parser.orders
-    return parser.base, [] if forbidden else list(parser.links), not {"noindex", "none"} & parser.orders
+    is_wanted = not {"noindex", "none"} & parser.orders
+    if {"nofollow", "none"} & parser.orders:
+        return (), is_wanted
+    base = url if parser.base is None else find_link(url, parser.base) or url
+    found = dict.fromkeys(find_link(base, link) for link in parser.links)
+    return tuple(link for link in found if link is not None and link != url), is_wanted
 
 
 def read_sitemap(path: str, max_bytes: int) -> tuple[bool, list[tuple[str, str | None]]]:
     """Of a sitemap, packed or not: whether it lists other sitemaps, and its entries as ``(place, modified)``.
 
-    A file with one URL a line is a sitemap too.
+    A file with one URL a line is a sitemap too. A place that is no whole URL of a page is left out.
     """
     text = _decode(_unpack(_read(path, max_bytes), max_bytes))
     if "<" not in text[:1000]:
-        return False, [(line.strip(), None) for line in text.splitlines()[:MOST_ENTRIES] if line.strip()]
+        places = (find_link("", line) for line in text.splitlines()[:MOST_ENTRIES])
+        return False, [(place, None) for place in places if place is not None]
     entries: list[tuple[str, str | None]] = []
     for entry in ENTRY.finditer(text):
-        place, modified = PLACE.search(entry.group(2)), MODIFIED.search(entry.group(2))
+        said, modified = PLACE.search(entry.group(2)), MODIFIED.search(entry.group(2))
+        place = None if said is None else find_link("", _text(said.group(1)))
         if place is not None and len(entries) < MOST_ENTRIES:
-            entries.append((_text(place.group(1)), _text(modified.group(1)) if modified else None))
+            entries.append((place, _text(modified.group(1)) if modified else None))
     return INDEX.search(text) is not None, entries
 
 

@@ -6,7 +6,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from urllib.parse import urljoin
 from uuid import uuid4
 
 import httpx
@@ -18,7 +17,7 @@ from app.domain.ports import Processes
 from app.sources.web_answers import GONE, HTML, is_failing, name_kind
 from app.sources.web_client import Answer, WebClient, ask_if_changed
 from app.sources.web_links import read_links
-from app.sources.web_urls import find_link, path_of
+from app.sources.web_urls import path_of
 
 LINKS_SECONDS = 30.0
 LINKS_BYTES = 4 * 1024 * 1024
@@ -163,7 +162,9 @@ class PageReader:
         is_wanted, hides = True, False
         if self._wants_links and (kind in HTML or not kind):
             try:
-                links, is_wanted = await self._read_links(url, file)
+                links, is_wanted = await self._processes.run(
+                    read_links, os.fspath(file), LINKS_BYTES, url, timeout_seconds=LINKS_SECONDS
+                )
             except CHILD_ENDED:
                 # it may be read better as a document
                 hides = True
@@ -183,14 +184,6 @@ class PageReader:
             links=links if self._wants_links and not hides else None,
         )
         return Page(url=url, document=document, links=links, hides_links=hides, status=answer.status)
-
-    async def _read_links(self, url: str, file: Path) -> tuple[tuple[str, ...], bool]:
-        base, written, is_wanted = await self._processes.run(
-            read_links, os.fspath(file), LINKS_BYTES, timeout_seconds=LINKS_SECONDS
-        )
-        whole = urljoin(url, base) if base else url
-        found = (find_link(whole, link) for link in written)
-        return tuple(dict.fromkeys(link for link in found if link is not None and link != url)), is_wanted
 
 
 def _unchanged(url: str, known: KnownDocument) -> Page:

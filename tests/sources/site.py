@@ -1,6 +1,7 @@
 """A web site over a real socket, that can move, refuse and break its pages."""
 
 import gzip
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,17 @@ class Request:
     sent: int
 
 
+class _Server(ThreadingHTTPServer):
+    """Says nothing of clients that go away."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """See the library."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # as it came
+
+
 class Site:
     """Pages by path. ``requests`` are those that were answered; ``is_gone`` makes everything 404."""
 
@@ -43,8 +55,7 @@ class Site:
         self.requests: list[Request] = []
         self.is_gone = False
         self.lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._make_handler())
 
     @property
     def url(self) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -457,3 +458,58 @@ def _document(item: ScannedDocument) -> Document:
         state=DocumentState.PROCESSING,
         etag=item.etag,
     )
+
+
+async def test_a_name_is_resolved_once_and_never_again(
+    site: Site, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection goes to the address that was checked, whatever the name server says a moment later."""
+    # an answer that is read to its end leaves the connection open for the page
+    site.put("/robots.txt", "User-agent: *\nAllow: /\n")
+    site.link("/", title="Start")
+    port = int(site.url.rpartition(":")[2])
+    asked: list[str] = []
+
+    def resolve(host: str, *_: object, **__: object) -> list[Any]:
+        asked.append(host)
+        # 203.0.113.0/24 is nobody's
+        address = "127.0.0.1" if len(asked) == 1 else "203.0.113.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    found = await sources.scan(f"http://site.test:{port}/", depth=0)
+
+    assert list(found.codes) == ["index.html"]
+    assert asked == ["site.test"]
+    assert site.requests[-1].headers["host"] == f"site.test:{port}"
+
+
+async def test_a_name_with_one_private_address_is_refused(
+    site: Site, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of its addresses would be tried first."""
+    port = int(site.url.rpartition(":")[2])
+
+    def resolve(*_: object, **__: object) -> list[Any]:
+        addresses = ("93.184.215.14", "127.0.0.1")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(AddressNotAllowedError):
+        await sources.scan(f"http://site.test:{port}/", allow_private=False)
+
+    assert site.requests == []
+
+
+async def test_very_many_links_and_entries_stay_within_the_limits(site: Site, sources: Sources) -> None:
+    """As many as are allowed, and nothing is called gone."""
+    site.link("/", *(f"/page-{number}" for number in range(8000)))
+    entries = "".join(f"<url><loc>{site.url}/{number}</loc><lastmod>1</lastmod></url>" for number in range(60_000))
+    site.put("/sitemap.xml", f"<urlset>{entries}</urlset>")
+
+    by_links = await sources.scan(site.url, max_pages=2, max_bytes=10_000_000)
+    by_sitemap = await sources.scan(f"{site.url}/sitemap.xml", max_pages=40_000)
+
+    assert (len(by_links.documents), by_links.unseen) == (1, [f"{site.url}/"])
+    assert (len(by_sitemap.documents), by_sitemap.unseen) == (40_000, [f"{site.url}/"])
+    assert by_sitemap.skipped == {"page_limit": 10_000}
