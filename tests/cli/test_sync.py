@@ -161,3 +161,16 @@ def test_a_failing_source_is_shown_with_its_reason_and_its_next_try() -> None:
         " next try not before 2026-03-01 10:00:00Z: nothing readable"
     )
     assert lines[2] == "last run: 2026-03-01 09:45:00Z completed (schedule): 1 added"
+
+
+async def test_a_source_is_told_what_becomes_of_gone_documents(folder: Path, tmp_path: Path) -> None:
+    """Said when it is first indexed, it holds; another wish for the same source is a conflict, not a change."""
+    data = tmp_path / "data"
+    first, _, _ = await run_cli("index", str(folder), "-c", "notes", "--on-gone", "mark", data=data)
+    (folder / "bread.html").unlink()
+    second, _, said = await run_cli("index", str(folder), "-c", "notes", data=data)
+    third, out, _ = await run_cli("index", str(folder), "-c", "notes", "--on-gone", "keep", "--json", data=data)
+
+    assert (first, second, third) == (0, 0, 1)
+    assert "1 gone but kept" in said
+    assert orjson.loads(out)["error"]["code"] == "option_conflict"
