@@ -35,7 +35,7 @@ from app.jobs.runner import Runner, RunnerLimits
 from app.jobs.stopping import stop_task
 from app.jobs.verify import verify_collection
 from app.jobs.watchdog import Watchdog
-from app.jobs.worker import SteadyWorker, Wake, listening, worker_options
+from app.jobs.worker import Ears, SteadyWorker, Wake, listening, worker_options
 from app.metrics import POOL_RESTARTS
 from app.operations.attempts import Attempts
 from app.operations.checkup import Checkup
@@ -43,6 +43,7 @@ from app.operations.health import health_probes
 from app.pipeline.context import Limits
 from app.pipeline.embedding_line import EmbeddingLines
 from app.pipeline.estimate import Price
+from app.pipeline.lane_signals import LaneSignals
 from app.pipeline.records import is_record_file, scan_records
 from app.pipeline.release import release_documents
 from app.processes.pool import ProcessPool
@@ -112,13 +113,13 @@ async def open_worker(
         )
         watchdog = Watchdog(limit_seconds=settings.lease * 0.75, on_limit=_give_up if replaceable else None)
         wake = Wake()
+        resources.signals.on_offers = lanes.take_up
+        ears = Ears(on_wake=wake.announce, on_poke=keeper.poke, on_lanes=resources.signals.take)
         await stack.enter_async_context(watchdog.watching())
         if replaceable and settings.metrics_port:
             await stack.enter_async_context(_serving_worker_endpoint(parts, keeper))
         await stack.enter_async_context(keeper.keeping())
-        await stack.enter_async_context(
-            listening(parts.redis, namespace=settings.redis_namespace, on_wake=wake.announce, on_poke=keeper.poke)
-        )
+        await stack.enter_async_context(listening(parts.redis, namespace=settings.redis_namespace, ears=ears))
         stack.push_async_callback(_drain, runner, lanes, grace_seconds=settings.shutdown_grace)
         yield {
             "runner": runner,
@@ -265,6 +266,7 @@ def _open_resources(
         find_embedder=embedders.find,
         open_source=open_source,
         poke=parts.queue.poke,
+        signals=LaneSignals(parts.queue.tell_lanes),
         price=_price(settings),
     )
 

@@ -1,5 +1,6 @@
 """Rows of ``collections`` and ``generations``."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -20,11 +21,22 @@ def _to_chunking(value: dict[str, Any]) -> Chunking:
     return Chunking(strategy=ChunkingStrategy(value["strategy"]), size=value["size"], overlap=value["overlap"])
 
 
-def _to_collection(row: RowMapping) -> Collection:
+PREFIX = "generation_"
+
+
+def _is_named(id_or_name: UUID | str) -> ColumnElement[bool]:
+    """Also that it is not deleted."""
+    condition: ColumnElement[bool] = collections.c.name == str(id_or_name)
+    with suppress(ValueError):
+        condition |= collections.c.id == UUID(str(id_or_name))
+    return condition & collections.c.deleted_at.is_(None)
+
+
+def _to_collection(row: Mapping[str, Any] | RowMapping) -> Collection:
     return Collection(**{**row, "chunking": _to_chunking(row["chunking"])})
 
 
-def _to_generation(row: RowMapping) -> Generation:
+def _to_generation(row: Mapping[str, Any] | RowMapping) -> Generation:
     names = ("id", "collection_id", "name", "model", "dimension", "fingerprint", "canaries", "created_at")
     return Generation(
         state=GenerationState(row["state"]),
@@ -50,11 +62,8 @@ class CollectionRepository:
 
     async def get(self, user_id: UUID, id_or_name: UUID | str) -> Collection:
         """Raises CollectionNotFoundError; a name that looks like an id is tried as an id first."""
-        condition = collections.c.name == str(id_or_name)
-        with suppress(ValueError):
-            condition |= collections.c.id == UUID(str(id_or_name))
-        mine = (collections.c.user_id == user_id, collections.c.deleted_at.is_(None))
-        query = select(collections).where(*mine, condition).order_by(collections.c.name)
+        named = (collections.c.user_id == user_id) & _is_named(id_or_name)
+        query = select(collections).where(named).order_by(collections.c.name)
         row = (await self._connection.execute(query)).mappings().first()
         if row is None:
             raise CollectionNotFoundError(id_or_name)
@@ -115,6 +124,22 @@ class CollectionRepository:
             .order_by(generations.c.created_at)
         )
         return [_to_generation(row) for row in (await self._connection.execute(query)).mappings()]
+
+    async def get_searched(self, user_id: UUID, id_or_name: UUID | str) -> tuple[Collection, Generation | None]:
+        """A collection with its active generation, in one statement. Raises CollectionNotFoundError."""
+        active = (generations.c.collection_id == collections.c.id) & (generations.c.state == GenerationState.ACTIVE)
+        query = (
+            select(collections, *(column.label(f"{PREFIX}{column.name}") for column in generations.c))
+            .select_from(collections.outerjoin(generations, active))
+            .where(collections.c.user_id == user_id, _is_named(id_or_name))
+            .order_by(collections.c.name)
+        )
+        row = (await self._connection.execute(query)).mappings().first()
+        if row is None:
+            raise CollectionNotFoundError(id_or_name)
+        collection = _to_collection({name: row[name] for name in collections.c.keys()})  # noqa: SIM118 — not a mapping
+        generation = {name: row[f"{PREFIX}{name}"] for name in generations.c.keys()}  # noqa: SIM118 — not a mapping
+        return collection, None if generation["id"] is None else _to_generation(generation)
 
     async def get_generation(self, generation_id: UUID) -> Generation:
         """Raises GenerationMissingError."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from app.db.operation_rows import SELECT, Rows, to_operation
+from app.db.operation_rows import ALIVE, SELECT, Rows, to_operation
 from app.db.statements import UUIDS, parsed
 from app.domain.operations import LaneOffer, Lease, LeaseAnswer, Operation
 
@@ -139,6 +139,11 @@ class LaneRepository(Rows):
             {},
         )
         return await self._end([row["id"] for row in rows])
+
+    async def count_workers(self) -> int:
+        """Workers that live, and could have a lane of an operation of one of them."""
+        rows = await self._rows(f"SELECT count(*) AS n FROM workers w WHERE {ALIVE}", {})
+        return int(rows[0]["n"])
 
     async def count(self, operation_id: UUID, *, besides: UUID | None = None) -> int:
         """Lanes of an operation that have not ended; ``besides`` leaves those of one attempt out."""

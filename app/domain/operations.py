@@ -137,6 +137,13 @@ class LaneOffer:
     generation_id: UUID
 
 
+class LaneChange(StrEnum):
+    """What workers tell each other of the lanes of an operation: they are wanted, or one has ended."""
+
+    OFFERED = "offered"
+    LEFT = "left"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerProfile:
     """What a worker says of itself: host and process id, version, the kinds it can execute, how many at once."""

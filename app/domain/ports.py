@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from app.domain.documents import ScannedDocument, TextChunk
-from app.domain.operations import Operation
+from app.domain.operations import LaneChange, Operation
 from app.domain.points import (
     PointBatch,
     PointId,
@@ -254,4 +254,8 @@ class OperationQueue(Protocol):
 
     async def poke(self, subject: UUID) -> None:
         """Tell all workers to look what is wanted of an operation, or of a collection's operations."""
+        ...
+
+    async def tell_lanes(self, operation_id: UUID, change: LaneChange) -> None:
+        """Tell all workers of the lanes of an operation."""
         ...

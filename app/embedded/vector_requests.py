@@ -32,6 +32,7 @@ INDEXES = {
 }
 NAME = re.compile(r"[^<>:\"/\\|?*\x00-\x1f]{1,80}")
 SEARCH_THREADS = 2
+POINTS_AT_A_STRETCH = 5
 MAX_DIMENSION = 65_536
 DEFAULT_LIMIT = 10
 DEFAULT_RRF_K = 2
@@ -128,10 +129,12 @@ def read_alias_change(body: Any) -> Callable[[dict[str, str]], dict[str, str]]:
 
 
 @refusing()
-def read_points(body: Any, layout: Layout) -> edge.UpdateOperation:
-    """The body of an upsert, all of it or nothing."""
-    points = []
+def read_points(body: Any, layout: Layout, *, give_way: Callable[[], None]) -> edge.UpdateOperation:
+    """The body of an upsert, all of it or nothing; ``give_way`` is called now and then: others may go first."""
+    points: list[edge.Point] = []
     for point in read_fields(body, "points")["points"]:
+        if len(points) % POINTS_AT_A_STRETCH == 0:
+            give_way()
         read_fields(point, "id", "vector", "payload")
         vectors = point["vector"]
         if not isinstance(vectors, dict):

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,17 @@ from app.embedded.vector_requests import (
     write_scored,
 )
 from app.embedded.vector_shards import Shard, Shards, opened
+from app.embedded.vector_turns import Searches
 from app.embedded.vector_values import Layout
 
 log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
 MAX_BODY_BYTES = 32 * 1024 * 1024
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 10.0
+"""Searches wait while the engine flushes: some 50 ms, and 5 more for each thousand points. After a crash it replays
+what came since."""
+
 GRACE_SECONDS = 5
 KEEP_ALIVE_SECONDS = 75
 """Longer than any client keeps an idle connection, so that none is closed under a request."""
@@ -74,6 +79,8 @@ READING = threading.Lock()
 """Points are read by one thread at a time: all of it needs the interpreter's lock, which searches want meanwhile."""
 SWITCH_SECONDS = 0.0005
 """How long a thread that reads points keeps a search waiting for the interpreter's lock."""
+
+SEARCHES = Searches()
 
 UPDATED = {"operation_id": 0, "status": "completed"}
 HNSW = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}
@@ -158,7 +165,8 @@ def upsert_points(shards: Shards, request: Request, body: Any) -> Any:
     """``PUT /collections/{name}/points``."""
     shard, layout = _find(shards, request)
     with READING:
-        points = read_points(body, layout)
+        points = read_points(body, layout, give_way=SEARCHES.give_way)
+    SEARCHES.give_way()
     shard.write(points, size=int(request.headers.get("content-length", MAX_BODY_BYTES)))
     return UPDATED
 
@@ -263,7 +271,8 @@ def _endpoint(shards: Shards, api_key: bytes, work: Work) -> Callable[[Request],
             if not hmac.compare_digest(request.headers.get("api-key", "").encode(), api_key):
                 raise WrongKeyError
             raw = await _read_body(request)
-            result = await asyncio.to_thread(_do, work, shards, request, raw)
+            with SEARCHES.counted() if work is query_points else nullcontext():
+                result = await asyncio.to_thread(_do, work, shards, request, raw)
         except ClientDisconnect:
             return _answer(400, started, status={"error": "the client went away"})
         except OSError as failure:

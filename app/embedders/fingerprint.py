@@ -23,6 +23,11 @@ async def take_canaries(embedder: Embedder) -> tuple[str, bytes]:
     return digest.hexdigest(), vectors.astype("<f4").tobytes()
 
 
+def dimension_of(canaries: bytes) -> int:
+    """Length of the vectors that canary embeddings are made of."""
+    return len(canaries) // (np.dtype("<f4").itemsize * len(CANARY_TEXTS))
+
+
 async def check_canaries(embedder: Embedder, canaries: bytes, dimension: int) -> None:
     """Raise EmbedderChangedError if the model's vectors are not those it gave before.
 

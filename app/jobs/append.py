@@ -1,5 +1,6 @@
 """APPEND: bring one source up to date."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,12 @@ from app.domain.collections import Collection, Generation
 from app.domain.documents import Source
 from app.domain.operations import Operation
 from app.domain.ports import DocumentSource, Embedder
-from app.embedders.fingerprint import check_canaries
 from app.jobs.context import JobContext, Resources
-from app.jobs.generation import open_generation
+from app.jobs.generation import make_ready, open_generation
 from app.pipeline.account import Account
 from app.pipeline.cache import EmbeddingCache
 from app.pipeline.context import IngestContext
+from app.pipeline.demand import ROUNDS, Demand
 from app.pipeline.fair_queue import Customer
 from app.pipeline.ingest import ingest_source
 from app.pipeline.labels import refresh_labels
@@ -77,6 +78,13 @@ def open_ingest(context: JobContext, collection: Collection, generation: Generat
         account=account,
         shared=SharedVectors(max_bytes=SHARED_BYTES),
         poke=resources.poke,
+        signals=resources.signals,
+        demand=Demand(
+            groups=slots + 1,
+            texts=ROUNDS * requests * resources.limits.embedding_batch_size,
+            is_shared=context.lease.lane is not None,
+        ),
+        may_write=asyncio.Event(),
     )
 
 
@@ -92,16 +100,33 @@ def open_cache(resources: Resources, embedder: Embedder, *, fingerprint: str, di
 async def bring_up_to_date(
     context: JobContext, collection: Collection, generation: Generation, sources: Sequence[Source]
 ) -> dict[str, Any]:
-    """Ingest sources one after the other into a generation and sum up what all attempts at the operation have done."""
-    resources = context.resources
+    """Ingest sources one after the other into a generation and sum up what all attempts at the operation have done.
+
+    Documents are scanned and prepared while the model is asked whether it is the generation's; they are embedded and
+    written only then.
+    """
     ingest = open_ingest(context, collection, generation)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_allow_writing(context, ingest))
+            work = tasks.create_task(_ingest_sources(context, ingest, sources))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return work.result()
+
+
+async def _allow_writing(context: JobContext, ingest: IngestContext) -> None:
+    await make_ready(context, ingest.generation, ingest.embedder)
+    ingest.may_write.set()
+
+
+async def _ingest_sources(context: JobContext, ingest: IngestContext, sources: Sequence[Source]) -> dict[str, Any]:
     account = ingest.account
     await _carry_on(ingest, sources)
-    await check_canaries(ingest.embedder, generation.canaries, dimension=generation.dimension)
     scans: list[UUID] = []
     skipped = 0
     for source in sources:
-        scan, found = await _bring_source_up_to_date(ingest, source, resources.open_source(source))
+        scan, found = await _bring_source_up_to_date(ingest, source, context.resources.open_source(source))
         scans.append(scan)
         skipped += found["skipped"]
     return describe(account, await _summarise(ingest, sources, scans), skipped=skipped)
@@ -147,6 +172,7 @@ async def _bring_source_up_to_date(
         scan, found = await scan_source(context, source, adapter)
     context.account.take_scan(found)
     await ingest_source(context, source.id, adapter, scan=scan)
+    await context.may_write.wait()
     if not adapter.unseen:
         # only a scan that saw everything may say what is gone
         await remove_gone(context, source, scan=scan, counts=found)

@@ -13,6 +13,7 @@ from app.embedders.patient import PatientEmbedder
 from app.pipeline.context import Limits
 from app.pipeline.embedding_line import EmbeddingLines
 from app.pipeline.estimate import Price
+from app.pipeline.lane_signals import LaneSignals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class Resources:
     find_embedder: Callable[[str], Embedder]
     open_source: Callable[[Source], DocumentSource]
     poke: Callable[[UUID], Awaitable[None]]
+    signals: LaneSignals
     price: Price | None = None
 
 

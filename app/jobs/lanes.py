@@ -14,8 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db.collections import CollectionRepository
 from app.db.lanes import LaneRepository
 from app.db.sources import SourceRepository
-from app.domain.errors import DomainError, LeaseLostError
-from app.domain.operations import LaneOffer, Lease, WorkerProfile
+from app.domain.collections import GenerationState
+from app.domain.errors import DomainError, GenerationMissingError, LeaseLostError
+from app.domain.operations import LaneChange, LaneOffer, Lease, WorkerProfile
 from app.domain.ports import OperationEvents, Reporter
 from app.embedders.fingerprint import check_canaries
 from app.jobs.append import open_ingest
@@ -23,6 +24,7 @@ from app.jobs.attempt import Attempt, Reason, now
 from app.jobs.context import JobContext, Resources
 from app.jobs.stopping import stop_task
 from app.metrics import LANES
+from app.pipeline.context import IngestContext
 from app.pipeline.ingest import run_lane
 from app.traces import attempt_span
 
@@ -31,6 +33,7 @@ log = structlog.get_logger(__name__)
 UNAVAILABLE = (SQLAlchemyError, OSError, TimeoutError)
 STOP_SECONDS = 10.0
 LEAVE_SECONDS = 10.0
+ACTIVE_SECONDS = 0.05
 AGAIN_SECONDS = 30.0
 """How long a worker leaves an operation alone that it could not share."""
 
@@ -157,14 +160,30 @@ class Lanes:
             require_lease=attempt.require_lease,
         )
         ingest = open_ingest(context, collection, generation)
-        await check_canaries(ingest.embedder, generation.canaries, dimension=generation.dimension)
         log.info("lane_started")
-        await run_lane(ingest, source.id, resources.open_source(source), offer.scan)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._allow_writing(ingest))
+                tasks.create_task(run_lane(ingest, source.id, resources.open_source(source), offer.scan))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
         return {}
+
+    async def _allow_writing(self, ingest: IngestContext) -> None:
+        """Ask the model while documents are prepared; a generation that is new may have to become active first."""
+        generation = ingest.generation
+        await check_canaries(ingest.embedder, generation.canaries, dimension=generation.dimension)
+        while generation.state is GenerationState.BUILDING:
+            await asyncio.sleep(ACTIVE_SECONDS)
+            async with self._resources.database.fenced(ingest.lease) as connection:
+                generation = await CollectionRepository(connection).get_generation(generation.id)
+        if generation.state is not GenerationState.ACTIVE:
+            raise GenerationMissingError(generation.name)
+        ingest.may_write.set()
 
     async def _leave(self, lease: Lease) -> None:
         """Give back what is left in hand; if Postgres does not answer, the lane's lease ends."""
         with suppress(*UNAVAILABLE):
             async with asyncio.timeout(LEAVE_SECONDS), self._resources.database.begin() as connection:
                 await LaneRepository(connection).leave(lease)
-            await self._resources.poke(lease.operation_id)
+            await self._resources.signals.tell(lease.operation_id, LaneChange.LEFT)

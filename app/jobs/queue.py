@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 
+from app.domain.operations import LaneChange
 from app.operations.batches import Batches
 
 log = structlog.get_logger(__name__)
@@ -171,8 +172,15 @@ class ArqQueue:
 
     async def poke(self, subject: UUID) -> None:
         """Publish it; Postgres' own poke and the next heartbeat say the same."""
+        await self._publish({"poke": str(subject)})
+
+    async def tell_lanes(self, operation_id: UUID, change: LaneChange) -> None:
+        """Publish it; whoever it is meant for looks into Postgres too. An older worker takes it for a wake-up."""
+        await self._publish({"wake": [], "lanes": change.value, "operation": str(operation_id)})
+
+    async def _publish(self, message: dict[str, Any]) -> None:
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                await self._redis.publish(self._control, orjson.dumps({"poke": str(subject)}))
+                await self._redis.publish(self._control, orjson.dumps(message))
         except UNAVAILABLE as error:
-            log.warning("poke_failed", subject=str(subject), error=type(error).__name__)
+            log.warning("control_message_lost", **message, error=type(error).__name__)

@@ -9,10 +9,9 @@ from app.db.retries import RetryRepository
 from app.db.sources import SourceRepository
 from app.db.totals import TotalsRepository
 from app.domain.operations import Operation
-from app.embedders.fingerprint import check_canaries
 from app.jobs.append import describe, open_ingest
 from app.jobs.context import JobContext
-from app.jobs.generation import open_generation
+from app.jobs.generation import make_ready, open_generation
 from app.pipeline.context import IngestContext
 from app.pipeline.labels import refresh_labels
 from app.pipeline.retry import choose, retry_source
@@ -27,7 +26,8 @@ async def retry_documents(context: JobContext, operation: Operation) -> dict[str
         collection = await CollectionRepository(connection).get(operation.user_id, operation.require_collection())
     generation = await open_generation(context, collection)
     ingest = open_ingest(context, collection, generation)
-    await check_canaries(ingest.embedder, generation.canaries, dimension=generation.dimension)
+    await make_ready(context, generation, ingest.embedder)
+    ingest.may_write.set()
     choice = choose(operation.config, max_attempts=resources.limits.document_max_attempts)
     async with resources.database.fenced(context.lease) as connection:
         retries = RetryRepository(connection, collection.id)

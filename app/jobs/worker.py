@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from redis.exceptions import RedisError
 
 from app.db.database import Database
 from app.db.embedding_cache import trim_embedding_cache
+from app.domain.operations import LaneChange
 from app.jobs.cron import run_tick
 from app.jobs.queue import control_channel, queue_name, serialize
 from app.jobs.runner import Runner
@@ -31,6 +33,7 @@ JOIN_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
 LISTEN_SECONDS = 4.0
 DAY_SECONDS = 86_400
+LANE_CHANGES = frozenset(change.value for change in LaneChange)
 
 
 async def run_operation(ctx: dict[Any, Any], operation_id: str, dispatch: int) -> None:
@@ -211,27 +214,41 @@ class SteadyWorker(Worker):
             await self.sem.acquire()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ears:
+    """Who is told what is said to all workers: that there is work, a wish, or something of an operation's lanes."""
+
+    on_wake: Callable[[Sequence[str]], None]
+    on_poke: Callable[[UUID], None]
+    on_lanes: Callable[[UUID, LaneChange], None]
+
+    def take(self, said: dict[str, Any]) -> None:
+        """Hand on one message; what only a newer worker knows is a reason to look, as for an older one."""
+        if "poke" in said:
+            self.on_poke(UUID(said["poke"]))
+        elif said.get("lanes") in LANE_CHANGES:
+            self.on_lanes(UUID(said["operation"]), LaneChange(said["lanes"]))
+        else:
+            self.on_wake(said["wake"])
+
+
 @asynccontextmanager
-async def listening(
-    redis: ArqRedis, *, namespace: str, on_wake: Callable[[Sequence[str]], None], on_poke: Callable[[UUID], None]
-) -> AsyncIterator[None]:
+async def listening(redis: ArqRedis, *, namespace: str, ears: Ears) -> AsyncIterator[None]:
     """Hear of work and of wishes as soon as they are published."""
-    listener = asyncio.create_task(_listen(redis, control_channel(namespace), on_wake, on_poke))
+    listener = asyncio.create_task(_listen(redis, control_channel(namespace), ears))
     try:
         yield
     finally:
         await stop_task(listener)
 
 
-async def _listen(
-    redis: ArqRedis, channel: str, on_wake: Callable[[Sequence[str]], None], on_poke: Callable[[UUID], None]
-) -> None:
+async def _listen(redis: ArqRedis, channel: str, ears: Ears) -> None:
     while True:
         try:
             async with redis.pubsub() as pubsub:
                 await pubsub.subscribe(channel)
-                on_wake(())  # something may have been said before
-                await _hear(pubsub, on_wake, on_poke)
+                ears.on_wake(())  # something may have been said before
+                await _hear(pubsub, ears)
         except (RedisError, OSError, TimeoutError, ValueError, KeyError) as error:
             log.warning("control_channel_lost", error=type(error).__name__)
         except Exception:  # without it, work would only be found by polling
@@ -239,7 +256,7 @@ async def _listen(
         await asyncio.sleep(RECONNECT_SECONDS)
 
 
-async def _hear(pubsub: PubSub, on_wake: Callable[[Sequence[str]], None], on_poke: Callable[[UUID], None]) -> None:
+async def _hear(pubsub: PubSub, ears: Ears) -> None:
     """Hand on what is said; a silent connection is asked for a sign of life, and left if it gives none."""
     asked = False
     while True:
@@ -252,8 +269,4 @@ async def _hear(pubsub: PubSub, on_wake: Callable[[Sequence[str]], None], on_pok
             continue
         asked = False
         if message["type"] == "message":
-            said = orjson.loads(message["data"])
-            if "poke" in said:
-                on_poke(UUID(said["poke"]))
-            else:
-                on_wake(said["wake"])
+            ears.take(orjson.loads(message["data"]))

@@ -86,7 +86,7 @@ class IdentityService:
 
     async def authenticate(self, key: str) -> Caller:
         """Raises NotAuthenticatedError."""
-        async with self._database.begin() as connection:
+        async with self._database.single() as connection:
             return await UserRepository(connection).authenticate(key)
 
     async def issue_key(self, user: str, *, name: str) -> str:

@@ -1,5 +1,6 @@
 """What the stages of one ingestion share."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -11,8 +12,10 @@ from app.domain.operations import Lease
 from app.domain.ports import Embedder, Processes, Reporter, VectorStore
 from app.pipeline.account import Account
 from app.pipeline.cache import EmbeddingCache
+from app.pipeline.demand import Demand
 from app.pipeline.embedding_line import EmbeddingLine
 from app.pipeline.fair_queue import Customer
+from app.pipeline.lane_signals import LaneSignals
 from app.pipeline.shared import SharedVectors
 
 Prepare = Callable[[Sequence[PrepareRequest], Chunking], list[PreparedDocument]]
@@ -46,7 +49,10 @@ class IngestContext:
     ``should_yield`` says that the slice must stop at its next checkpoint; ``note_progress`` is told of each commit that
     the next slice need not repeat; ``require_lease`` raises
     ``LeaseLostError`` once this worker cannot be sure any more that it still holds the lease. ``poke`` has the workers
-    that share an operation look at once what is wanted of them.
+    that share an operation look at once what is wanted of them, and ``signals`` is what they tell each other;
+    ``demand`` says when to take more documents.
+    ``may_write`` is set once the generation is there and its model is known to be the same as before: nothing is
+    embedded or written before.
     """
 
     database: Database
@@ -67,3 +73,6 @@ class IngestContext:
     account: Account
     shared: SharedVectors
     poke: Callable[[UUID], Awaitable[None]]
+    signals: LaneSignals
+    demand: Demand
+    may_write: asyncio.Event

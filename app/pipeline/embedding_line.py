@@ -169,8 +169,23 @@ class EmbeddingLine:
                 # packed before the bounds were known
                 self._size.forget(batch.split)
                 self._batches.extendleft(reversed(self._pack(batch.texts)))
+            elif self._may_be_fuller(batch):
+                # more has come since it was packed
+                self._put_back(batch)
             else:
                 return batch
+
+    def _may_be_fuller(self, batch: Batch) -> bool:
+        """Whether it has room for texts that wait, and was not put back for that before."""
+        is_plain = batch.split is None and not batch.tries and not any(text.waited for text in batch.texts)
+        has_room = len(batch.texts) < self._size.max_texts and 2 * batch.cost <= self._size.max_tokens
+        return is_plain and has_room and bool(self._queue)
+
+    def _put_back(self, batch: Batch) -> None:
+        """Pack its texts with the next window."""
+        self._carried += batch.texts
+        for text in batch.texts:
+            text.waited = True
 
     def _form_window(self) -> None:
         texts, self._carried = self._carried, []
@@ -181,9 +196,7 @@ class EmbeddingLine:
         batches = self._pack(texts)
         if len(batches) > 1 and self._queue and not any(text.waited for text in batches[-1].texts):
             # the last is not full; there is more to fill it with, and something else to send meanwhile
-            self._carried = batches.pop().texts
-            for text in self._carried:
-                text.waited = True
+            self._put_back(batches.pop())
         self._batches.extend(batches)
 
     def _pack(self, texts: Sequence[Text]) -> list[Batch]:

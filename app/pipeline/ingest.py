@@ -24,6 +24,8 @@ CLAIM_BYTES = 4 * 1024 * 1024
 GROUP_DOCUMENTS = 100
 GROUP_BYTES = 512 * 1024
 """Small enough that the model has something to do soon, and that all processes end together."""
+FEW_DOCUMENTS = 2
+"""A group of fewer costs more than is gained by preparing them side by side."""
 WRITERS = 5
 PROGRESS_SECONDS = 0.25
 UNREADABLE = frozenset({"file_vanished", "unreadable_file"})
@@ -107,6 +109,7 @@ async def _claim_documents(
 ) -> None:
     async with out:
         while not context.should_yield():
+            await context.demand.wait()
             async with context.database.fenced(context.lease) as connection:
                 manifest = DocumentRepository(connection, context.collection.id)
                 documents = await manifest.claim(
@@ -114,16 +117,18 @@ async def _claim_documents(
                 )
             if not documents:
                 return
-            for group in group_documents(documents):
+            for group in group_documents(documents, processes=context.processes.size):
+                context.demand.take()
                 await out.send(group)
 
 
-def group_documents(documents: Sequence[Document]) -> list[Group]:
-    """Cut claimed documents into groups that are prepared and committed together."""
+def group_documents(documents: Sequence[Document], *, processes: int = 1) -> list[Group]:
+    """Cut claimed documents into groups that are prepared and committed together, few ones for all processes."""
     groups: list[Group] = []
     size = 0
+    most = min(GROUP_DOCUMENTS, max(FEW_DOCUMENTS, -(-len(documents) // processes)))
     for document in documents:
-        if not groups or len(groups[-1]) == GROUP_DOCUMENTS or size + document.size > GROUP_BYTES:
+        if not groups or len(groups[-1]) == most or size + document.size > GROUP_BYTES:
             groups.append([])
             size = 0
         groups[-1].append(document)
@@ -138,16 +143,19 @@ async def _carry_groups(
     async with groups:
         async for group in groups:
             if context.should_yield():
+                context.demand.drop()
                 await _unclaim(context, group)
                 continue
             async with budget.hold(sum(document.size for document in group)):
                 with stage_span("prepare", documents=len(group)):
                     prepared = await _prepare(context, group)
+                context.demand.drop()
                 if any(document.error_code in UNREADABLE for document in prepared):
                     if context.lease.lane is not None:
                         raise LaneBlindError("this worker cannot read what the scan has seen")
                     await adapter.require_present()
-                await write_group(context, group, prepared)
+                with context.demand.holding(sum(len(document.chunks) for document in prepared)):
+                    await write_group(context, group, prepared)
 
 
 async def _unclaim(context: IngestContext, group: Group) -> None:

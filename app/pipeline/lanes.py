@@ -7,7 +7,7 @@ from uuid import UUID
 from app.db.documents import DocumentRepository
 from app.db.lanes import LaneRepository
 from app.db.totals import TotalsRepository
-from app.domain.operations import LaneOffer
+from app.domain.operations import LaneChange, LaneOffer
 from app.pipeline.context import IngestContext
 
 WAIT_SECONDS = 0.05
@@ -21,15 +21,24 @@ async def wait_for_earlier_lanes(context: IngestContext) -> None:
     """Return when no lane of an earlier attempt can write any more: it has ended, or its lease has."""
     operation_id, token = context.lease.operation_id, context.lease.token
     pause = WAIT_SECONDS
-    while True:
-        async with context.database.begin() as connection:
-            lanes = LaneRepository(connection)
-            await lanes.end_dead(operation_id)
-            if not await lanes.count(operation_id, besides=token):
-                return
-        await context.poke(operation_id)
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_WAIT_SECONDS)
+    with context.signals.hearing(operation_id) as left:
+        while True:
+            left.clear()
+            async with context.database.begin() as connection:
+                lanes = LaneRepository(connection)
+                await lanes.end_dead(operation_id)
+                if not await lanes.count(operation_id, besides=token):
+                    return
+            await context.poke(operation_id)
+            pause = await _wait(left, pause)
+
+
+async def _wait(left: asyncio.Event, pause: float) -> float:
+    """Return when a lane has ended, or after a pause; gives the next one."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(pause):
+            await left.wait()
+    return min(2 * pause, LONGEST_WAIT_SECONDS)
 
 
 async def offer_lanes(context: IngestContext, source_id: UUID, scan: UUID) -> None:
@@ -38,9 +47,12 @@ async def offer_lanes(context: IngestContext, source_id: UUID, scan: UUID) -> No
         pending = await DocumentRepository(connection, context.collection.id).count_pending(
             source_id, scan=scan, limit=SHARE_FROM_DOCUMENTS
         )
-        if pending == SHARE_FROM_DOCUMENTS:
-            offer = LaneOffer(source_id=source_id, scan=scan, generation_id=context.generation.id)
-            await LaneRepository(connection).offer(context.lease, offer)
+        context.demand.is_shared = await LaneRepository(connection).count_workers() > 1
+        if pending < SHARE_FROM_DOCUMENTS:
+            return
+        offer = LaneOffer(source_id=source_id, scan=scan, generation_id=context.generation.id)
+        await LaneRepository(connection).offer(context.lease, offer)
+    await context.signals.tell(context.lease.operation_id, LaneChange.OFFERED)
 
 
 async def close_lanes(context: IngestContext) -> int:
@@ -50,24 +62,25 @@ async def close_lanes(context: IngestContext) -> int:
         How many lanes are left.
     """
     operation_id = context.lease.operation_id
-    async with context.database.begin() as connection:
-        lanes = LaneRepository(connection)
-        await lanes.close(context.lease)
-        left = await lanes.count(operation_id)
     pause = WAIT_SECONDS
-    while left:
-        context.require_lease()
-        # each of them is to learn that it gets no more documents
-        await context.poke(operation_id)
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_WAIT_SECONDS)
+    with context.signals.hearing(operation_id) as left:
         async with context.database.begin() as connection:
             lanes = LaneRepository(connection)
-            has_given_back = await lanes.end_dead(operation_id)
-            left = await lanes.count(operation_id)
-        if has_given_back:
-            break
-    return left
+            await lanes.close(context.lease)
+            count = await lanes.count(operation_id)
+        while count:
+            context.require_lease()
+            # each of them is to learn that it gets no more documents
+            await context.poke(operation_id)
+            pause = await _wait(left, pause)
+            left.clear()
+            async with context.database.begin() as connection:
+                lanes = LaneRepository(connection)
+                has_given_back = await lanes.end_dead(operation_id)
+                count = await lanes.count(operation_id)
+            if has_given_back:
+                break
+    return count
 
 
 async def look_after_lanes(context: IngestContext, *, until: asyncio.Event) -> None:
@@ -77,6 +90,7 @@ async def look_after_lanes(context: IngestContext, *, until: asyncio.Event) -> N
             lanes = LaneRepository(connection)
             await lanes.end_dead(context.lease.operation_id)
             context.account.sharers = await lanes.count(context.lease.operation_id)
+        context.demand.is_shared |= context.account.sharers > 0
         await count_all(context)
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):

@@ -154,7 +154,7 @@ class GroupWork:
 async def write_group(
     context: IngestContext, documents: Sequence[Document], prepared: Sequence[PreparedDocument]
 ) -> None:
-    """Embed what is new, store it, commit the group."""
+    """Embed what is new, store it, commit the group; not before the generation may be written to."""
     by_id = {document.id: document for document in documents}
     work = await _embed_group(context, prepared)
     if work.changes.added:
@@ -177,6 +177,7 @@ async def _embed_group(context: IngestContext, prepared: Sequence[PreparedDocume
         changes = diff_chunks(fresh, present)
         known = await load_copies(context, fresh) if changes.added else {}
     tokens = [chunk.tokens for chunk in changes.added]
+    await context.may_write.wait()
     with stage_span("embed", chunks=len(tokens), tokens=sum(tokens)):
         embedded = await embed_texts(context, [chunk.embedded for chunk in changes.added], tokens, known=known)
     vectors, new_tokens = embedded.vectors, sum(tokens[index] for index in embedded.new)
@@ -284,6 +285,7 @@ async def delete_leftovers(context: IngestContext, source_id: UUID) -> None:
             known = await manifest.chunk_ids(context.generation.id, dirty)
         if not dirty:
             return
+        await context.may_write.wait()
         context.require_lease()
         keep = [chunk_id for ids in known.values() for chunk_id in ids]
         await context.store.delete_documents(context.generation.name, dirty, keep=keep)

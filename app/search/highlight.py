@@ -2,11 +2,15 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 WORD = re.compile(r"[\w\u0300-\u036f]+")
 """An accent may be a character of its own, as in file names and texts from macOS."""
 
 SHORTEST_STEM = 4
+REMEMBERED_WORDS = 32_768
+"""A text has few words that others have not, and each of a search's texts has hundreds."""
+
 ENDINGS = ("ingly", "edly", "ing", "ies", "ed", "es", "ly", "s")
 COMMON = frozenset(
     re.findall(
@@ -17,6 +21,7 @@ COMMON = frozenset(
 )
 
 
+@lru_cache(maxsize=REMEMBERED_WORDS)
 def stem(word: str) -> str:
     """A rough English stem, enough to mark ``wings`` for ``wing``."""
     word = unicodedata.normalize("NFKD", word.casefold())

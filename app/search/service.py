@@ -8,7 +8,7 @@ from uuid import UUID
 from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.documents import DocumentRepository, HitRow
-from app.domain.collections import Collection, Generation, GenerationState
+from app.domain.collections import Collection, Generation
 from app.domain.errors import CollectionNotReadyError, EmbedderDimensionError, GenerationMissingError
 from app.domain.points import Hit, Parent, PointQuery, ScoredPoint, SearchAnswer, SearchFilter, SearchMode
 from app.domain.ports import Embedder, VectorStore
@@ -61,10 +61,8 @@ class SearchService:
             EmbedderChangedError: if the model is not the one the collection was built with.
         """
         started = time.perf_counter()
-        async with self._database.begin() as connection:
-            collections = CollectionRepository(connection)
-            collection = await collections.get(user_id, id_or_name)
-            generation = await collections.find_generation(collection.id, GenerationState.ACTIVE)
+        async with self._database.single() as connection:
+            collection, generation = await CollectionRepository(connection).get_searched(user_id, id_or_name)
         if generation is None:
             raise CollectionNotReadyError(collection.name)
         vector = None
@@ -103,11 +101,22 @@ class SearchService:
     async def _show(
         self, collection_id: UUID, generation: Generation, scored: Sequence[ScoredPoint], *, query: str, limit: int
     ) -> list[Hit]:
-        async with self._database.begin() as connection:
+        async with self._database.single() as connection:
             manifest = DocumentRepository(connection, collection_id)
-            rows = await manifest.load_hits(generation.id, [point.id for point in scored])
+            best = best_of_each(scored, limit=limit)
+            rows = await manifest.load_hits(generation.id, best)
+            if len(rows) < len(best):
+                rows = await manifest.load_hits(generation.id, [point.id for point in scored])
             hits = roll_up(scored, rows, query=query, limit=limit)
             return await add_parents(hits, rows, manifest, generation.id)
+
+
+def best_of_each(scored: Sequence[ScoredPoint], *, limit: int) -> list[UUID]:
+    """The best point of each of the best documents: all that is shown if the manifest knows them."""
+    best: dict[UUID, UUID] = {}
+    for point in scored:
+        best.setdefault(point.document_id, point.id)
+    return list(best.values())[:limit]
 
 
 def roll_up(scored: Sequence[ScoredPoint], rows: dict[UUID, HitRow], *, query: str, limit: int) -> list[Hit]:

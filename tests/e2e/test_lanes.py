@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from app.embedders.fingerprint import CANARY_TEXTS
 from app.settings import Settings
 from tests.harness import Api, WorkerProcess, wait_until
 from tests.integration.test_removals import count_left, delete
@@ -126,6 +127,8 @@ async def test_idle_workers_share_an_operation(fleet: Fleet, api: Api, many: Pat
     await _assert_all_there(api, ended)
     assert ended["result"]["workers"] == WORKERS
     assert len(sent) == len(set(sent)) == DOCUMENTS
+    # the operation's own worker asks twice about a new model, every lane once
+    assert len(server.texts) - len(sent) == len(CANARY_TEXTS) * (WORKERS + 1)
     assert server.peak > 1
     assert await fleet.nothing_left()
 
@@ -241,6 +244,38 @@ async def test_a_worker_that_has_not_the_folder_leaves_it_to_others(
         pytest.skip("hiding a folder from one process needs the right to mount")
     await _assert_all_there(api, ended, 3 * DOCUMENTS)
     assert "lane_blind" in said
+
+
+async def test_a_worker_with_another_model_behind_the_same_name_writes_nothing(
+    settings: Settings, api: Api, tmp_path: Path, server: FakeModelServer
+) -> None:
+    """It takes documents in hand while it asks its model, and gives them back."""
+    many = _write(tmp_path / "many", 3 * DOCUMENTS)
+    server.delay_seconds = 0.3
+    own = WorkerProcess(settings, tmp_path / "own.log")
+    with FakeModelServer().running() as another:
+        another.salt = "another model"
+        there = {name: getattr(settings, name) for name in settings.model_fields_set}
+        elsewhere = WorkerProcess(Settings(**{**there, "embedding_url": another.url}), tmp_path / "elsewhere.log")
+        try:
+            own.start()
+            operation = await api.create("comets", many)
+            await api.wait(operation, states=("running",))
+            elsewhere.start()
+            await wait_until(lambda: _was_asked(another))
+            server.delay_seconds = 0.01
+            ended = await api.wait(operation)
+        finally:
+            own.close()
+            elsewhere.close()
+
+    await _assert_all_there(api, ended, 3 * DOCUMENTS)
+    assert another.texts == [*CANARY_TEXTS]
+    assert "embedder_changed" in (tmp_path / "elsewhere.log").read_text()
+
+
+async def _was_asked(server: FakeModelServer) -> bool:
+    return bool(server.texts)
 
 
 async def _said(log: Path) -> bool:

@@ -101,6 +101,21 @@ async def test_texts_of_several_callers_share_full_requests(server: FakeModelSer
         assert np.allclose(vectors, expected_of(server, mine), atol=1e-6)
 
 
+async def test_what_comes_meanwhile_fills_a_request_that_has_room(server: FakeModelServer) -> None:
+    """A rest that was packed when there was no more is not sent by itself once there is."""
+    server.held = True
+    async with line_to(server, concurrency=1) as line, asyncio.TaskGroup() as group:
+        first = group.create_task(Caller().embed(line, texts_of("first", 14)))
+        await wait_until(lambda: _is_open(server))
+        second = group.create_task(Caller().embed(line, texts_of("second", 6)))
+        await asyncio.sleep(0)
+        server.held = False
+
+    assert server.batches == [10, 10]
+    assert np.allclose(first.result()[0], expected_of(server, texts_of("first", 14)), atol=1e-6)
+    assert np.allclose(second.result()[0], expected_of(server, texts_of("second", 6)), atol=1e-6)
+
+
 async def test_a_lone_text_is_sent_at_once(server: FakeModelServer) -> None:
     """Nothing waits for company while a slot is idle."""
     async with line_to(server) as line:

@@ -1,0 +1,35 @@
+"""Searches go before writes, although both need the interpreter's lock."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Searches:
+    """How many searches are under way, and what lets them go before writes."""
+
+    TURN_SECONDS = 0.00005
+    """Long enough for another thread to wake and take the interpreter's lock. The engine gives the lock up for a moment
+    for each text, which wakes those who wait for it and is over before they run; so they never come to ask for it after
+    the interval of switching, and searches waited up to 60 ms."""
+    LONGEST_SECONDS = 0.005
+    """A write waits no longer than that at a time, for there may always be another search."""
+
+    def __init__(self) -> None:
+        self._running = 0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """One more as long as the block runs; the event loop alone counts."""
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+
+    def give_way(self) -> None:
+        """Wait for the searches that are under way, in a thread that writes."""
+        deadline = time.monotonic() + self.LONGEST_SECONDS
+        time.sleep(self.TURN_SECONDS)
+        while self._running and time.monotonic() < deadline:
+            time.sleep(self.TURN_SECONDS)

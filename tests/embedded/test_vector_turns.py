@@ -1,0 +1,49 @@
+"""Searches go before writes in the embedded vector server."""
+
+import threading
+
+import pytest
+
+from app.embedded.vector_turns import Searches
+
+PATIENCE_SECONDS = 30.0
+
+
+def test_a_write_waits_for_the_searches_under_way() -> None:
+    """One search after the other, and the write goes on after the last."""
+    searches = Searches()
+    searches.LONGEST_SECONDS = PATIENCE_SECONDS
+    writing, gone_on = threading.Event(), threading.Event()
+
+    def write() -> None:
+        writing.set()
+        searches.give_way()
+        gone_on.set()
+
+    with searches.counted():
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert writing.wait(PATIENCE_SECONDS)
+        with searches.counted():
+            assert not gone_on.wait(0.05)
+        assert not gone_on.wait(0.05)
+    assert gone_on.wait(PATIENCE_SECONDS)
+    thread.join()
+
+
+def test_a_write_goes_on_though_there_is_always_a_search() -> None:
+    """Not even a search that never ends holds writes up for good."""
+    searches = Searches()
+    with searches.counted():
+        searches.give_way()
+        searches.give_way()
+    searches.give_way()
+
+
+def test_a_search_that_fails_is_no_longer_counted() -> None:
+    """Its error goes on to the caller."""
+    searches = Searches()
+    searches.LONGEST_SECONDS = PATIENCE_SECONDS
+    with pytest.raises(StopIteration), searches.counted():
+        next(iter(()))
+    searches.give_way()
