@@ -26,6 +26,8 @@ from app.settings import Settings
 VECLOOM = [sys.executable, "-m", "app.cli.main"]
 TEMPLATE = "vecloom_template"
 DEADLINE_SECONDS = 60.0
+LISTS = ("secret_keys", "trusted_proxies")
+"""Settings of several values, with commas between them."""
 SECRET_KEYS = "J3yQ_xAC67afRNAKxBWNTIKgJ2GDxGtCVp3Fq8-8O3Y="
 
 
@@ -92,9 +94,12 @@ def environment_of(settings: Settings) -> dict[str, str]:
     values: dict[str, str] = {}
     for name in settings.model_fields_set:
         value = getattr(settings, name)
-        plain = value.get_secret_value() if hasattr(value, "get_secret_value") else value
-        values[f"VECLOOM_{name.upper()}"] = str(plain)
+        values[f"VECLOOM_{name.upper()}"] = ",".join(_plain(part) for part in value) if name in LISTS else _plain(value)
     return {**os.environ, **values}
+
+
+def _plain(value: Any) -> str:
+    return str(value.get_secret_value() if hasattr(value, "get_secret_value") else value)
 
 
 @dataclass(frozen=True, kw_only=True)

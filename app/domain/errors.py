@@ -316,13 +316,13 @@ class InvalidSourceError(InvalidInputError):
 
 
 class SecretKeyMissingError(PermanentError):
-    """Secrets of sources cannot be stored or read without a key."""
+    """Secrets cannot be stored or read without a key."""
 
     code = "secret_key_missing"
 
     def __init__(self) -> None:
         super().__init__(
-            "this source has a secret, and no key is set to encrypt it with; set VECLOOM_SECRET_KEYS to the same on all"
+            "there is a secret, and no key is set to encrypt it with; set VECLOOM_SECRET_KEYS to the same on all"
             " servers and workers (`vecloom sources new-key` makes one)"
         )
 

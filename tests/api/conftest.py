@@ -46,6 +46,7 @@ class Edge:
     identity: FakeIdentity
     operations: FakeOperations
     collections: FakeCollections
+    sources: FakeSources
     search: FakeSearch
     removals: FakeRemovals
     health: FakeChecks
@@ -85,14 +86,14 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
     identity = FakeIdentity()
     operations, collections, search = FakeOperations(), FakeCollections(identity.user_id), FakeSearch()
     health, removals = FakeChecks(), FakeRemovals(operations)
-    syncs = FakeSyncs()
+    syncs, sources = FakeSyncs(), FakeSources(collections)
     namespace = f"test-{uuid4().hex[:8]}"
     async with ProgressHub(redis, namespace=namespace, queue_size=50) as hub:
         services = ApiServices(
             identity=identity,
             operations=operations,
             collections=collections,
-            sources=FakeSources(collections),
+            sources=sources,
             search=search,
             removals=removals,
             health=health,
@@ -112,6 +113,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             identity=identity,
             operations=operations,
             collections=collections,
+            sources=sources,
             search=search,
             removals=removals,
             health=health,

@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from app.api import syncs
+from app.domain.syncs import OnGone
 from tests.api.conftest import Edge
 
 SYNC = "/api/v1/collections/handbook/sync"
@@ -57,14 +58,15 @@ async def test_runs_are_listed_and_read(client: httpx.AsyncClient, edge: Edge) -
     assert (missing.status_code, missing.json()["code"]) == (404, "sync_run_not_found")
 
 
-async def test_a_source_says_what_becomes_of_gone_documents(client: httpx.AsyncClient) -> None:
+async def test_a_source_says_what_becomes_of_gone_documents(client: httpx.AsyncClient, edge: Edge) -> None:
     """Only what there is can be chosen."""
     path = f"/api/v1/collections/handbook/sources/{uuid4()}"
 
     kept = await client.patch(path, json={"on_gone": "keep"})
     wrong = await client.patch(path, json={"on_gone": "burn"})
 
-    assert kept.json()["on_gone"] == "keep"
+    assert (kept.status_code, kept.json()["code"]) == (404, "source_unknown")
+    assert edge.sources.asked["change"].on_gone is OnGone.KEEP
     assert wrong.status_code == 422
 
 

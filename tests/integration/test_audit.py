@@ -151,6 +151,7 @@ async def test_entries_outlive_what_they_tell_of(api: Api, parts: Parts, folder:
     """Of a collection that is gone everything can still be read, by its name and by its id."""
     operation = await api.create("notes", folder)
     async with parts.database.begin() as connection:
+        await connection.execute(text("DELETE FROM operations"))
         await connection.execute(text("DELETE FROM collections"))
 
     by_name = await read(api, collection="notes")

@@ -385,6 +385,7 @@ async def test_a_removed_collection_takes_its_sync_along(api: Api, parts: Parts,
     """Settings, runs and failures go with it."""
     await pass_interval(parts)
     await work_off(parts, [scheduler(parts)])
+    await run_sql(parts, "DELETE FROM operations")
     await run_sql(parts, "DELETE FROM collections")
 
     for table in ("collection_syncs", "sync_runs", "sync_run_sources", "source_syncs"):
