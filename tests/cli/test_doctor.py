@@ -96,7 +96,7 @@ async def test_everything_down_is_everything_named(tmp_path: Path) -> None:
     )
 
     assert code == 1
-    assert bad(checks) == {"server", "postgres", "redis", "vector store", "workers", "operations"}
+    assert bad(checks) == {"server", "postgres", "redis", "vector store", "workers", "operations", "periodic jobs"}
 
 
 async def test_a_server_that_hangs_does_not_hang_the_doctor(tmp_path: Path) -> None:
