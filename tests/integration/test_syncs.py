@@ -421,3 +421,15 @@ async def test_runs_end_by_themselves(api: Api, parts: Parts, synced: str) -> No
         return bool(run.state == "completed")
 
     await wait_until(ended)
+
+
+async def test_a_due_collection_says_that_nobody_works(api: Api, parts: Parts, folder: Path) -> None:
+    """Without a live worker nothing begins; before it is due there is nothing to say."""
+    operation = await api.create("notes", folder)
+    await api.client.post(f"/api/v1/operations/{operation['operation_id']}/cancel")
+    early = await set_sync(api, "notes")
+    await pass_interval(parts)
+    due = await status_of(api, "notes")
+
+    assert early["why_waiting"] is None
+    assert "no worker is alive" in due["why_waiting"]
