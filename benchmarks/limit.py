@@ -2,6 +2,7 @@
 
 import asyncio
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from benchmarks.vecloom import Vecloom
 
 ROUNDS = 2
 BARE_BEST_OF = 2
-PLAIN_EVERY = 6
-"""The libraries as they come take long for their token counts: they get every sixth batch."""
+BY_TOKENS, BY_CHARACTERS = "bare", "bare_by_characters"
+"""The bare libraries with the model's tokenizer; and cutting by characters, which does not keep the limit in tokens."""
 
 WARM_FILES = 60
 TOKENIZER = Path(wordllama.__file__).parent / PACKAGED
@@ -36,48 +37,55 @@ def seconds_of(operation: Operation) -> float:
 
 
 async def bench_limit(bench: Bench, files: int = FILES, rounds: int = ROUNDS) -> Figures:
-    """Bare libraries and Vecloom in turn; Vecloom's worker is a process of its own with default settings."""
+    """Bare libraries, Vecloom's own functions and Vecloom in turn; its worker is a process with default settings."""
     corpus = await asyncio.to_thread(write_mixed, bench.folder / "mixed", files)
     warm = await asyncio.to_thread(write_mixed, bench.folder / "warm", min(files, WARM_FILES), seed=7)
-    bare_rates, rates, used, results = [], [], [], []
+    own_rates, rates, used, results = [], [], [], []
+    plain: dict[str, list[float]] = {BY_TOKENS: [], BY_CHARACTERS: []}
     with BareCores(corpus.paths) as cores:
         async with Vecloom(bench, bench.folder / "limit") as system, system.workers(FREE, 1) as [worker]:
             await bench.index("limit-warm", warm.folder)
             for number in range(rounds):
+                for name in plain:
+                    plain[name] += await measure_libraries(corpus.folder, by_tokens=name == BY_TOKENS)
                 bare = await asyncio.to_thread(cores.measure, best_of=BARE_BEST_OF)
                 before = read_cpu([worker.pid], bench.servers)
                 operation = await bench.index(f"limit-{number}", corpus.folder, poll_seconds=POLL_SECONDS)
                 used.append(difference(before, read_cpu([worker.pid], bench.servers)))
                 result = _checked(operation, files=files, chunks=bare.chunks)
-                bare_rates.append(bare.rate)
+                own_rates.append(bare.rate)
                 rates.append(result["chunks"] / seconds_of(operation))
                 results.append(result)
-    ratio = statistics.median(rate / bare for rate, bare in zip(rates, bare_rates, strict=True))
     figures: Figures = {
-        "ratio_to_bare": round(ratio, 3),
+        **compare(rates, plain[BY_TOKENS], BY_TOKENS),
+        **compare(rates, own_rates, "own_functions"),
+        **compare(rates, plain[BY_CHARACTERS], BY_CHARACTERS),
         "files": files,
         "megabytes": round(corpus.bytes / 1e6, 1),
         "chunks": results[0]["chunks"],
         "chunks_per_second": round(statistics.median(rates)),
-        "bare_chunks_per_second": round(statistics.median(bare_rates)),
-        **await _beside_plain_libraries(corpus.folder, statistics.median(rates)),
         "limiting_stage": results[-1]["limiting_stage"],
     }
-    bare_cpu_seconds = cores.processes * results[-1]["chunks"] / bare_rates[-1]
-    figures["ratio_if_no_core_were_ever_idle"] = round(bare_cpu_seconds / sum(used[-1].values()), 3)
+    own_cpu_seconds = cores.processes * results[-1]["chunks"] / own_rates[-1]
+    figures["own_functions_cpu_seconds"] = round(own_cpu_seconds, 2)
+    figures["ratio_to_own_functions_if_no_core_were_ever_idle"] = round(own_cpu_seconds / sum(used[-1].values()), 3)
     return figures | _where_it_went(results[-1], used[-1])
 
 
-async def _beside_plain_libraries(folder: Path, rate: float) -> Figures:
-    """What the libraries do as they come; they are in an environment that is made only for benchmarks."""
+async def measure_libraries(folder: Path, *, by_tokens: bool) -> list[float]:
+    """Chunks a second of the libraries as they come, if the environment is there that is made only for benchmarks."""
     if not PYTHON.exists():
-        return {"libraries_own_calls_chunks_per_second": "not measured, for .venv-rivals is missing"}
-    plain = await run_rival("plain_libraries", str(folder), str(TOKENIZER), str(PLAIN_EVERY))
-    plain_rate = plain["chunks"] / plain["seconds"]
-    return {
-        "libraries_own_calls_chunks_per_second": round(plain_rate),
-        "ratio_to_libraries_own_calls": round(rate / plain_rate, 2),
-    }
+        return []
+    said = await run_rival("plain_libraries", str(folder), str(TOKENIZER) if by_tokens else "-")
+    return [said["chunks"] / said["seconds"]]
+
+
+def compare(rates: Sequence[float], others: Sequence[float], name: str) -> Figures:
+    """Vecloom's rates by those that were measured in turns with them."""
+    if not others:
+        return {f"ratio_to_{name}": "not measured, for .venv-rivals is missing"}
+    ratio = statistics.median(rate / other for rate, other in zip(rates, others, strict=True))
+    return {f"ratio_to_{name}": round(ratio, 3), f"{name}_chunks_per_second": round(statistics.median(others))}
 
 
 def _checked(operation: Operation, *, files: int, chunks: int) -> dict[str, Any]:

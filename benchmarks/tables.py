@@ -23,7 +23,7 @@ def show(results: Mapping[str, Figures], beside: Mapping[str, Sequence[str]]) ->
         for system in systems:
             console.print(f"{system}: {figures[f'{system}_{CONFIGURATION}']}", highlight=False)
         for figure, value in figures.items():
-            if figure.partition("_")[0] not in systems:
+            if find_system(figure, systems) is None:
                 console.print(f"{figure.replace('_', ' ')}: {value}", highlight=False)
 
 
@@ -37,8 +37,15 @@ def _table(name: str, figures: Figures) -> Table:
 def _table_beside(name: str, figures: Figures, systems: Sequence[str]) -> Table:
     """A column for each system, a row for each of the figures that they have in common or alone."""
     table = Table("figure", *systems, title=name, title_justify="left")
-    rows = dict.fromkeys(key.partition("_")[2] for key in figures if key.partition("_")[0] in systems)
+    named = [(key, system) for key in figures if (system := find_system(key, systems))]
+    rows = dict.fromkeys(key.removeprefix(f"{system}_") for key, system in named)
     rows.pop(CONFIGURATION)
     for row in rows:
         table.add_row(row.replace("_", " "), *(str(figures.get(f"{system}_{row}", "")) for system in systems))
     return table
+
+
+def find_system(figure: str, systems: Sequence[str]) -> str | None:
+    """Whose figure it is; a system's name may be the beginning of another's."""
+    named = [system for system in systems if figure.startswith(f"{system}_")]
+    return max(named, key=len, default=None)
