@@ -191,6 +191,5 @@ async def count_left(bench: "Bench", collection: UUID) -> dict[str, int]:
             left[table] = await connection.scalar(statement, {"id": collection}) or 0
         statement = text("SELECT count(*) FROM collections WHERE id = :id")
         left["collections"] = await connection.scalar(statement, {"id": collection}) or 0
-    prefix = f"vecloom_{collection.hex}_"
-    left["stored"] = sum(name.startswith(prefix) for name in await bench.parts.store.list_collections())
+    left["stored"] = sum(collection.hex in name for name in await bench.parts.store.list_collections())
     return {name: number for name, number in left.items() if number}

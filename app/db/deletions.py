@@ -137,6 +137,6 @@ class DeletionRepository(ManifestRows):
         await self._execute("DELETE FROM collections WHERE id = :collection")
 
 
-def names_of(places: Sequence[str], collection_id: UUID) -> list[str]:
-    """Which of these physical collections are of a collection, whether its generations know them or not."""
-    return [place for place in places if place.startswith(f"vecloom_{collection_id.hex}_")]
+def names_of(places: Sequence[str], collection_id: UUID, *, marker: str) -> list[str]:
+    """Which of these physical collections are of our collection, whether its generations know them or not."""
+    return [place for place in places if place.startswith(f"vecloom_{marker}_{collection_id.hex}_")]

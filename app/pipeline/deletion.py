@@ -8,6 +8,7 @@ from uuid import UUID
 from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.deletions import DeletionRepository, Place, names_of
+from app.db.leftovers import read_marker
 from app.db.totals import TotalsRepository
 from app.domain.collections import Generation, GenerationState
 from app.domain.errors import GenerationMissingError, SliceEndedError
@@ -118,7 +119,9 @@ class CollectionDeletion:
 
     async def _drop_unknown(self) -> None:
         context = self._context
-        for name in names_of(await context.store.list_collections(), context.collection_id):
+        async with context.database.begin() as connection:
+            marker = await read_marker(connection)
+        for name in names_of(await context.store.list_collections(), context.collection_id, marker=marker):
             context.require_lease()
             await context.store.drop_collection(name)
 

@@ -88,7 +88,7 @@ async def _check_gone(system: System, name: str, collection_id: UUID) -> None:
         statement = text("SELECT count(*) FROM collections WHERE id = :id")
         left["collections"] = await connection.scalar(statement, {"id": collection_id}) or 0
     stored = await system.parts.store.list_collections()
-    left["stored"] = sum(each.startswith(f"vecloom_{collection_id.hex}_") for each in stored)
+    left["stored"] = sum(collection_id.hex in each for each in stored)
     if any(left.values()):
         system.journal.violate(f"{name} was deleted, and this is left: {left}")
 

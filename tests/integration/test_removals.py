@@ -27,8 +27,7 @@ async def count_left(parts: Parts, collection_id: str) -> dict[str, int]:
         statement = text("SELECT count(*) FROM collections WHERE id = :id")
         left["collections"] = await connection.scalar(statement, {"id": collection_id}) or 0
         left["document_sources"] = await connection.scalar(text("SELECT count(*) FROM document_sources")) or 0
-    prefix = f"vecloom_{UUID(collection_id).hex}"
-    left["stored"] = sum(name.startswith(prefix) for name in await parts.store.list_collections())
+    left["stored"] = sum(UUID(collection_id).hex in name for name in await parts.store.list_collections())
     return {name: number for name, number in left.items() if number}
 
 
