@@ -11,8 +11,8 @@ from app.metrics import STAGE_SECONDS, TOKENS
 
 RATE_WINDOW_SECONDS = 20.0
 STAGES = ("discover", "read", "extract", "chunk", "reuse", "pack", "embed", "store", "commit")
-"""In their order. ``read`` is the gate: it compares the content's hash with the known one. ``pack`` takes no time worth
-counting; its queue is what waits for the model or is with it."""
+"""In their order. ``read`` fetches what is elsewhere, and is the gate: it compares hashes of content.
+``pack`` takes no time worth counting; its queue is what waits for the model or is with it."""
 
 AMOUNTS = ("seconds", "items", "bytes", "tokens")
 DOCUMENTS = ("done", "failed", "needs_ocr", "skipped")
