@@ -32,7 +32,10 @@ def confirm_deletion(name: str, *, is_sure: bool) -> None:
 async def delete(settings: Settings, name: str, console: Console) -> Any:  # noqa: ANN401 — JSON
     """Delete a collection and wait until nothing of it is left."""
     async with open_client(settings) as client:
-        return await _see_through(client, await client.call("DELETE", collection_path(name)), console)
+        operation = await client.call("DELETE", collection_path(name))
+        ended = await _see_through(client, operation, console)
+        # the row that the operation was of is gone by then
+        return {**ended, "collection_id": operation["collection_id"]}
 
 
 async def remove_source(settings: Settings, name: str, source: str, console: Console) -> Any:  # noqa: ANN401 — JSON

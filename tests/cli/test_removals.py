@@ -48,6 +48,7 @@ async def test_sources_documents_and_collections_go(folder: Path, tmp_path: Path
     assert deleted[0] == 0
     assert orjson.loads(deleted[1])["state"] == "completed"
     assert orjson.loads(deleted[1])["result"]["documents"] == 2
+    assert orjson.loads(deleted[1])["collection_id"] == orjson.loads(removed[1])["collection_id"]
     assert (again[0], orjson.loads(again[1])["error"]["code"]) == (1, "collection_not_found")
     assert "DELETE" in listed[1]
     assert "notes" in listed[1]
