@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID
 
 import httpx
 import pytest
@@ -39,7 +39,7 @@ async def diagnosis_of(api: Api) -> dict[str, str | bool]:
     [
         ("GET", "/admin/jobs"),
         ("GET", "/admin/jobs/cleanup_orphans/rounds"),
-        ("GET", f"/admin/jobs/cleanup_orphans/rounds/{uuid4()}"),
+        ("GET", f"/admin/jobs/cleanup_orphans/rounds/{UUID(int=7)}"),
         ("POST", "/admin/jobs/cleanup_orphans/run"),
     ],
 )
@@ -89,7 +89,7 @@ async def test_every_job_can_be_done_by_hand(admin: httpx.AsyncClient, api: Api,
 async def test_a_wrong_request_is_explained(admin: httpx.AsyncClient) -> None:
     """An unknown job with the names there are, an unknown round, an option that does not exist."""
     unknown = await admin.post("/api/v1/admin/jobs/clean_everything/run")
-    missing = await admin.get(f"/api/v1/admin/jobs/cleanup_orphans/rounds/{uuid4()}")
+    missing = await admin.get(f"/api/v1/admin/jobs/cleanup_orphans/rounds/{UUID(int=7)}")
     wrong = await admin.post("/api/v1/admin/jobs/cleanup_orphans/run", json={"dryrun": True})
 
     assert (unknown.status_code, unknown.json()["code"]) == (404, "periodic_job_not_found")
