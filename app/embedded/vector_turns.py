@@ -1,8 +1,12 @@
 """Searches go before writes, although both need the interpreter's lock."""
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
 
 
 class Searches:
@@ -33,3 +37,20 @@ class Searches:
         time.sleep(self.TURN_SECONDS)
         while self._running and time.monotonic() < deadline:
             time.sleep(self.TURN_SECONDS)
+
+
+class Then:
+    """What is left to do of a request, in a thread."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work = work
+
+    async def do(self, request: Request) -> Any:
+        """Do it, unless nobody waits for it any more: who went away may have deleted what it would write.
+
+        Raises:
+            ClientDisconnect: if the client has gone; nothing is done.
+        """
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        return await asyncio.to_thread(self._work)

@@ -60,7 +60,7 @@ from app.embedded.vector_requests import (
     write_scored,
 )
 from app.embedded.vector_shards import Shard, Shards, opened
-from app.embedded.vector_turns import Searches
+from app.embedded.vector_turns import Searches, Then
 from app.embedded.vector_values import Layout
 
 log = logging.getLogger(__name__)
@@ -166,9 +166,13 @@ def upsert_points(shards: Shards, request: Request, body: Any) -> Any:
     shard, layout = _find(shards, request)
     with READING:
         points = read_points(body, layout, give_way=SEARCHES.give_way)
-    SEARCHES.give_way()
-    shard.write(points, size=int(request.headers.get("content-length", MAX_BODY_BYTES)))
-    return UPDATED
+
+    def write() -> Any:
+        SEARCHES.give_way()
+        shard.write(points, size=int(request.headers.get("content-length", MAX_BODY_BYTES)))
+        return UPDATED
+
+    return Then(write)
 
 
 def delete_points(shards: Shards, request: Request, body: Any) -> Any:
@@ -273,6 +277,8 @@ def _endpoint(shards: Shards, api_key: bytes, work: Work) -> Callable[[Request],
             raw = await _read_body(request)
             with SEARCHES.counted() if work is query_points else nullcontext():
                 result = await asyncio.to_thread(_do, work, shards, request, raw)
+            if isinstance(result, Then):
+                result = await result.do(request)
         except ClientDisconnect:
             return _answer(400, started, status={"error": "the client went away"})
         except OSError as failure:

@@ -1,10 +1,13 @@
 """Searches go before writes in the embedded vector server."""
 
+import asyncio
 import threading
+from contextlib import nullcontext
 
 import pytest
+from starlette.requests import ClientDisconnect, Request
 
-from app.embedded.vector_turns import Searches
+from app.embedded.vector_turns import Searches, Then
 
 PATIENCE_SECONDS = 30.0
 
@@ -47,3 +50,21 @@ def test_a_search_that_fails_is_no_longer_counted() -> None:
     with pytest.raises(StopIteration), searches.counted():
         next(iter(()))
     searches.give_way()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_what_nobody_waits_for_is_not_written(*, is_there: bool) -> None:
+    """The client may have deleted meanwhile what this would write."""
+
+    async def receive() -> dict[str, str]:
+        if is_there:
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    written: list[str] = []
+    request = Request({"type": "http", "headers": []}, receive)
+
+    with nullcontext() if is_there else pytest.raises(ClientDisconnect):
+        await Then(lambda: written.append("points")).do(request)
+
+    assert written == (["points"] if is_there else [])
