@@ -51,11 +51,16 @@ def collection_path(name: str, *rest: str) -> str:
 
 
 class Client:
-    """One server, one key."""
+    """One server, one key.
 
-    def __init__(self, url: str, api_key: str) -> None:
+    Args:
+        is_found: whether both were found in a data folder. Who does not accept this key is another server then.
+    """
+
+    def __init__(self, url: str, api_key: str, *, is_found: bool = False) -> None:
         if not api_key.isascii():
             raise CliError("invalid_setting", "VECLOOM_API_KEY has characters that no key has")
+        self._is_found = is_found
         self.url = url.rstrip("/")
         self.shown = without_login(self.url)
         # a header without a key is one that cannot be sent
@@ -80,7 +85,7 @@ class Client:
             answer = orjson.loads(response.content)
             if response.is_success:
                 return answer
-            raise CliError(answer["code"], answer.get("detail") or answer["title"])
+            raise self._refused(answer["code"], answer.get("detail") or answer["title"])
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise self._unexpected(response) from error
 
@@ -103,6 +108,12 @@ class Client:
             raise ServerGoneError(
                 "server_unreachable", f"{self.shown} does not answer ({type(error).__name__}); is `vecloom up` running?"
             ) from error
+
+    def _refused(self, code: str, detail: str) -> CliError:
+        if code == "not_authenticated" and self._is_found:
+            detail = f"the server at {self.shown} was started anew and has another key; run the command again"
+            return ServerGoneError("server_replaced", detail)
+        return CliError(code, detail)
 
     def _unexpected(self, response: httpx.Response) -> CliError:
         detail = f"{self.shown} answers {response.status_code}, and not as Vecloom does; is it a Vecloom server?"
@@ -141,7 +152,7 @@ class Client:
                     return  # nothing comes after the event that this client had already
             except ConnectionClosed as closed:
                 if closed.rcvd is not None and closed.rcvd.code in ENDS_FOR_GOOD:
-                    raise CliError(*ENDS_FOR_GOOD[closed.rcvd.code]) from closed
+                    raise self._refused(*ENDS_FOR_GOOD[closed.rcvd.code]) from closed
             except (OSError, InvalidHandshake, TimeoutError):
                 pass
             failures += 1

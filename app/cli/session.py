@@ -29,7 +29,7 @@ async def open_client(settings: Settings, *, worker: bool = True) -> AsyncIterat
         return
     served = DataFolder(settings.data).read_server_file()
     if served is not None:
-        async with _client(served["url"], served["api_key"]) as client:
+        async with _client(served["url"], served["api_key"], is_found=True) as client:
             yield client
         return
     async with _embedded(settings, worker=worker) as client:
@@ -37,8 +37,8 @@ async def open_client(settings: Settings, *, worker: bool = True) -> AsyncIterat
 
 
 @asynccontextmanager
-async def _client(url: str, api_key: str) -> AsyncIterator[Client]:
-    client = Client(url, api_key)
+async def _client(url: str, api_key: str, *, is_found: bool = False) -> AsyncIterator[Client]:
+    client = Client(url, api_key, is_found=is_found)
     try:
         yield client
     finally:
@@ -57,7 +57,7 @@ async def _embedded(settings: Settings, *, worker: bool) -> AsyncIterator[Client
             yield client
     except DataFolderBusyError as busy:
         served_by_other = await _wait_for_server_file(settings, busy)
-        async with _client(served_by_other["url"], served_by_other["api_key"]) as client:
+        async with _client(served_by_other["url"], served_by_other["api_key"], is_found=True) as client:
             yield client
     except DomainError as error:
         raise CliError(error.code, error.message) from error

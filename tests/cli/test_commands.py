@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -177,6 +178,28 @@ async def test_a_command_takes_over_from_a_server_that_was_killed(corpus: Path, 
     assert code == 0, said
     assert orjson.loads(out)["state"] == "completed"
     assert await count_documents(data, "notes") == {"completed": DOCUMENTS}
+
+
+async def test_a_command_goes_on_with_a_server_that_was_started_anew(corpus: Path, data: Path) -> None:
+    """Kill -9 of `vecloom up`, and one on the same port at once: it has a key of its own, which the command finds."""
+
+    async def served() -> dict[str, Any] | None:
+        return DataFolder(data).read_server_file()
+
+    async with started("up", "--port", "0", data=data) as server:
+        port = urlsplit((await wait_until(served))["url"]).port
+        async with started("index", str(corpus), "-c", "notes", "--json", data=data) as command:
+            await command.wait_for("indexing")
+            command.process.send_signal(signal.SIGSTOP)
+            server.process.kill()
+            await server.process.wait()
+            async with started("up", "--port", str(port), data=data):
+                await wait_until(served)
+                command.process.send_signal(signal.SIGCONT)
+                code, out, said = await command.end()
+
+    assert code == 0, said
+    assert orjson.loads(out)["state"] == "completed"
 
 
 @pytest.mark.parametrize(
