@@ -28,26 +28,16 @@ def open_periodic_jobs(parts: Parts, *, worker: str) -> PeriodicJobs:
 
 
 def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
-    """Every periodic job there is; a new one is a line here."""
-    database, settings = parts.database, parts.settings
-    keys = ProgressKeys(parts.redis, namespace=settings.redis_namespace)
+    """Every periodic job there is."""
+    return [*_dispatching(parts), *_cleaning_up(parts), *_looking(parts)]
+
+
+def _dispatching(parts: Parts) -> list[PeriodicJob]:
+    """What begins and ends operations."""
+    settings, syncs = parts.settings, open_syncs(parts)
 
     async def reconcile(_: Round) -> Mapping[str, Any]:
         return await parts.dispatcher.reconcile()
-
-    old_operations = OldOperations(database, parts.events, days=settings.default_days_to_keep).clean
-    old_generations = OldGenerations(database, parts.store, drop_rules(settings)).clean
-    old_vectors = OldVectors(database, max_bytes=settings.embedding_cache_bytes).clean
-    orphans = OrphanChunks(database).clean
-    progress = ProgressKeeper(database, keys).keep
-    syncs = open_syncs(parts)
-
-    async def trim_records(_: Round) -> Mapping[str, Any]:
-        entries = await trim_audit_log(database, keep_days=settings.audit_keep_days)
-        return {
-            "audit_entries": entries,
-            "deliveries": await trim_deliveries(database, keep_days=settings.webhook_keep_days),
-        }
 
     async def begin_syncs(_: Round) -> Mapping[str, Any]:
         return await syncs.dispatch_due()
@@ -55,8 +45,6 @@ def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
     async def end_syncs(_: Round) -> Mapping[str, Any]:
         return {"ended": await syncs.settle()}
 
-    statistics = StatisticsKeeper(database, every_seconds=HOUR).keep
-    partitions = PartitionKeeper(database).keep
     return [
         PeriodicJob(
             name="reconcile_operations",
@@ -83,6 +71,23 @@ def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
             does="ends the sync runs whose operations have ended",
             work=end_syncs,
         ),
+    ]
+
+
+def _cleaning_up(parts: Parts) -> list[PeriodicJob]:
+    """What takes away what nobody needs any more."""
+    database, settings = parts.database, parts.settings
+    old_operations = OldOperations(database, parts.events, days=settings.default_days_to_keep).clean
+    old_generations = OldGenerations(database, parts.store, drop_rules(settings)).clean
+    old_vectors = OldVectors(database, max_bytes=settings.embedding_cache_bytes).clean
+    orphans = OrphanChunks(database).clean
+
+    async def trim_records(_: Round) -> Mapping[str, Any]:
+        entries = await trim_audit_log(database, keep_days=settings.audit_keep_days)
+        deliveries = await trim_deliveries(database, keep_days=settings.webhook_keep_days)
+        return {"audit_entries": entries, "deliveries": deliveries}
+
+    return [
         PeriodicJob(
             name="cleanup_old_operations",
             every_seconds=DAY,
@@ -114,6 +119,16 @@ def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
             does="drops entries of the audit log and deliveries of webhooks past their time",
             work=trim_records,
         ),
+    ]
+
+
+def _looking(parts: Parts) -> list[PeriodicJob]:
+    """What keeps figures and expiries as they should be."""
+    statistics = StatisticsKeeper(parts.database, every_seconds=HOUR).keep
+    partitions = PartitionKeeper(parts.database).keep
+    keys = ProgressKeys(parts.redis, namespace=parts.settings.redis_namespace)
+    progress = ProgressKeeper(parts.database, keys).keep
+    return [
         PeriodicJob(
             name="refresh_collection_stats",
             every_seconds=HOUR,

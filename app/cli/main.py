@@ -3,24 +3,19 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from app.cli import audit as auditing
-from app.cli import commands, removals
-from app.cli import jobs as periodic
+from app.cli import commands
 from app.cli import plan as planning
-from app.cli import stats as statistics
 from app.cli import verify as verification
 from app.cli import watch as watching
-from app.cli import webhooks as telling
-from app.cli.client import CliError
 from app.cli.doctor import diagnose
 from app.cli.progress import printable
+from app.cli.removal_commands import delete, remove_source, retry_documents
 from app.cli.running import Data, Json, err, out
 from app.cli.running import explain as _explain
 from app.cli.running import fail as _fail
@@ -28,12 +23,12 @@ from app.cli.running import print_json as _print_json
 from app.cli.running import run_command as _run
 from app.cli.running import settings_of as _settings
 from app.cli.sources import Option, Secret, describe_access
-from app.cli.sources_main import Shell, create_sources
+from app.cli.sources_commands import sources
 from app.cli.sync_command import sync
+from app.cli.upkeep_commands import audit, jobs, stats, webhooks
 from app.domain.documents import ChunkingStrategy
 from app.domain.errors import DomainError
 from app.domain.syncs import OnGone
-from app.domain.webhooks import WebhookEvent
 from app.logs import log_to_stderr
 from app.settings import Settings, read_settings
 
@@ -46,13 +41,6 @@ class Mode(StrEnum):
     DENSE = "dense"
     BM25 = "bm25"
     HYBRID = "hybrid"
-
-
-class JobAction(StrEnum):
-    """What to do with periodic jobs."""
-
-    LIST = "list"
-    RUN = "run"
 
 
 class Action(StrEnum):
@@ -210,81 +198,8 @@ def verify(
     raise typer.Exit(verification.exit_code_of(ended))
 
 
-cli.command()(sync)
-
-
-@cli.command()
-def remove_source(
-    name: Annotated[str, typer.Argument(help="Name of the collection.")],
-    source: Annotated[str, typer.Argument(help="The source: its id, URL or path.")],
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Take a source out of a collection, and wait; what other sources have too stays."""
-    _end_removal(lambda: removals.remove_source(_settings(data), name, source, err), as_json=as_json)
-
-
-@cli.command()
-def retry_documents(
-    name: Annotated[str, typer.Argument(help="Name of the collection.")],
-    ids: Annotated[list[str] | None, typer.Option("--id", help="Only this document; may be given again.")] = None,
-    needs_ocr: Annotated[bool, typer.Option("--needs-ocr", help="Scans and pictures too.")] = False,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Try documents again that failed for a reason that may be gone, and wait."""
-    body = {"ids": ids or [], "include_needs_ocr": needs_ocr}
-    _end_removal(lambda: removals.retry_documents(_settings(data), name, body, err), as_json=as_json)
-
-
-@cli.command()
-def delete(
-    name: Annotated[str, typer.Argument(help="Name of the collection.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Delete a collection for good, and wait until nothing of it is left."""
-    try:
-        removals.confirm_deletion(name, is_sure=yes)
-    except CliError as error:
-        _fail(error.code, error.detail, as_json=as_json)
-    _end_removal(lambda: removals.delete(_settings(data), name, err), as_json=as_json)
-
-
-def _end_removal(work: Callable[[], Awaitable[Any]], *, as_json: bool) -> NoReturn:
-    ended = _run(work, as_json=as_json)
-    _print_json(commands.operation_json(ended)) if as_json else removals.show_ended(ended, out)
-    raise typer.Exit(commands.exit_code_of(ended))
-
-
-@cli.command()
-def audit(
-    name: Annotated[str | None, typer.Argument(help="Only this collection, by its name or id.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most changes.")] = 50,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Say who changed what, when and from where, newest first."""
-    answer = _run(lambda: auditing.list_audit(_settings(data), name, limit), as_json=as_json)
-    _print_json(answer) if as_json else auditing.show_audit(answer, out)
-
-
-@cli.command()
-def webhooks(
-    action: Annotated[telling.Action, typer.Argument(help="What to do.")] = telling.Action.LIST,
-    subject: Annotated[str | None, typer.Argument(help="A webhook's id; for `add`, the URL.")] = None,
-    delivery: Annotated[str | None, typer.Argument(help="For `redeliver`, which delivery.")] = None,
-    event: Annotated[list[WebhookEvent] | None, typer.Option(help="For `add`: only these ends.")] = None,
-    collection: Annotated[str | None, typer.Option("--collection", "-c", help="For `add`: only of this one.")] = None,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Have other programs told when operations end."""
-    options = {"events": event, "collection": collection}
-    answer = _run(lambda: telling.perform(_settings(data), action, subject, delivery, options), as_json=as_json)
-    _print_json(answer) if as_json else telling.show(action, answer, out)
-    raise typer.Exit(telling.exit_code_of(action, answer))
+for command in (sync, remove_source, retry_documents, delete, audit, webhooks, stats, jobs):
+    cli.command()(command)
 
 
 @cli.command()
@@ -300,38 +215,6 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
             if check["fix"]:
                 out.print(f"     fix: {printable(check['fix'])}", soft_wrap=True)
     raise typer.Exit(0 if report["ok"] else 1)
-
-
-@cli.command()
-def stats(
-    name: Annotated[str, typer.Argument(help="Name of the collection.")],
-    days: Annotated[int, typer.Option(min=1, max=400, help="How far back its growth goes.")] = 30,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Say what a collection holds, and how it has grown."""
-    answer = _run(lambda: statistics.read_stats(_settings(data), name, days=days), as_json=as_json)
-    _print_json(answer) if as_json else statistics.show_stats(answer, out)
-
-
-@cli.command()
-def jobs(
-    action: Annotated[JobAction, typer.Argument(help="list or run.")] = JobAction.LIST,
-    name: Annotated[str | None, typer.Argument(help="Which periodic job.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Look at what the server does again and again, or do it now; exit code 1 if that fails."""
-    if action is JobAction.LIST:
-        answer = _run(lambda: periodic.list_jobs(_settings(data)), as_json=as_json)
-        _print_json(answer) if as_json else periodic.show_jobs(answer, out)
-        return
-    if name is None:
-        _fail("missing_argument", "say which job: vecloom jobs run NAME; `vecloom jobs` lists them", as_json=as_json)
-    ended = _run(lambda: periodic.run_job(_settings(data), name, dry_run=dry_run), as_json=as_json)
-    _print_json(ended) if as_json else periodic.show_round(ended, out)
-    raise typer.Exit(0 if ended["state"] == "completed" else 1)
 
 
 @cli.command()
@@ -413,7 +296,7 @@ def migrate() -> None:
         _fail(*_explain(error), as_json=False)
 
 
-cli.add_typer(create_sources(Shell(run=_run, read_settings=_settings, print_json=_print_json, out=out)), name="sources")
+cli.add_typer(sources, name="sources")
 
 
 def run() -> None:

@@ -76,7 +76,7 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than any client keeps an idle connection, so that none is closed under a request."""
 
 READING = threading.Lock()
-"""Points are read by one thread at a time: all of it needs the interpreter's lock, which searches want meanwhile."""
+"""Points are read by one thread at a time: all of it needs the interpreter's lock."""
 SWITCH_SECONDS = 0.0005
 """How long a thread that reads points keeps a search waiting for the interpreter's lock."""
 
