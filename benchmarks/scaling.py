@@ -13,19 +13,20 @@ from benchmarks.slow import VecloomWithModel
 from benchmarks.systems import Figures
 from benchmarks.worker import REAL
 
-DOCUMENTS = 3_500
+DOCUMENTS = 2_500
 """So many that what an operation costs once, about a second, is little even of the shortest run."""
 WORKERS = (1, 2, 4, 8)
 REQUESTS_PER_WORKER = 2
+TEXTS_PER_REQUEST = 16
 LATENCY_MS = 400
-"""So long that one worker waits for its requests and hardly computes, and that all workers fit on a few cores."""
+"""So few texts in so long a time that a worker waits and hardly computes, and that all of them fit on two cores."""
 
 FULL = 0.9
 
 
 async def bench_scaling(bench: Bench, documents: int = DOCUMENTS, workers: Sequence[int] = WORKERS) -> Figures:
     """The model server has room for the requests of all workers; each count of workers gets texts of its own."""
-    shape = Shape(latency_ms=LATENCY_MS, slots=REQUESTS_PER_WORKER * max(workers))
+    shape = Shape(latency_ms=LATENCY_MS, max_texts=TEXTS_PER_REQUEST, slots=REQUESTS_PER_WORKER * max(workers))
     figures: Figures = {"documents": documents, "requests_at_once_per_worker": REQUESTS_PER_WORKER}
     rates = {}
     async with serving_model(shape) as model:

@@ -121,12 +121,13 @@ class DocumentRepository(ManifestRows):
         return [row["id"] for row in rows]
 
     async def claim(
-        self, source_id: UUID, *, scan: UUID, limit: int, max_bytes: int, lane: UUID | None = None
+        self, source_id: UUID, *, scan: UUID, limit: int, least: int, max_bytes: int, lane: UUID | None = None
     ) -> list[Document]:
         """Take the next pending documents that a scan has seen, in its order; other lanes do not see them.
 
         At most ``limit``, and no more than are ``max_bytes`` together, but always one. Where others share them, parts
-        are a fraction of what is left, so that all lanes end together. A lane gets none once its offer is closed.
+        are a fraction of what is left, so that all lanes end together, but ``least``. A lane gets none once its offer
+        is closed.
         """
         rows = await self._execute(
             f"""WITH open AS MATERIALIZED (
@@ -142,7 +143,7 @@ class DocumentRepository(ManifestRows):
                    SELECT id, size, position FROM documents WHERE source_id = :source AND state = 'pending'
                        AND seen_by = :scan AND EXISTS (SELECT 1 FROM open) ORDER BY position
                        LIMIT (SELECT CASE WHEN sharers.n = 1 THEN :limit
-                                          ELSE least(:limit, greatest(2, seen.n / ({PARTS} * sharers.n))) END
+                                          ELSE least(:limit, greatest(:least, seen.n / ({PARTS} * sharers.n))) END
                               FROM sharers, seen) FOR UPDATE SKIP LOCKED
                ), fitting AS (
                    SELECT id, sum(size) OVER (ORDER BY position) - size AS before FROM next
@@ -152,6 +153,7 @@ class DocumentRepository(ManifestRows):
             source=source_id,
             scan=scan,
             limit=limit,
+            least=least,
             bytes=max_bytes,
             lane=lane,
         )

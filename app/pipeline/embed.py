@@ -1,6 +1,6 @@
 """Texts to vectors, whatever the model server answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +29,16 @@ class Embedded:
 
 
 async def embed_texts(
-    context: IngestContext, texts: Sequence[str], tokens: Sequence[int], *, known: Mapping[bytes, Vectors]
+    context: IngestContext,
+    texts: Sequence[str],
+    tokens: Sequence[int],
+    *,
+    known: Mapping[bytes, Vectors],
+    on_answer: Callable[[], None],
 ) -> Embedded:
     """Vectors of texts; not embedded again are ``known`` ones (by ``text_hash``), cached ones and those on their way.
+
+    ``on_answer`` is called for each text that the model has answered.
 
     Raises:
         DomainError: see ``embed_batches``.
@@ -56,7 +63,7 @@ async def embed_texts(
             hits += len(outcomes)
             missing = [index for index in mine if index not in outcomes]
             made, errors = await embed_batches(
-                context, [texts[index] for index in missing], [tokens[index] for index in missing]
+                context, [texts[index] for index in missing], [tokens[index] for index in missing], on_answer
             )
             outcomes |= {index: errors.get(place, made[place]) for place, index in enumerate(missing)}
         finally:
@@ -89,8 +96,9 @@ async def _keep(context: IngestContext, texts: Sequence[str], made: Mapping[int,
 
 
 async def embed_batches(
-    context: IngestContext, texts: Sequence[str], tokens: Sequence[int]
+    context: IngestContext, texts: Sequence[str], tokens: Sequence[int], on_answer: Callable[[], None] | None = None
 ) -> tuple[Vectors, dict[int, DomainError]]:
     """Embed texts in the worker's line, whose errors and answers these are; see ``EmbeddingLine.embed``."""
     with context.account.queued("pack", len(texts)):
-        return await context.line.embed(context.customer, texts, tokens, dimension=context.generation.dimension)
+        dimension = context.generation.dimension
+        return await context.line.embed(context.customer, texts, tokens, dimension=dimension, on_answer=on_answer)

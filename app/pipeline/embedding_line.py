@@ -87,9 +87,15 @@ class EmbeddingLine:
         self._telling: asyncio.Task[None] | None = None
 
     async def embed(
-        self, customer: Customer, texts: Sequence[str], tokens: Sequence[int], *, dimension: int
+        self,
+        customer: Customer,
+        texts: Sequence[str],
+        tokens: Sequence[int],
+        *,
+        dimension: int,
+        on_answer: Callable[[], None] | None = None,
     ) -> tuple[Vectors, dict[int, DomainError]]:
-        """Embed texts; a caller that is cancelled takes its texts out of the line.
+        """Embed texts; a caller that is cancelled takes its texts out of the line. ``on_answer`` hears of each answer.
 
         Returns:
             Float32 of shape ``(n, dimension)`` in the order of ``texts``, and an error for each text that the model
@@ -105,7 +111,15 @@ class EmbeddingLine:
         if not texts:
             return vectors, {}
         answer = asyncio.get_running_loop().create_future()
-        ticket = Ticket(customer=customer, texts=texts, tokens=tokens, vectors=vectors, answer=answer, left=len(texts))
+        ticket = Ticket(
+            customer=customer,
+            texts=texts,
+            tokens=tokens,
+            vectors=vectors,
+            answer=answer,
+            left=len(texts),
+            on_answer=on_answer,
+        )
         self._tickets.add(ticket)
         self._queue.add(ticket)
         if self._why is not None:

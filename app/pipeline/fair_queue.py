@@ -37,6 +37,7 @@ class Ticket:
         refused: errors of the texts that the model refuses, by index.
         taken: how many texts have left the queue.
         left: how many are not settled.
+        on_answer: called for each text that is.
     """
 
     customer: Customer
@@ -47,10 +48,13 @@ class Ticket:
     refused: dict[int, DomainError] = field(default_factory=dict)
     taken: int = 0
     left: int = 0
+    on_answer: Callable[[], None] | None = None
 
     def settle(self) -> None:
         """One more text is done with."""
         self.left -= 1
+        if self.on_answer is not None:
+            self.on_answer()
         if self.left == 0 and not self.answer.done():
             self.answer.set_result(None)
 

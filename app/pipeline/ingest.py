@@ -27,7 +27,8 @@ GROUP_BYTES = 512 * 1024
 """Small enough that the model has something to do soon, and that all processes end together."""
 FEW_DOCUMENTS = 2
 """A group of fewer costs more than is gained by preparing them side by side."""
-WRITERS = 5
+WRITERS = 14
+"""So many groups may wait for the model or the stores: in shared operations they are small."""
 PROGRESS_SECONDS = 0.25
 UNKNOWN_BYTES = 64 * 1024
 """What a document counts as whose source does not say how large it is."""
@@ -111,10 +112,16 @@ async def _claim_documents(
     async with out:
         while not context.should_yield():
             await context.demand.wait()
+            limit, least = context.demand.choose_claim(CLAIM_DOCUMENTS)
             async with context.database.fenced(context.lease) as connection:
                 manifest = DocumentRepository(connection, context.collection.id)
                 documents = await manifest.claim(
-                    source_id, scan=scan, limit=CLAIM_DOCUMENTS, max_bytes=CLAIM_BYTES, lane=context.lease.lane
+                    source_id,
+                    scan=scan,
+                    limit=limit,
+                    least=least,
+                    max_bytes=CLAIM_BYTES,
+                    lane=context.lease.lane,
                 )
             if not documents:
                 return
@@ -160,8 +167,9 @@ async def _carry_groups(
                     if adapter.is_local and context.lease.lane is not None:
                         raise LaneBlindError("this worker cannot read what the scan has seen")
                     await adapter.require_present()
-                with context.demand.holding(sum(len(document.chunks) for document in prepared)):
-                    await write_group(context, group, prepared)
+                texts = sum(len(document.chunks) for document in prepared)
+                with context.demand.holding(texts, documents=len(group)) as held:
+                    await write_group(context, group, prepared, held)
 
 
 async def _unclaim(context: IngestContext, group: Group) -> None:

@@ -18,6 +18,7 @@ from app.domain.identity import chunk_ids
 from app.domain.points import PointBatch, Vectors
 from app.pipeline.context import IngestContext
 from app.pipeline.copies import load_copies
+from app.pipeline.demand import Held
 from app.pipeline.embed import embed_texts
 from app.pipeline.vector_check import CHECK, take_checks
 from app.traces import stage_span
@@ -152,11 +153,12 @@ class GroupWork:
 
 
 async def write_group(
-    context: IngestContext, documents: Sequence[Document], prepared: Sequence[PreparedDocument]
+    context: IngestContext, documents: Sequence[Document], prepared: Sequence[PreparedDocument], held: Held
 ) -> None:
     """Embed what is new, store it, commit the group; not before the generation may be written to."""
     by_id = {document.id: document for document in documents}
-    work = await _embed_group(context, prepared)
+    work = await _embed_group(context, prepared, held)
+    held.drop_all()
     if work.changes.added:
         await _store_points(context, by_id, work)
     with context.account.timed("commit", len(prepared)), stage_span("commit", documents=len(prepared)):
@@ -166,7 +168,7 @@ async def write_group(
     await _report_failures(context, by_id, work.failures)
 
 
-async def _embed_group(context: IngestContext, prepared: Sequence[PreparedDocument]) -> GroupWork:
+async def _embed_group(context: IngestContext, prepared: Sequence[PreparedDocument], held: Held) -> GroupWork:
     """Compare with the manifest and make the vectors that are missing; a document the model refuses is a failure."""
     failures = [item for item in prepared if item.error_code is not None]
     fresh = [item for item in prepared if not item.unchanged and item.error_code is None]
@@ -179,7 +181,8 @@ async def _embed_group(context: IngestContext, prepared: Sequence[PreparedDocume
     tokens = [chunk.tokens for chunk in changes.added]
     await context.may_write.wait()
     with stage_span("embed", chunks=len(tokens), tokens=sum(tokens)):
-        embedded = await embed_texts(context, [chunk.embedded for chunk in changes.added], tokens, known=known)
+        texts = [chunk.embedded for chunk in changes.added]
+        embedded = await embed_texts(context, texts, tokens, known=known, on_answer=held.drop)
     vectors, new_tokens = embedded.vectors, sum(tokens[index] for index in embedded.new)
     context.account.add("pack", 0.0, len(embedded.new))
     context.account.add_tokens(new_tokens)
