@@ -9,18 +9,20 @@ import pytest
 from sqlalchemy import text
 
 from app.bootstrap import Parts
-from app.db.periodic import ROUNDS_KEPT
+from app.db.periodic import MARGIN_SECONDS, ROUNDS_KEPT
 from app.domain.errors import (
     NoDryRunError,
     PeriodicJobNotFoundError,
     PeriodicJobRunningError,
     VectorStoreUnavailableError,
 )
-from app.domain.periodic import PeriodicJob, PeriodicJobStatus, Round, RoundState
+from app.domain.periodic import LIMIT_SECONDS, PeriodicJob, PeriodicJobStatus, Round, RoundState
 from app.jobs.periodic import PeriodicJobs
 from tests.harness import wait_until
 
 HOUR = 3600
+PERIOD = 7 * 24 * HOUR
+"""So long that no real turn comes while a test lets time go by in its rows."""
 
 
 class Work:
@@ -65,6 +67,18 @@ async def change(parts: Parts, sql: str) -> None:
 async def make_due(parts: Parts) -> None:
     """All turns have come."""
     await change(parts, "UPDATE periodic_jobs SET next_run_at = now() - interval '1 minute'")
+
+
+async def let_pass(parts: Parts, seconds: float) -> None:
+    """So much time goes by for all jobs and rounds."""
+    statement = text(
+        """WITH given AS (SELECT make_interval(secs => :seconds) AS ago),
+                jobs AS (UPDATE periodic_jobs SET next_run_at = next_run_at - ago, last_run_at = last_run_at - ago,
+                    running_until = running_until - ago FROM given)
+           UPDATE periodic_rounds SET until = until - ago FROM given"""
+    )
+    async with parts.database.begin() as connection:
+        await connection.execute(statement, {"seconds": float(seconds)})
 
 
 async def settled(periodic: PeriodicJobs, name: str = "sweep") -> PeriodicJobStatus:
@@ -189,6 +203,51 @@ async def test_a_round_whose_process_died_is_done_again(parts: Parts) -> None:
     assert (while_it_lives, after_its_death) == ([], ["sweep"])
     assert (older.state, older.error_code) == (RoundState.FAILED, "periodic_job_interrupted")
     assert (newer.state, newer.worker) == (RoundState.COMPLETED, "two")
+
+
+async def test_no_turn_is_done_twice_or_lost_by_three_workers(parts: Parts) -> None:
+    """One lags, one dies within a round; what was missed while nobody lived is made up for once."""
+    works = [Work(), Work(), Work()]
+    one, dying, lagging = (
+        PeriodicJobs(parts.database, [job_of(work.do, every_seconds=PERIOD)], worker=f"worker {number}")
+        for number, work in enumerate(works)
+    )
+    completed = []
+
+    async def wake_all(*workers: PeriodicJobs) -> None:
+        """A turn comes; one worker wakes after it was done, by a clock that is 4 s behind."""
+        await asyncio.gather(*(worker.wake() for worker in workers))
+        await settled(one)
+        await let_pass(parts, 4)
+        await lagging.wake()
+        await settled(one)
+        completed.append(sum(len(work.rounds) for work in works))
+
+    await one.wake()
+    for _ in range(5):
+        await let_pass(parts, PERIOD)
+        await wake_all(dying, one)
+    works[1].go.clear()
+    await let_pass(parts, PERIOD)
+    await dying.wake()
+    await wait_until(lambda: _is(works[1].rounds != []))
+    begun = [await one.wake(), await lagging.wake()]
+    await let_pass(parts, LIMIT_SECONDS + MARGIN_SECONDS + 1)
+    await wake_all(one)
+    for _ in range(5):
+        await let_pass(parts, PERIOD)
+        await wake_all(one)
+    await let_pass(parts, 60 * PERIOD)
+    await wake_all(one)
+    rounds = await one.list_rounds("sweep")
+    for worker in (one, dying, lagging):
+        await worker.aclose()
+
+    assert begun == [[], []]
+    # the sixth turn was begun by the one that died, and done by another
+    assert completed == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13]
+    assert sum(record.state is RoundState.COMPLETED for record in rounds) == 12
+    assert [record.error_code for record in rounds if record.state is RoundState.FAILED] == ["periodic_job_interrupted"]
 
 
 async def test_a_process_that_stops_hands_its_round_on(parts: Parts) -> None:

@@ -513,3 +513,25 @@ async def test_very_many_links_and_entries_stay_within_the_limits(site: Site, so
     assert (len(by_links.documents), by_links.unseen) == (1, [f"{site.url}/"])
     assert (len(by_sitemap.documents), by_sitemap.unseen) == (40_000, [f"{site.url}/"])
     assert by_sitemap.skipped == {"page_limit": 10_000}
+
+
+async def test_a_sitemap_of_a_million_entries_is_read_to_its_limit(site: Site, sources: Sources) -> None:
+    """Whether it is one file or lists twenty; nothing of the rest of the site is called gone."""
+    lines = "\n".join(f"{site.url}/{number}" for number in range(1_000_000))
+    site.put("/sitemap.txt.gz", gzip.compress(lines.encode(), compresslevel=1))
+    parts = "".join(f"<sitemap><loc>{site.url}/part-{number}.txt</loc></sitemap>" for number in range(20))
+    site.put("/sitemap.xml", f"<sitemapindex>{parts}</sitemapindex>")
+    for number in range(20):
+        entries = (f"{site.url}/{number}-{entry}" for entry in range(50_000))
+        site.put(f"/part-{number}.txt", "\n".join(entries))
+
+    for number in range(5):
+        site.put(f"/{number}", "text")
+        site.put(f"/0-{number}", "text")
+
+    whole = await sources.scan(f"{site.url}/sitemap.txt.gz", max_pages=3)
+    in_parts = await sources.scan(f"{site.url}/sitemap.xml", max_pages=3)
+
+    assert (len(whole.documents), whole.unseen) == (3, [f"{site.url}/"])
+    assert (len(in_parts.documents), in_parts.unseen) == (3, [f"{site.url}/"])
+    assert sum("part" in path for path in site.asked()) < 20
