@@ -5,18 +5,23 @@ Everything is done by the ``vecloom`` command, so what the demo shows is what a 
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from zlib import crc32
 
 from rich.console import Console
 from rich.markup import escape
 
 VECLOOM = Path(sys.executable).with_name("vecloom")
 COLLECTION = "demo"
+"""Of this repository's docs; those of other folders begin with it."""
+
+LONGEST_NAME = 40
 OWN_DOCS = Path(__file__).resolve().parents[2] / "docs"
 OWN_QUESTION = "what happens when a worker is killed"
 DONE, DONE_WITH_DOCUMENT_ERRORS = 0, 3
@@ -32,6 +37,15 @@ def choose_question(folder: Path) -> str:
     return max(names, key=lambda name: len(name.split()), default=OWN_QUESTION)
 
 
+def choose_collection(folder: Path) -> str:
+    """A collection of the folder's own, so that hits of one never stand among those of another."""
+    path = folder.resolve()
+    if path == OWN_DOCS:
+        return COLLECTION
+    name = "-".join(re.findall("[a-z0-9]+", path.name.lower()))[:LONGEST_NAME]
+    return f"{COLLECTION}-{name or 'folder'}-{crc32(os.fsencode(path)):08x}"
+
+
 def run_vecloom(*arguments: str) -> int:
     """Run one command in this terminal and give its exit code; Ctrl-C is the command's to handle."""
     # A handler, unlike SIG_IGN, is not inherited: the child still stops, and stops cleanly.
@@ -43,13 +57,13 @@ def run_vecloom(*arguments: str) -> int:
         signal.signal(signal.SIGINT, before)
 
 
-def search(console: Console, question: str) -> int:
+def search(console: Console, collection: str, question: str) -> int:
     """Ask the collection and show its hits."""
     console.print(f"\n[bold]search[/bold] {escape(question)}")
-    return run_vecloom("search", COLLECTION, question, "--limit", "5")
+    return run_vecloom("search", collection, question, "--limit", "5")
 
 
-def ask_until_empty(console: Console) -> None:
+def ask_until_empty(console: Console, collection: str) -> None:
     """Go on asking until an empty line or the end of the input."""
     while True:
         try:
@@ -58,14 +72,14 @@ def ask_until_empty(console: Console) -> None:
             return
         if not question:
             return
-        search(console, question)
+        search(console, collection, question)
 
 
-def say_how_to_go_on(console: Console) -> None:
+def say_how_to_go_on(console: Console, collection: str) -> None:
     """The next three things a person wants to do."""
     command = os.path.relpath(VECLOOM)
     for line, purpose in (
-        (f'{command} search {COLLECTION} "your question"', "ask again"),
+        (f'{command} search {collection} "your question"', "ask again"),
         (f"{command} index FOLDER --collection NAME", "a collection of your own"),
         (f"{command} up", "keep everything running, with the HTTP API; commands get faster"),
     ):
@@ -82,17 +96,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     folder = options.folder.expanduser()  # not every shell expands the ~ of `make demo DIR=~/notes`
 
-    console.print(f"[bold]index[/bold] {escape(str(folder))} → collection {COLLECTION}")
-    indexed = run_vecloom("index", str(folder), "--collection", COLLECTION)
+    collection = choose_collection(folder)
+    console.print(f"[bold]index[/bold] {escape(str(folder))} → collection {collection}")
+    indexed = run_vecloom("index", str(folder), "--collection", collection)
     if indexed not in (DONE, DONE_WITH_DOCUMENT_ERRORS):
         return indexed
-    searched = search(console, options.query or choose_question(folder))
+    searched = search(console, collection, options.query or choose_question(folder))
     if searched != DONE:
         return searched
     if not options.once and sys.stdin.isatty():
-        ask_until_empty(console)
+        ask_until_empty(console, collection)
     console.print("\n[bold]go on[/bold]")
-    say_how_to_go_on(console)
+    say_how_to_go_on(console, collection)
     return DONE
 
 
