@@ -68,8 +68,15 @@ def database_named(url: str, name: str) -> str:
     return f"{address.rpartition('/')[0]}/{name}?{query}"
 
 
+FORGETFUL = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
+"""Tests kill processes, not machines: what Postgres was told survives without being on disk."""
+
+
 async def make_template(stack: EmbeddedStack) -> None:
     """A migrated database that tests copy."""
+    for setting in FORGETFUL:
+        await run_sql(stack.database_url, f"ALTER SYSTEM SET {setting}")
+    await run_sql(stack.database_url, "SELECT pg_reload_conf()")
     await run_sql(stack.database_url, f"CREATE DATABASE {TEMPLATE}")
     await migrate(database_named(stack.database_url, TEMPLATE))
 
