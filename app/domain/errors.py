@@ -308,6 +308,12 @@ class SourceNotEncryptedError(PermanentError):
 
     code = "source_not_encrypted"
 
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"{url} offers no encryption (STARTTLS), so no login is sent there; use imaps://, or set the option"
+            " plain=true if everybody in between may read it"
+        )
+
 
 class SourceGarbageError(TransientError):
     """The server of a source answers what cannot be used."""

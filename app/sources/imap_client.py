@@ -76,6 +76,7 @@ class ImapSession:
         self._patience = patience
         self._trust = trust
         self._wire: Wire | None = None
+        self._plain_wire: Wire | None = None
         self._count = 0
         self._capabilities: frozenset[str] = frozenset()
 
@@ -181,15 +182,15 @@ class ImapSession:
         """Go on encrypted where the URL does not say so from the beginning."""
         if self._place.is_tls:
             return
+        wire = self._require_wire()
         if "STARTTLS" not in self._capabilities or is_known:
             if plain:
                 return
-            raise SourceNotEncryptedError(
-                f"{self._place.base} offers no encryption (STARTTLS), so no login is sent there; use imaps://, or set"
-                " the option plain=true if everybody in between may read it"
-            )
-        wire = self._require_wire()
-        await self.run(b"STARTTLS")
+            raise SourceNotEncryptedError(self._place.base)
+        try:
+            await self.run(b"STARTTLS")
+        except RefusedError as error:
+            raise SourceNotEncryptedError(self._place.base) from error
         # a reader of its own: what somebody may have put in before the encryption is never read
         reader = asyncio.StreamReader(limit=LINE_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
@@ -201,6 +202,8 @@ class ImapSession:
             raise OSError("the connection was closed")
         protocol.connection_made(transport)
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        # a writer that nobody holds closes what it wrote to
+        self._plain_wire = wire
         self._wire = Wire(reader, writer, shown=self._place.base, patience=self._patience)
         await self._ask_capabilities()
 

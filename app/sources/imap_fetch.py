@@ -90,7 +90,8 @@ async def _write_message(
         await _download(session, place.uid, HEADERS, mail, HEADER_BYTES, may_be_cut=True)
         await asyncio.to_thread(_end_header, mail)
         if len(message.texts) != 1:
-            head = f'Content-Type: multipart/mixed; boundary="{boundary}"\r\n\r\n'
+            several = f'multipart/mixed; boundary="{boundary}"'
+            head = f"Content-Type: {several if message.texts else 'text/plain'}\r\n\r\n"
             await asyncio.to_thread(mail.write, head.encode())
         for part in message.texts:
             between = f"--{boundary}\r\n" if len(message.texts) > 1 else ""

@@ -15,6 +15,7 @@ COMMAND_BYTES = 32 * 1024 * 1024
 COMMAND_RESPONSES = 50_000
 PART_BYTES = 64 * 1024
 DEPTH = 100
+HEAD_BYTES, TAIL_BYTES = 64, 32
 LITERAL = re.compile(rb"~?\{(\d{1,20})\+?\}\r?\n\Z")
 TOKEN = re.compile(
     rb"[ \t]*(?:(?P<open>\()|(?P<close>\))|\"(?P<quoted>(?:[^\"\\]|\\.)*)\"|(?P<atom>(?:[^ \t()\"\[\]]|\[[^\]]*\])+))",
@@ -101,10 +102,10 @@ class Wire:
         while True:
             line = await self._read_line()
             size += len(line)
-            found = LITERAL.search(line[-32:])
+            found = LITERAL.search(line[-TAIL_BYTES:])
             if size > RESPONSE_BYTES:
                 self._fits = False
-            parts.append(line[:64] if not self._fits else line)
+            parts.append(line[:HEAD_BYTES] if not self._fits else line)
             if found is None:
                 break
             parts[-1] = parts[-1].removesuffix(found.group())
@@ -134,7 +135,7 @@ class Wire:
             raise SourceGarbageError(self._shown, "responses without an end")
 
     async def _read_line(self) -> bytes:
-        """A line; of one that is too long its end."""
+        """A line; of one that is too long how it begins and ends."""
         line = b""
         while True:
             try:
@@ -143,7 +144,7 @@ class Wire:
                 self._fits = False
                 piece = await self._reader.readexactly(max(error.consumed, 1))
                 self._spend(len(piece))
-                line = piece[-32:]
+                line = (line or piece)[:HEAD_BYTES] + piece[-TAIL_BYTES:]
                 continue
             self._spend(len(piece))
             return line + piece

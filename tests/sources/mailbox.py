@@ -131,6 +131,7 @@ class _Connection:
         self._reader = reader
         self._writer = writer
         self._folder: StoredFolder | None = None
+        self._told: list[int] = []
         self._knows_user = False
 
     async def serve(self) -> None:
@@ -149,8 +150,8 @@ class _Connection:
                 if answer:
                     self._writer.write(f"{tag} {answer}\r\n".encode())
             await self._writer.drain()
-            if name == "STARTTLS" and instead is None:
-                await self._writer.start_tls(self._server.tls)  # type: ignore[arg-type]  # there is one
+            if name == "STARTTLS" and self._server.tls is not None:
+                await self._writer.start_tls(self._server.tls)
             if name == "LOGOUT":
                 return
 
@@ -219,6 +220,7 @@ class _Connection:
             return "NO [NONEXISTENT] no such folder"
         if folder.refuses:
             return folder.refuses
+        self._told = list(folder.messages)
         self._tell(f"{len(folder.messages)} EXISTS")
         self._tell(f"OK [UIDVALIDITY {folder.validity}] ids")
         self._tell(f"OK [UIDNEXT {folder.next_uid}] next")
@@ -233,15 +235,20 @@ class _Connection:
     def _search(self, words: list[str]) -> str:
         low, high = map(int, words[2].split(":"))
         assert self._folder is not None
-        if high > len(self._folder.messages):
+        if high > len(self._told):
             return "BAD no such messages"
         since = DATE.search(words[3])
         first = datetime.strptime(since[1], "%d-%b-%Y").replace(tzinfo=UTC) if since else None
         found = [
             uid
-            for uid, message in list(self._folder.messages.items())[low - 1 : high]
-            if "\\Deleted" not in message.flags and (first is None or message.date >= first)
+            for uid in self._told[low - 1 : high]
+            if (message := self._folder.messages.get(uid)) is not None
+            and "\\Deleted" not in message.flags
+            and (first is None or message.date >= first)
         ]
+        for uid in [uid for uid in self._told if uid not in self._folder.messages]:
+            self._tell(f"{self._told.index(uid) + 1} EXPUNGE")
+            self._told.remove(uid)
         self._tell(" ".join(["SEARCH", *map(str, found)]))
         return "OK done"
 
