@@ -99,7 +99,7 @@ def _walk(body: Any, place: tuple[int, ...], depth: int, *, wanted: bool) -> Ite
         yield _leaf(body, place or (1,)), wanted
         return
     if depth >= DEEPEST_PART:
-        return
+        raise ValueError("parts inside of parts without an end")
     children = [child for child in body if isinstance(child, list)]
     # what follows the kind is not a child, though it may be a list
     first = next((index for index, child in enumerate(body) if not isinstance(child, list)), len(body))

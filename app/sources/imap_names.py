@@ -130,9 +130,9 @@ def _encode_shifted(found: re.Match[str]) -> str:
 
 def clean_name(name: str) -> str:
     """A name that strangers chose as one step of a path: no folders, dots in front or characters nobody sees."""
-    shown = "".join(
-        " " if char in "/\\" or unicodedata.category(char)[0] in "CZ" else char for char in name[: 20 * LONGEST_NAME]
-    )
+    # of an absurd one how it begins and ends
+    part = name if len(name) <= 20 * LONGEST_NAME else name[: 10 * LONGEST_NAME] + name[-10 * LONGEST_NAME :]
+    shown = "".join(" " if char in "/\\" or unicodedata.category(char)[0] in "CZ" else char for char in part)
     shown = " ".join(unicodedata.normalize("NFC", shown).split()).strip(" .")
     if len(shown) <= LONGEST_NAME:
         return shown

@@ -31,13 +31,14 @@ class StoredMessage:
 
 @dataclass(slots=True, kw_only=True)
 class StoredFolder:
-    """A folder; ``refuses`` is the text that it cannot be opened with."""
+    """A folder; ``refuses`` is the text that it cannot be opened with, ``claims`` how many messages it says it has."""
 
     validity: int = 1
     next_uid: int = 1
     messages: dict[int, StoredMessage] = field(default_factory=dict)
     attributes: str = ""
     refuses: str = ""
+    claims: int | None = None
 
 
 def write_mail(
@@ -82,6 +83,11 @@ class Mailboxes:
     def url(self) -> str:
         """Without encryption."""
         return f"imap://127.0.0.1:{self.port}"
+
+    @property
+    def open_connections(self) -> int:
+        """Clients that have not gone."""
+        return len(self._writers)
 
     @asynccontextmanager
     async def running(self, *, is_tls: bool = False) -> AsyncIterator["Mailboxes"]:
@@ -137,7 +143,7 @@ class _Connection:
     async def serve(self) -> None:
         """Answer until the client leaves."""
         self._writer.write(self._server.greeting)
-        while line := await self._read():
+        while (line := await self._read()) is not None:
             tag, _, command = line.partition(" ")
             name = command.partition(" ")[0].upper()
             self._server.commands.append(name if name in {"LOGIN", "AUTHENTICATE"} else command)
@@ -151,11 +157,22 @@ class _Connection:
                     self._writer.write(f"{tag} {answer}\r\n".encode())
             await self._writer.drain()
             if name == "STARTTLS" and self._server.tls is not None:
-                await self._writer.start_tls(self._server.tls)
+                await self._encrypt(self._server.tls)
             if name == "LOGOUT":
                 return
 
-    async def _read(self) -> str:
+    async def _encrypt(self, tls: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        self._plain = self._writer
+        self._reader = asyncio.StreamReader(limit=2**20)
+        protocol = asyncio.StreamReaderProtocol(self._reader)
+        transport = await loop.start_tls(self._plain.transport, protocol, tls, server_side=True)
+        if transport is None:
+            raise ConnectionError
+        protocol.connection_made(transport)
+        self._writer = asyncio.StreamWriter(transport, protocol, self._reader, loop)
+
+    async def _read(self) -> str | None:
         """A command with its literals."""
         whole = b""
         while line := await self._reader.readline():
@@ -165,7 +182,7 @@ class _Connection:
                 return whole.decode()
             self._writer.write(b"+ go on\r\n")
             whole = whole[: found.start()] + await self._reader.readexactly(int(found[1]))
-        return ""
+        return None
 
     def _tell(self, line: bytes | str) -> None:
         self._writer.write(b"* " + (line.encode() if isinstance(line, str) else line) + b"\r\n")
@@ -221,7 +238,7 @@ class _Connection:
         if folder.refuses:
             return folder.refuses
         self._told = list(folder.messages)
-        self._tell(f"{len(folder.messages)} EXISTS")
+        self._tell(f"{len(folder.messages) if folder.claims is None else folder.claims} EXISTS")
         self._tell(f"OK [UIDVALIDITY {folder.validity}] ids")
         self._tell(f"OK [UIDNEXT {folder.next_uid}] next")
         return "OK [READ-ONLY] open"

@@ -40,7 +40,12 @@ def open_source(
     server: Mailboxes, folder: str = "", *, options: dict[str, Any] | None = None, **said: Any
 ) -> ImapSource:
     """A source over a server without encryption."""
-    told = {"known": NothingKnown(), "secrets": LOGIN, "max_bytes": 100_000, "allow_private": True} | said
+    told: dict[str, Any] = {
+        "known": NothingKnown(),
+        "secrets": LOGIN,
+        "max_bytes": 100_000,
+        "allow_private": True,
+    } | said
     return ImapSource(f"{server.url}/{folder}", options=ImapOptions.of({"plain": True} | (options or {})), **told)
 
 
@@ -54,6 +59,11 @@ async def fetch(source: ImapSource, found: Sequence[ScannedDocument], into: Path
     documents = to_documents(found)
     fetched = await source.fetch(documents, into)
     return {document.path: fetched[document.id] for document in documents}
+
+
+def content_of(fetched: Fetched) -> bytes:
+    """What was fetched."""
+    return Path(str(fetched.path)).read_bytes()
 
 
 def paths_of(found: Sequence[ScannedDocument]) -> list[str]:
@@ -201,7 +211,7 @@ async def test_an_attachment_is_fetched_as_it_was(tmp_path: Path, content: bytes
 
         fetched = await fetch(source, (await scan(source))[1:], tmp_path / "into")
 
-    assert Path(str(fetched["1 With/data.txt"].path)).read_bytes() == content
+    assert content_of(fetched["1 With/data.txt"]) == content
     assert [item.name for item in (tmp_path / "into").iterdir()] == [Path(str(fetched["1 With/data.txt"].path)).name]
 
 
@@ -230,7 +240,7 @@ async def test_every_encoding_is_undone(tmp_path: Path, encoding: str, sent: byt
 
         fetched = await fetch(source, await scan(source), tmp_path / "into")
 
-    assert Path(str(fetched["1 Alone/a.json"].path)).read_bytes() == content
+    assert content_of(fetched["1 Alone/a.json"]) == content
 
 
 async def test_a_message_is_read_without_its_attachments(tmp_path: Path) -> None:
@@ -242,7 +252,7 @@ async def test_a_message_is_read_without_its_attachments(tmp_path: Path) -> None
         found = await scan(source)
         fetched = await fetch(source, found[:1], tmp_path / "into")
 
-    read = message_from_bytes(Path(str(fetched["1 Grüße.eml"].path)).read_bytes())
+    read = message_from_bytes(content_of(fetched["1 Grüße.eml"]))
     assert (read["From"], str(read.get_payload()).strip()) == ("Ada <ada@example.com>", "Hello there.")
     assert server.sent < 1000
 
