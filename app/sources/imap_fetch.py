@@ -25,6 +25,10 @@ GONE_CODES = frozenset({b"NONEXISTENT", b"EXPUNGEISSUED"})
 GONE = Fetched(error_code="file_vanished", error_message="the message is not there any more")
 
 
+class SpoolError(Exception):
+    """This machine cannot keep what comes, which is not the server's fault."""
+
+
 class MessageGoneError(Exception):
     """The server has nothing to say of a message."""
 
@@ -133,11 +137,17 @@ async def _download(
     async def write(content: bytes) -> None:
         nonlocal written
         written += len(content)
-        await asyncio.to_thread(file.write, content)
+        try:
+            await asyncio.to_thread(file.write, content)
+        except OSError as error:
+            raise SpoolError from error
 
     line = f"UID FETCH {uid} (UID BODY.PEEK[{section}]<0.{most_bytes + 1}>)"
     sink = Sink(write=write, most_bytes=most_bytes + 1)
-    found, _ = await session.ask(line.encode(), b"FETCH", sink=sink)
+    try:
+        found, _ = await session.ask(line.encode(), b"FETCH", sink=sink)
+    except SpoolError as error:
+        raise error.__cause__ or error from None
     values = [value for words in found for name, value in items_of(words).items() if name.startswith(b"BODY[")]
     if not values:
         raise MessageGoneError

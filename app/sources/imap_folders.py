@@ -8,6 +8,8 @@ from app.sources.imap_client import ImapSession, quoted
 from app.sources.imap_names import MailboxUrl, clean_name, decode_folder, encode_folder
 
 MOST_FOLDERS = 5000
+LONGEST_FOLDER = 500
+"""Bytes of its whole name."""
 CLOSED = frozenset({b"\\NOSELECT", b"\\NONEXISTENT"})
 SPECIAL = frozenset({b"\\ALL", b"\\FLAGGED", b"\\IMPORTANT", b"\\JUNK", b"\\TRASH", b"\\DRAFTS"})
 """What shows messages of other folders again, and what nobody wants to find."""
@@ -74,6 +76,8 @@ def _decode(word: Any) -> str:  # noqa: ANN401 — bytes, or something else
 
 def _read_entry(words: Sequence[Any], root: str, delimiter: str) -> FolderEntry | None:
     if len(words) != 4 or not isinstance(words[1], list) or not isinstance(words[3], bytes):
+        return None
+    if len(words[3]) > LONGEST_FOLDER:
         return None
     try:
         name = decode_folder(words[3])

@@ -14,6 +14,17 @@ from app.sources.imap_names import clean_name, distinct_name
 MOST_PARTS = 200
 """Parts of one message that are looked at."""
 DEEPEST_PART = 30
+MOST_PARAMETERS = 50
+LONGEST_WORD = 1000
+"""Of names and the like, in bytes; decoding one takes time that grows faster than it."""
+UNREAD = frozenset(
+    {
+        "application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature",
+        "application/pgp-encrypted", "application/ms-tnef",
+    }
+)  # fmt: skip
+"""What programs attach for each other."""
+OTHER = "application/octet-stream"
 MAIL = "message/rfc822"
 TEXTS = ("text/plain", "text/html")
 WORD = re.compile(r"[^A-Za-z0-9._+-]+")
@@ -96,7 +107,9 @@ def _walk(body: Any, place: tuple[int, ...], depth: int, *, wanted: bool) -> Ite
     if not isinstance(body, list) or not body:
         raise ValueError("no structure of a message")
     if not isinstance(body[0], list):
-        yield _leaf(body, place or (1,)), wanted
+        part = _leaf(body, place or (1,))
+        if part.kind not in UNREAD:
+            yield part, wanted
         return
     if depth >= DEEPEST_PART:
         raise ValueError("parts inside of parts without an end")
@@ -150,11 +163,12 @@ def _disposition(body: Sequence[Any], at: int) -> tuple[str, Mapping[str, str]]:
 def _pairs(words: Any) -> dict[str, str]:  # noqa: ANN401 — a list, or something else
     if not isinstance(words, list):
         return {}
-    return {_text(name).lower(): _text(value) for name, value in zip(words[::2], words[1::2], strict=False)}
+    pairs = zip(words[: 2 * MOST_PARAMETERS : 2], words[1 : 2 * MOST_PARAMETERS : 2], strict=False)
+    return {_text(name).lower(): _text(value) for name, value in pairs}
 
 
 def _text(word: Any) -> str:  # noqa: ANN401 — bytes, or something else
-    return word.decode("utf-8", "replace") if isinstance(word, bytes) else ""
+    return word[:LONGEST_WORD].decode("utf-8", "replace") if isinstance(word, bytes) else ""
 
 
 def _number(word: Any) -> int:  # noqa: ANN401 — bytes, or something else
@@ -168,6 +182,8 @@ def _attachment_name(name: str, kind: str, section: str) -> str:
     cleaned = clean_name(name)
     if not cleaned:
         return f"part {section}{suffix}"
+    if kind == OTHER:
+        return cleaned
     return f"{cleaned}{suffix}" if "." not in cleaned or (kind == MAIL and not cleaned.endswith(".eml")) else cleaned
 
 

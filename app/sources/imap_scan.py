@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.errors import SourceGarbageError
-from app.sources.imap_client import Folder, ImapSession, items_of
+from app.sources.imap_client import Folder, ImapSession, RefusedError, items_of
 from app.sources.imap_message import Message, read_structure, read_subject
 
 WINDOW = 2000
@@ -49,7 +49,14 @@ async def stream_uids(session: ImapSession, folder: Folder, criteria: str) -> As
 async def describe_messages(session: ImapSession, uids: Sequence[int]) -> list[Described]:
     """What messages are made of, in the order of ``uids``; those that are gone meanwhile are missing."""
     wanted = ",".join(map(str, uids))
-    found, lost = await session.ask(f"UID FETCH {wanted} {DESCRIBE}".encode(), b"FETCH")
+    try:
+        found, lost = await session.ask(f"UID FETCH {wanted} {DESCRIBE}".encode(), b"FETCH")
+    except RefusedError:
+        # some servers refuse all for one that they cannot tell themselves
+        if len(uids) == 1:
+            return [Described(uid=uids[0])]
+        middle = len(uids) // 2
+        return await describe_messages(session, uids[:middle]) + await describe_messages(session, uids[middle:])
     described: dict[int, Described] = {}
     for words in found:
         items = items_of(words)

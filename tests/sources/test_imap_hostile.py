@@ -24,8 +24,11 @@ from app.domain.errors import (
 )
 from app.domain.failures import CertificateError
 from app.sources.imap import ImapSource
+from app.sources.imap_fetch import fetch_document
 from app.sources.imap_folders import MOST_FOLDERS
+from app.sources.imap_names import MailboxUrl, MessagePlace
 from app.sources.imap_options import ImapOptions
+from app.sources.imap_pool import ImapPool
 from app.sources.imap_wire import COMMAND_RESPONSES, Patience
 from tests.harness import wait_until
 from tests.sources.contract.places import NothingKnown
@@ -357,6 +360,37 @@ async def test_an_absurd_message_costs_itself(server: Mailboxes, structure: byte
         found = await scan(source)
 
     assert {item.path: item.error_code for item in found} == {"2 Good.eml": None, "1.eml": "unreadable_file"}
+
+
+async def test_a_message_that_cannot_be_told_costs_itself(server: Mailboxes) -> None:
+    """Some servers refuse to tell the others with it."""
+    for number in range(4):
+        server.add("INBOX", write_mail(f"Good {number}", "Read me."))
+    for asked in ("5,4,3,2,1", "3,2,1", "2,1", "1"):
+        server.instead[f"UID FETCH {asked} "] = b"{tag} NO some messages could not be told\r\n"
+
+    async with aclosing(open_source(server, "INBOX")) as source:
+        found = await scan(source)
+
+    assert {item.path: item.error_code for item in found} == {
+        **{f"{uid} Good {uid - 2}.eml": None for uid in (5, 4, 3, 2)},
+        "1.eml": "unreadable_file",
+    }
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no device that is always full")
+async def test_a_full_disk_is_not_the_servers_fault(server: Mailboxes, tmp_path: Path) -> None:
+    """The error is that of the disk."""
+    uid = server.add("INBOX", write_mail("Large", "See below.", attachments={"big.txt": b"x" * 100_000}))
+    place = MessagePlace(folder="INBOX", validity=1, uid=uid, section="2")
+    (tmp_path / "big.raw").symlink_to("/dev/full")
+    pool = ImapPool(
+        MailboxUrl.of(server.url), secrets=LOGIN, plain=True, allow_private=True, patience=Patience(connect_seconds=5.0)
+    )
+
+    async with aclosing(pool), pool.use() as session:
+        with pytest.raises(OSError, match="No space"):
+            await fetch_document(session, place, tmp_path / "big", max_bytes=1_000_000)
 
 
 async def test_more_of_a_message_than_was_asked_for_costs_itself(server: Mailboxes, tmp_path: Path) -> None:

@@ -57,6 +57,40 @@ def test_a_message_of_thousands_of_parts_is_cut() -> None:
     assert len({part.name for part in message.attachments}) == MOST_PARTS
 
 
+def test_what_programs_attach_for_each_other_is_no_document() -> None:
+    """As signatures, which would fail with every message."""
+    signature = b'("application" "pgp-signature" ("name" "signature.asc") NIL NIL "7bit" 78 NIL ("attachment" NIL) NIL)'
+
+    message = read_structure(structure(b"(" + PLAIN + signature + b' "signed")'))
+
+    assert ([part.section for part in message.texts], message.attachments) == (["1"], ())
+
+
+def test_a_name_that_takes_long_to_decode_is_cut() -> None:
+    """Its words begin again and again and never end."""
+    name = b"=?a?q?" * 70_000
+    message = read_structure(structure(b'("application" "pdf" ("name" "' + name + b'") NIL NIL "base64" 78)'))
+
+    assert message.attachments[0].name is not None
+    assert len(message.attachments[0].name) <= LONGEST_NAME + len(".pdf")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "shown"),
+    [
+        (b'"application" "octet-stream"', b'"README"', "README"),
+        (b'"application" "pdf"', b'"README"', "README.pdf"),
+        (b'"message" "rfc822"', b'"Re: 1.5"', "Re: 1.5.eml"),
+        (b'"application" "pdf"', b'"../.."', "part 1.pdf"),
+    ],
+)
+def test_an_attachment_is_named_as_what_it_is(kind: bytes, name: bytes, shown: str) -> None:
+    """Where its own name does not say it, and its kind does."""
+    body = b"(" + kind + b' ("name" ' + name + b') NIL NIL "base64" 78 NIL NIL NIL NIL)'
+
+    assert [part.name for part in read_structure(structure(body)).attachments] == [shown]
+
+
 @pytest.mark.parametrize(
     ("parameters", "name"),
     [
