@@ -113,7 +113,7 @@ class ImapSession:
                 async with asyncio.timeout(self._patience.connect_seconds):
                     await self._connect()
                     is_known = await self._greet()
-                    await self._encrypt(plain=plain, is_known=is_known)
+                    await self._encrypt(plain=plain)
                     if not is_known:
                         await self._log_in(secrets)
         except RefusedError as error:
@@ -178,12 +178,12 @@ class ImapSession:
         words = [word for said in answers.responses for word in said.text.upper().split()[1:]]
         self._capabilities = frozenset(word.decode("ascii", "replace") for word in words)
 
-    async def _encrypt(self, *, plain: bool, is_known: bool) -> None:
+    async def _encrypt(self, *, plain: bool) -> None:
         """Go on encrypted where the URL does not say so from the beginning."""
         if self._place.is_tls:
             return
         wire = self._require_wire()
-        if "STARTTLS" not in self._capabilities or is_known:
+        if "STARTTLS" not in self._capabilities:
             if plain:
                 return
             raise SourceNotEncryptedError(self._place.base)

@@ -26,7 +26,9 @@ class Described:
     message: Message | None = None
 
 
-async def stream_uids(session: ImapSession, folder: Folder, criteria: str) -> AsyncGenerator[list[int], None]:
+async def stream_uids(
+    session: ImapSession, folder: Folder, criteria: str, *, window: int = WINDOW
+) -> AsyncGenerator[list[int], None]:
     """UIDs of messages, the highest first, each once.
 
     Windows are of sequence numbers, so that no answer is larger than one of them. What is expunged meanwhile moves
@@ -34,7 +36,7 @@ async def stream_uids(session: ImapSession, folder: Folder, criteria: str) -> As
     """
     high, last = folder.messages, HIGHEST_UID + 1
     while (high := min(high, folder.messages - session.expunged)) > 0:
-        low = max(1, high - WINDOW + 1)
+        low = max(1, high - window + 1)
         found, lost = await session.ask(f"UID SEARCH {low}:{high} {criteria}".encode(), b"SEARCH")
         if lost:
             raise SourceGarbageError(session.shown, "what is no list of messages")

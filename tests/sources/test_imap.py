@@ -12,7 +12,10 @@ import pytest
 from app.domain.documents import Fetched, KnownDocument, ScannedDocument, SourceKind
 from app.domain.errors import InvalidSourceError, SourceNotFoundError, SourceRefusesAccessError, UnsupportedSourceError
 from app.sources.imap import ImapSource
+from app.sources.imap_names import MailboxUrl
 from app.sources.imap_options import ImapOptions
+from app.sources.imap_pool import ImapPool
+from app.sources.imap_scan import stream_uids
 from app.sources.imap_wire import Patience
 from app.sources.kinds import check_source, kind_of, split_login
 from tests.sources.contract.places import NothingKnown
@@ -186,21 +189,34 @@ async def test_folders_below_belong_to_the_source(delimiter: str) -> None:
             assert paths_of(await scan(source)) == []
 
 
-async def test_messages_that_go_meanwhile_hide_no_others() -> None:
-    """Those that follow move to other numbers, between two windows; each is found once."""
+@pytest.mark.parametrize("gone", [[1], [9], [10], [3, 4], [5, 6, 7], [1, 2, 3, 4, 5, 6, 7, 8]])
+@pytest.mark.parametrize("after", [1, 2, 3])
+async def test_messages_that_go_meanwhile_hide_no_others(gone: list[int], after: int) -> None:
+    """Those that follow move to other numbers, between any two windows; each is found once."""
     async with Mailboxes().running() as server:
-        for number in range(2100):
+        for number in range(10):
             server.add("INBOX", f"Subject: {number}\r\n\r\nx".encode())
-        async with aclosing(open_source(server, "INBOX")) as source, aclosing(source.scan()) as batches:
-            found = await anext(batches)
-            for uid in (1, 50, 2050):
-                del server.folders["INBOX"].messages[uid]
+        pool = ImapPool(MailboxUrl.of(server.url), secrets=LOGIN, plain=True, allow_private=True, patience=Patience())
 
-            found += [document async for batch in batches for document in batch]
+        found: list[int] = []
+        async with aclosing(pool), pool.use() as session:
+            windows = stream_uids(session, await session.examine("INBOX"), "UNDELETED", window=2)
+            async with aclosing(windows):
+                async for number, uids in enumerate_windows(windows):
+                    found += uids
+                    for uid in gone if number == after else ():
+                        del server.folders["INBOX"].messages[uid]
 
-    uids = [int(item.uri.rpartition("=")[2]) for item in found]
-    assert len(set(uids)) == len(uids)
-    assert set(range(1, 2101)) - set(uids) == {1, 50}
+    assert found == sorted(set(found), reverse=True)
+    assert set(range(1, 11)) - set(gone) <= set(found)
+
+
+async def enumerate_windows(windows: AsyncIterator[list[int]]) -> AsyncIterator[tuple[int, list[int]]]:
+    """Each with its number, from 1 on."""
+    number = 0
+    async for uids in windows:
+        number += 1
+        yield number, uids
 
 
 @pytest.mark.parametrize("content", [b"first\r\n", b"\x00\xff" * 30_000, b""], ids=["short", "binary", "empty"])
