@@ -63,6 +63,7 @@ class Mailboxes:
         commands: what clients have sent, without tags and logins.
         instead: by how a command begins, the bytes that answer it (``{tag}`` is its tag); what ends without the tag
             stalls.
+        drips: how a command begins that is answered with a line now and then, and never to its end.
         sent: bytes of messages that were sent.
     """
 
@@ -71,6 +72,7 @@ class Mailboxes:
         self.commands: list[str] = []
         self.instead: dict[str, bytes] = {}
         self.capabilities = "IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 AUTH=OAUTHBEARER" + (" STARTTLS" if tls else "")
+        self.drips = "no command"
         self.greeting = b"* OK ready\r\n"
         self.delimiter = delimiter
         self.sent = 0
@@ -147,6 +149,10 @@ class _Connection:
             tag, _, command = line.partition(" ")
             name = command.partition(" ")[0].upper()
             self._server.commands.append(name if name in {"LOGIN", "AUTHENTICATE"} else command)
+            while command.startswith(self._server.drips):
+                self._tell("OK still here")
+                await self._writer.drain()
+                await asyncio.sleep(0.05)
             instead = next((raw for start, raw in self._server.instead.items() if command.startswith(start)), None)
             if instead is not None:
                 self._writer.write(instead.replace(b"{tag}", tag.encode()))
