@@ -18,6 +18,8 @@ from app.settings import Settings
 from app.sources.archives import ArchiveLimits
 from app.sources.directory import DirectorySource, RecordReader, resolve_source_path
 from app.sources.filesystem import FilesystemSource
+from app.sources.imap import ImapSource
+from app.sources.imap_options import ImapOptions
 from app.sources.web import WebSource
 from app.sources.web_login import make_login
 from app.sources.web_options import WebOptions
@@ -85,10 +87,26 @@ def _open_filesystem(source: Source, parts: SourceParts) -> DocumentSource:
     )
 
 
+def _open_imap(source: Source, parts: SourceParts) -> DocumentSource:
+    settings = parts.settings
+    return ImapSource(
+        source.url,
+        include=source.config.get("include", ()),
+        exclude=source.config.get("exclude", ()),
+        options=ImapOptions.of(source.config.get("options", {})),
+        secrets=parts.secrets,
+        known=parts.known,
+        max_bytes=settings.document_max_bytes,
+        allow_private=settings.sources_allow_private,
+        reads_pictures=parts.reads_pictures,
+    )
+
+
 ADAPTERS: dict[SourceKind, Callable[[Source, SourceParts], DocumentSource]] = {
     SourceKind.DIRECTORY: _open_directory,
     SourceKind.WEB: _open_web,
     SourceKind.FILESYSTEM: _open_filesystem,
+    SourceKind.IMAP: _open_imap,
 }
 
 

@@ -16,6 +16,7 @@ class SourceKind(StrEnum):
 
     DIRECTORY = "directory"
     FILESYSTEM = "filesystem"
+    IMAP = "imap"
     WEB = "web"
 
 
@@ -117,7 +118,7 @@ class ScannedDocument:
         content_hash: sha256 of the content where the scan has read it (records), else None.
         etag: what its source names this version of it by, where that has such names; while it stays the same so does
             the content, whatever size and time are. ``size`` is 0 where the source does not say it.
-        links: what a page leads to, where the next scan has to know it though the page has not changed.
+        links: what a page leads to, or a message holds, where the next scan has to know it though it has not changed.
         error_code: set when the document cannot be read at all (``document_too_large``, ``unreadable_file``,
             ``symlink_outside_source``, ``invalid_record``…); such a document is recorded as failed and not read.
     """

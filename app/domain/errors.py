@@ -303,6 +303,27 @@ class SourceRefusesAccessError(PermanentError):
     code = "source_refuses_access"
 
 
+class SourceNotEncryptedError(PermanentError):
+    """The server of a source offers no encryption, and a login is sent to nobody without it."""
+
+    code = "source_not_encrypted"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"{url} offers no encryption (STARTTLS), so no login is sent there; use imaps://, or set the option"
+            " plain=true if everybody in between may read it"
+        )
+
+
+class SourceGarbageError(TransientError):
+    """The server of a source answers what cannot be used."""
+
+    code = "source_garbage"
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url} answers with {reason}; nothing was removed from the collection")
+
+
 class SourceLibraryMissingError(PermanentError):
     """A library that reads sources of this kind is not installed."""
 

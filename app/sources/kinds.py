@@ -7,6 +7,8 @@ from urllib.parse import unquote
 
 from app.domain.documents import SourceKind
 from app.domain.errors import InvalidSourceError, UnsupportedSourceError
+from app.sources.imap_names import MailboxUrl
+from app.sources.imap_options import ImapOptions, check_imap_secrets
 from app.sources.protocols import PROTOCOLS, check_filesystem
 from app.sources.web_login import check_web_secrets
 from app.sources.web_options import WebOptions
@@ -16,6 +18,8 @@ KINDS_BY_SCHEME: dict[str, SourceKind] = {
     "file": SourceKind.DIRECTORY,
     "http": SourceKind.WEB,
     "https": SourceKind.WEB,
+    "imap": SourceKind.IMAP,
+    "imaps": SourceKind.IMAP,
     **{scheme: SourceKind.FILESYSTEM for scheme in PROTOCOLS if scheme not in {"http", "https"}},
 }
 """In small letters, without ``://``."""
@@ -61,10 +65,17 @@ def _check_web(url: str, options: Mapping[str, Any], secrets: Mapping[str, str])
     check_web_secrets(secrets)
 
 
+def _check_imap(url: str, options: Mapping[str, Any], secrets: Mapping[str, str]) -> None:
+    MailboxUrl.of(url)
+    ImapOptions.of(options)
+    check_imap_secrets(secrets)
+
+
 CHECKS: dict[SourceKind, Callable[[str, Mapping[str, Any], Mapping[str, str]], None]] = {
     SourceKind.DIRECTORY: _check_directory,
     SourceKind.WEB: _check_web,
     SourceKind.FILESYSTEM: check_filesystem,
+    SourceKind.IMAP: _check_imap,
 }
 
 

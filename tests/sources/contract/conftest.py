@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.processes.pool import ProcessPool
-from tests.sources.contract.places import DirectoryPlace, MemoryPlace, Place, WebPlace
+from tests.sources.contract.places import DirectoryPlace, ImapPlace, MemoryPlace, Place, WebPlace
+from tests.sources.mailbox import Mailboxes
 from tests.sources.site import Site
 
 OpenPlace = Callable[[Path], AbstractAsyncContextManager[Place]]
@@ -46,11 +47,19 @@ async def open_memory(folder: Path) -> AsyncIterator[Place]:
     yield MemoryPlace()
 
 
+@asynccontextmanager
+async def open_imap(folder: Path) -> AsyncIterator[Place]:
+    """A mailbox over a real socket."""
+    async with Mailboxes().running() as server:
+        yield ImapPlace(server)
+
+
 PLACES: dict[str, OpenPlace] = {
     "directory": open_directory,
     "web": web_opener(has_sitemap=False),
     "sitemap": web_opener(has_sitemap=True),
     "memory": open_memory,
+    "imap": open_imap,
 }
 
 

@@ -15,8 +15,11 @@ from app.pipeline.records import is_record_file, scan_records
 from app.processes.pool import ProcessPool
 from app.sources.directory import DirectorySource, RecordReader
 from app.sources.filesystem import FilesystemSource
+from app.sources.imap import ImapSource
+from app.sources.imap_options import ImapOptions
 from app.sources.web import WebSource
 from app.sources.web_options import WebOptions
+from tests.sources.mailbox import PASSWORD, USER, Mailboxes, StoredFolder, write_mail
 from tests.sources.site import Site, SitePage
 
 MOST_BYTES = 1000
@@ -37,6 +40,10 @@ class Place(ABC):
     @abstractmethod
     def open(self, choice: Choice) -> DocumentSource:
         """The adapter over this place, as it would be opened for an operation."""
+
+    def name_of(self, path: str) -> str:
+        """What a document that was found at this path was written under."""
+        return path
 
     @abstractmethod
     def write(self, path: str, content: bytes) -> None:
@@ -248,3 +255,69 @@ class MemoryPlace(Place):
     def vanish(self) -> None:
         """See the base."""
         self._files.rm(self._name, recursive=True)
+
+
+class ImapPlace(Place):
+    """A folder of a mailbox, each document attached to a message of its own; the messages are left out."""
+
+    root = "Archive"
+
+    def __init__(self, server: Mailboxes) -> None:
+        self._server = server
+        self._server.folders[self.root] = StoredFolder()
+
+    def open(self, choice: Choice) -> DocumentSource:
+        """See the base."""
+        return ImapSource(
+            f"{self._server.url}/{self.root}",
+            include=choice.include,
+            exclude=[*choice.exclude, "**/*.eml"],
+            options=ImapOptions(plain=True),
+            secrets={"user": USER, "password": PASSWORD},
+            known=NothingKnown(),
+            max_bytes=choice.max_bytes,
+            allow_private=True,
+        )
+
+    def name_of(self, path: str) -> str:
+        """Without the message."""
+        return "/".join(step for step in path.split("/") if not step.endswith("letter"))
+
+    def write(self, path: str, content: bytes) -> None:
+        """A message with an attachment; one of before is deleted."""
+        folder, name = self._place_of(path)
+        if folder in self._server.folders:
+            self._delete(folder, name)
+        self._server.add(folder, write_mail("letter", name, attachments={name: content}))
+
+    def remove(self, path: str) -> None:
+        """See the base."""
+        self._delete(*self._place_of(path))
+
+    def _place_of(self, path: str) -> tuple[str, str]:
+        folder, _, name = path.rpartition("/")
+        return f"{self.root}/{folder}".rstrip("/"), name
+
+    def _delete(self, folder: str, name: str) -> None:
+        messages = self._server.folders[folder].messages
+        for uid in [uid for uid, message in messages.items() if f'filename="{name}"'.encode() in message.content]:
+            del messages[uid]
+
+    def deny(self, path: str) -> None:
+        """A message that the server gives nothing of."""
+        self.write(path, b"denied")
+        messages = self._server.folders[self._place_of(path)[0]].messages
+        messages[max(messages)].flags.add("\\Denied")
+
+    def add_part(self, content: bytes) -> None:
+        """A folder."""
+        self.write("part/inner.txt", content)
+
+    def hide_part(self) -> None:
+        """One that cannot be opened."""
+        self._server.folders[f"{self.root}/part"].refuses = "NO [NOPERM] not for you"
+
+    def vanish(self) -> None:
+        """See the base."""
+        for name in [name for name in self._server.folders if name.startswith(self.root)]:
+            del self._server.folders[name]

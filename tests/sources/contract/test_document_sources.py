@@ -28,19 +28,19 @@ COLLECTION = uuid4()
 CONTENT = {"a.txt": b"first\r\n", "guides/b.md": b"# second \xc3\xa9\n", "guides/deep/c.txt": b"third"}
 
 
-async def scan(source: DocumentSource) -> dict[str, ScannedDocument]:
-    """All documents of a scan by path; no URI and no path twice."""
+async def scan(place: Place, source: DocumentSource) -> dict[str, ScannedDocument]:
+    """All documents of a scan by name; no URI and no path twice."""
     batches = [batch async for batch in source.scan()]
     found = [document for batch in batches for document in batch]
     assert all(len(batch) <= 1000 for batch in batches)
     assert len({document.uri for document in found}) == len({document.path for document in found}) == len(found)
-    return {document.path: document for document in found}
+    return {place.name_of(document.path): document for document in found}
 
 
 async def scan_once(place: Place, choice: Choice | None = None) -> dict[str, ScannedDocument]:
     """What a fresh adapter finds."""
     async with aclosing(place.open(choice or Choice())) as source:
-        return await scan(source)
+        return await scan(place, source)
 
 
 def to_documents(scanned: Sequence[ScannedDocument]) -> list[Document]:
@@ -63,9 +63,14 @@ def to_documents(scanned: Sequence[ScannedDocument]) -> list[Document]:
 
 
 async def read(
-    source: DocumentSource, scanned: Sequence[ScannedDocument], spool: Path, *, max_bytes: int = MOST_BYTES
+    place: Place,
+    source: DocumentSource,
+    scanned: Sequence[ScannedDocument],
+    spool: Path,
+    *,
+    max_bytes: int = MOST_BYTES,
 ) -> dict[str, PreparedDocument]:
-    """Read documents as a lane does, by path."""
+    """Read documents as a lane does, by name."""
     documents = to_documents(scanned)
 
     async def prepare(here: Sequence[Document]) -> list[PreparedDocument]:
@@ -85,7 +90,7 @@ async def read(
     prepared = await prepare_fetched(source, documents, spool=spool, prepare=prepare, note_seconds=lambda _: None)
     outcomes = {item.document_id: item for item in prepared}
     assert len(outcomes) == len(prepared) == len(documents)
-    return {document.path: outcomes[document.id] for document in documents}
+    return {place.name_of(document.path): outcomes[document.id] for document in documents}
 
 
 def version_of(item: ScannedDocument) -> object:
@@ -128,7 +133,7 @@ async def test_fetching_gives_the_exact_bytes(filled: Place, tmp_path: Path) -> 
     spool = tmp_path / "spool"
 
     async with aclosing(filled.open(Choice())) as source:
-        prepared = await read(source, list(found.values()), spool)
+        prepared = await read(filled, source, list(found.values()), spool)
 
     assert {path: item.content_hash for path, item in prepared.items()} == {
         path: hashlib.sha256(content).digest() for path, content in CONTENT.items()
@@ -152,10 +157,10 @@ async def test_a_fetched_file_lies_in_the_folder_that_was_asked_for(filled: Plac
 async def test_a_document_that_vanished_costs_itself(filled: Place, tmp_path: Path) -> None:
     """The others are read, and the source is still there; who has scanned may have kept a copy."""
     async with aclosing(filled.open(Choice())) as source, aclosing(filled.open(Choice())) as other:
-        found = await scan(source)
+        found = await scan(filled, source)
         filled.remove("a.txt")
 
-        prepared = await read(other, list(found.values()), tmp_path / "spool")
+        prepared = await read(filled, other, list(found.values()), tmp_path / "spool")
         await source.require_present()
 
     assert {path: item.error_code for path, item in prepared.items()} == {
@@ -170,9 +175,9 @@ async def test_a_document_that_cannot_be_read_costs_itself(filled: Place, tmp_pa
     filled.deny("denied.txt")
 
     async with aclosing(filled.open(Choice())) as source:
-        found = await scan(source)
+        found = await scan(filled, source)
         readable = [item for item in found.values() if item.error_code is None]
-        prepared = await read(source, readable, tmp_path / "spool")
+        prepared = await read(filled, source, readable, tmp_path / "spool")
 
     codes = {path: item.error_code or prepared[path].error_code for path, item in found.items()}
     assert codes == {**dict.fromkeys(CONTENT), "denied.txt": "unreadable_file"}
@@ -184,9 +189,9 @@ async def test_a_document_that_is_too_large_is_not_read(filled: Place, tmp_path:
     filled.write("largest.txt", b"y" * MOST_BYTES)
 
     async with aclosing(filled.open(Choice())) as source:
-        found = await scan(source)
+        found = await scan(filled, source)
         small = [item for item in found.values() if item.error_code is None]
-        prepared = await read(source, small, tmp_path / "spool")
+        prepared = await read(filled, source, small, tmp_path / "spool")
 
     codes = {path: item.error_code or prepared[path].error_code for path, item in found.items()}
     assert codes == {**dict.fromkeys(CONTENT), "large.txt": "document_too_large", "largest.txt": None}
@@ -195,7 +200,7 @@ async def test_a_document_that_is_too_large_is_not_read(filled: Place, tmp_path:
 async def test_globs_choose_documents(filled: Place) -> None:
     """Over the path below the root; what they leave out is counted."""
     async with aclosing(filled.open(Choice(include=["**/*.txt"], exclude=["guides/deep/"]))) as source:
-        found = await scan(source)
+        found = await scan(filled, source)
         skipped = dict(source.skipped)
 
     assert list(found) == ["a.txt"]
@@ -209,7 +214,7 @@ async def test_what_could_not_be_looked_into_is_not_gone(filled: Place) -> None:
     filled.hide_part()
 
     async with aclosing(filled.open(Choice())) as source:
-        after = await scan(source)
+        after = await scan(filled, source)
         unseen = list(source.unseen)
 
     missing = [before[path].uri for path in before.keys() - after.keys()]
@@ -229,7 +234,7 @@ async def test_a_place_that_is_not_there_is_an_error(filled: Place) -> None:
 async def test_a_place_that_vanishes_is_told_from_a_document_that_does(filled: Place) -> None:
     """Who could not read a document can ask."""
     async with aclosing(filled.open(Choice())) as source:
-        await scan(source)
+        await scan(filled, source)
         filled.vanish()
 
         with pytest.raises(SourceVanishedError):
