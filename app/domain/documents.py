@@ -16,6 +16,7 @@ class SourceKind(StrEnum):
 
     DIRECTORY = "directory"
     FILESYSTEM = "filesystem"
+    UPLOAD = "upload"
     WEB = "web"
 
 

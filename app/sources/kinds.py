@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from app.domain.documents import SourceKind
 from app.domain.errors import InvalidSourceError, UnsupportedSourceError
+from app.domain.uploads import URL as UPLOADS
 from app.sources.protocols import PROTOCOLS, check_filesystem
 from app.sources.web_login import check_web_secrets
 from app.sources.web_options import WebOptions
@@ -16,6 +17,7 @@ KINDS_BY_SCHEME: dict[str, SourceKind] = {
     "file": SourceKind.DIRECTORY,
     "http": SourceKind.WEB,
     "https": SourceKind.WEB,
+    "upload": SourceKind.UPLOAD,
     **{scheme: SourceKind.FILESYSTEM for scheme in PROTOCOLS if scheme not in {"http", "https"}},
 }
 """In small letters, without ``://``."""
@@ -61,10 +63,18 @@ def _check_web(url: str, options: Mapping[str, Any], secrets: Mapping[str, str])
     check_web_secrets(secrets)
 
 
+def _check_upload(url: str, options: Mapping[str, Any], secrets: Mapping[str, str]) -> None:
+    if url != UPLOADS:
+        raise UnsupportedSourceError(f"a collection has one place for uploads, {UPLOADS}")
+    if options or secrets:
+        raise InvalidSourceError("uploads have no options and no secrets")
+
+
 CHECKS: dict[SourceKind, Callable[[str, Mapping[str, Any], Mapping[str, str]], None]] = {
     SourceKind.DIRECTORY: _check_directory,
     SourceKind.WEB: _check_web,
     SourceKind.FILESYSTEM: check_filesystem,
+    SourceKind.UPLOAD: _check_upload,
 }
 
 
