@@ -72,6 +72,7 @@ def _open_uploads(source: Source, parts: SourceParts) -> DocumentSource:
         include=source.config.get("include", ()),
         exclude=source.config.get("exclude", ()),
         max_bytes=parts.settings.document_max_bytes,
+        reads_pictures=parts.reads_pictures,
     )
 
 

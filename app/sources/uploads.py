@@ -15,7 +15,7 @@ from app.sources.archives import archive_kind
 from app.sources.directory import RECORD_SUFFIXES, DirectorySource
 from app.sources.globs import PathFilter
 from app.sources.upload_folder import UploadFolder
-from app.sources.walk import suffix_of
+from app.sources.walk import PICTURE_SUFFIXES, suffix_of
 
 BATCH = 1000
 
@@ -23,8 +23,8 @@ BATCH = 1000
 class UploadSource:
     """``DocumentSource`` over the uploads of one source; its rows say what there is.
 
-    Archives and record files are looked into as in folders. Nothing else is left out but what globs leave out, for
-    somebody has sent each of them.
+    Archives and record files are looked into as in folders. Left out is what globs leave out, and pictures where nobody
+    can read them; whatever else is no document says so, for somebody has sent it.
 
     Args:
         files: the rows.
@@ -33,6 +33,7 @@ class UploadSource:
         include: globs over the path; see ``PathFilter``.
         exclude: the same, and stronger.
         max_bytes: larger documents come with the error ``document_too_large``.
+        reads_pictures: whether pictures are documents too, since their text can be read.
     """
 
     url = URL
@@ -48,7 +49,9 @@ class UploadSource:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         max_bytes: int,
+        reads_pictures: bool = False,
     ) -> None:
+        self._pictures = frozenset() if reads_pictures else PICTURE_SUFFIXES
         self._files = files
         self._folder = folder
         self._look_into = look_into
@@ -121,6 +124,8 @@ class UploadSource:
         elif is_archive or suffix_of(file.path) in RECORD_SUFFIXES:
             async for documents in self._open_inside(file, wants_all=wants_all):
                 yield documents
+        elif suffix_of(file.path) in self._pictures:
+            self._skipped["binary"] += 1
         else:
             yield [self._describe(file)]
 
