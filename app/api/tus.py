@@ -118,6 +118,8 @@ def _checksum_of(request: Request) -> Checksum | None:
 
 def _headers_of(upload: Upload) -> dict[str, str]:
     headers = {"Upload-Offset": str(upload.received), "Cache-Control": "no-store"}
+    if upload.size is not None:
+        headers["Upload-Length"] = str(upload.size)
     if upload.expires_at is not None:
         headers["Upload-Expires"] = format_datetime(upload.expires_at, usegmt=True)
     return headers
@@ -181,7 +183,7 @@ async def begin_upload(
 async def ask_offset(collection: CollectionRef, upload_id: UUID, caller: CallerDep, services: ServicesDep) -> Response:
     """Where an upload goes on. Whoever is still sending it is stopped."""
     upload = await services.uploads.settle(caller.user_id, collection, upload_id)
-    return Response(status_code=200, headers={**_headers_of(upload), "Upload-Length": str(upload.size)})
+    return Response(status_code=200, headers=_headers_of(upload))
 
 
 @router.patch("/collections/{collection}/uploads/{upload_id}", status_code=204)

@@ -1,5 +1,6 @@
 """Files that callers send: in a form, listed, deleted. Large ones go by ``app/api/tus.py``."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -25,6 +26,8 @@ VERSION = "1.0.0"
 """Of the protocol of resumable uploads, tus."""
 HEADERS_OF_A_PART = 8 * 1024
 """What a form has beside each of its files, at most."""
+IDLE_SECONDS = 60.0
+"""How long a sender may be silent."""
 EXAMPLE_UPLOAD: JsonDict = {
     "id": "b53a2d5e-7f3d-4b0f-9f4e-0a6f3c8a9d21",
     "path": "guides/whales.pdf",
@@ -113,12 +116,17 @@ class UploadPageRequest(BaseModel):
 
 
 async def read_body(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes; it ends where the client goes away."""
-    try:
-        async for chunk in request.stream():
-            yield chunk
-    except ClientDisconnect:
-        return
+    """The body as it comes; it ends where the client goes away, or is silent for too long."""
+    chunks = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                chunk = await anext(chunks, None)
+        except (ClientDisconnect, TimeoutError):
+            return
+        if chunk is None:
+            return
+        yield chunk
 
 
 @router.post("/collections/{collection}/documents", status_code=202, openapi_extra=FORM)

@@ -9,22 +9,19 @@ from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.uploads import UploadRepository
 from app.domain.operations import Operation, Submission
-from app.domain.uploads import InvalidUploadError, TooManyFilesError, Upload, UploadQuotaError
+from app.domain.uploads import InvalidUploadError, TooManyFilesError, Upload
 from app.operations.upload_receiving import FileReceiver, in_thread
-from app.operations.uploads import UploadService
+from app.operations.uploads import KEEP_BYTES, UploadService
 
 
 class UploadBatch:
     """The files of one request, one after the other."""
 
-    def __init__(
-        self, uploads: UploadService, database: Database, user_id: UUID, id_or_name: str, *, left: int
-    ) -> None:
+    def __init__(self, uploads: UploadService, database: Database, user_id: UUID, id_or_name: str) -> None:
         self._uploads = uploads
         self._database = database
         self._user_id = user_id
         self._collection = id_or_name
-        self._left = left
         self._arrived: list[tuple[Upload, int, bytes]] = []
         self._paths: set[str] = set()
 
@@ -46,20 +43,28 @@ class UploadBatch:
         async with self._uploads.creating(upload) as receiver:
             if upload.path in self._paths:
                 raise InvalidUploadError("two files of the request have the same path")
-            digest = await self._write(receiver, content)
+            digest = await self._write(upload, receiver, content)
         self._paths.add(upload.path)
         self._arrived.append((upload, receiver.offset, digest))
 
-    async def _write(self, receiver: FileReceiver, content: AsyncIterator[bytes]) -> bytes:
-        hashed = hashlib.sha256()
+    async def _write(self, upload: Upload, receiver: FileReceiver, content: AsyncIterator[bytes]) -> bytes:
+        hashed, kept = hashlib.sha256(), 0
         async for part in content:
-            self._left -= len(part)
-            if self._left < 0:
-                raise UploadQuotaError(self._uploads.limits.quota_bytes)
             hashed.update(part)
             await receiver.take(part)
-        await receiver.keep()
+            if receiver.offset - kept >= KEEP_BYTES:
+                kept = await receiver.keep()
+                await self._note(upload, kept)
+        await self._note(upload, await receiver.keep())
         return hashed.digest()
+
+    async def _note(self, upload: Upload, received: int) -> None:
+        """Have others of the same user know what has come, who may not send more than is left then."""
+        limits = self._uploads.limits
+        async with self._database.begin() as connection:
+            uploads = UploadRepository(connection)
+            await uploads.advance(upload.id, received=received, expiry_seconds=limits.expiry_seconds)
+            await uploads.require_room(self._user_id, limits, size=0)
 
     async def complete(self, *, submission: Submission, indexes: bool) -> tuple[Sequence[Upload], Operation | None]:
         """Put all in place, in one transaction. Raises InvalidUploadError if there are none."""
@@ -93,8 +98,8 @@ class UploadBatches:
         folder = self._uploads.folder
         async with self._database.begin() as connection:
             await CollectionRepository(connection).get(user_id, id_or_name)
-            left = await UploadRepository(connection).require_room(user_id, self._uploads.limits, size=0)
-        batch = UploadBatch(self._uploads, self._database, user_id, id_or_name, left=left)
+            await UploadRepository(connection).require_room(user_id, self._uploads.limits, size=0)
+        batch = UploadBatch(self._uploads, self._database, user_id, id_or_name)
         await in_thread(folder.require_room)
         try:
             yield batch

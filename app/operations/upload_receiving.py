@@ -11,8 +11,6 @@ from app.sources.upload_folder import UploadFolder, UploadWriter
 
 WRITE_BYTES = 1024 * 1024
 """How much is collected before a thread writes it."""
-IDLE_SECONDS = 60.0
-"""How long a sender may be silent; what has come is kept then."""
 TAKEOVER_SECONDS = 10.0
 
 Arguments = ParamSpec("Arguments")
@@ -100,10 +98,10 @@ class Turn:
                 self._patience.reschedule(asyncio.get_running_loop().time())
 
     async def read(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """What is sent, until the sender ends, is silent for long, or somebody else takes over."""
+        """What is sent, until the sender ends or somebody else takes over."""
         while not self.is_over:
             try:
-                async with asyncio.timeout(IDLE_SECONDS) as self._patience:
+                async with asyncio.timeout(None) as self._patience:
                     chunk = await anext(chunks, None)
             except TimeoutError:
                 return

@@ -268,8 +268,8 @@ class UploadService:
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).get(first.user_id, first.collection_id)
             uploads = UploadRepository(connection)
-            grown = sum(size - (upload.size or 0) for upload, size, _ in arrived)
-            await uploads.require_room(first.user_id, self.limits, size=grown)
+            # what has come is counted already
+            await uploads.require_room(first.user_id, self.limits, size=0)
             await uploads.hold_source(first.source_id)
             for upload, size, sha256 in arrived:
                 done, gone = await uploads.complete(upload.id, size=size, sha256=sha256)

@@ -183,6 +183,17 @@ async def test_forms_are_bounded(parts: Parts) -> None:
         assert [len(content) for content in server.stored()] == [2 * MIB]
 
 
+async def test_forms_at_once_share_what_a_user_may_have(parts: Parts) -> None:
+    """Neither is told that it fits because the other one has not ended yet."""
+    async with open_server(parts, upload_max_bytes=16 * MIB, upload_quota_bytes=20 * MIB) as server:
+        content = os.urandom(15 * MIB)
+
+        answers = await asyncio.gather(*(server.send((path, content)) for path in ("a", "b")))
+
+        assert max(answer.status_code for answer in answers) == 413
+        assert len(server.stored()) == len(await server.by_path()) <= 1
+
+
 async def test_a_full_disk_is_left_alone(parts: Parts) -> None:
     """What has to stay free stays free."""
     async with open_server(parts, upload_free_bytes=2**60) as server:
