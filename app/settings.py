@@ -45,6 +45,7 @@ PREFIX_ONLY = frozenset(
         "metrics_port",
         "metrics_host",
         "trusted_proxies",
+        "upload_folder",
     }
 )
 """Names too common to be read from the environment without ``VECLOOM_`` in front."""
@@ -141,6 +142,15 @@ class Settings(BaseSettings):
     source_spool: Path | None = None
     sources_allow_private: bool = False
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+
+    # uploads
+    upload_folder: Path | None = None
+    upload_max_bytes: Count = 1024 * MIB
+    upload_max_files: Count = 1000
+    upload_quota_bytes: Count = 100 * 1024 * MIB
+    upload_max_unfinished: Count = 100
+    upload_expiry: Seconds = 86_400
+    upload_free_bytes: CountOrNone = 1024 * MIB
 
     # chunking and embedding
     chunk_size: Count = 400

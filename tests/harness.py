@@ -90,6 +90,7 @@ def settings_for(stack: EmbeddedStack, *, database: str, namespace: str, data: P
         qdrant_api_key=stack.qdrant_api_key,
         redis_namespace=namespace,
         data=data,
+        upload_folder=data / "uploads",
         secret_keys=SECRET_KEYS,
         # whatever is installed on this machine
         **{"lease": 3, "heartbeat": 0.5, "reconcile": 1, "default_retry_delay": 0.1, "ocr": "off", **changes},

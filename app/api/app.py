@@ -22,6 +22,8 @@ from app.api import (
     sources,
     stats,
     syncs,
+    tus,
+    uploads,
     webhooks,
     workers,
 )
@@ -103,6 +105,8 @@ def create_api(services: ApiServices) -> FastAPI:
         webhooks,
         partitions,
         stats,
+        uploads,
+        tus,
     ):
         api.include_router(module.router)
     application.include_router(api, prefix=PREFIX)

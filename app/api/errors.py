@@ -26,6 +26,16 @@ from app.domain.errors import (
     TransientError,
 )
 from app.domain.sanitising import sanitise
+from app.domain.uploads import (
+    TooManyFilesError,
+    TooManyUploadsError,
+    TusVersionError,
+    UploadBusyError,
+    UploadDiskFullError,
+    UploadQuotaError,
+    UploadsOffError,
+    UploadTooLargeError,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +44,14 @@ RETRY_AFTER_SECONDS = 5
 
 STATUS_OF: tuple[tuple[type[DomainError], HTTPStatus], ...] = (
     (TooManyWatchersError, HTTPStatus.TOO_MANY_REQUESTS),
+    (TooManyUploadsError, HTTPStatus.TOO_MANY_REQUESTS),
+    (UploadTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (TooManyFilesError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (UploadQuotaError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (UploadDiskFullError, HTTPStatus.INSUFFICIENT_STORAGE),
+    (UploadBusyError, HTTPStatus.LOCKED),
+    (TusVersionError, HTTPStatus.PRECONDITION_FAILED),
+    (UploadsOffError, HTTPStatus.NOT_IMPLEMENTED),
     (InvalidInputError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (NotAuthenticatedError, HTTPStatus.UNAUTHORIZED),
     (PermissionDeniedError, HTTPStatus.FORBIDDEN),
@@ -109,6 +127,11 @@ def _headers_of(error: DomainError, status: HTTPStatus) -> dict[str, str]:
 async def _answer_domain_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, DomainError):
         raise error
+    return answer_domain_error(error)
+
+
+def answer_domain_error(error: DomainError) -> Response:
+    """The problem document of an error, with the status that its class amounts to."""
     status = status_of(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("request_refused", code=error.code)

@@ -8,6 +8,7 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
+from app.api.upload_services import UploadBatches, Uploads
 from app.domain.audit import AuditEntry, AuditFilter
 from app.domain.checks import Check
 from app.domain.collections import Collection, CollectionCounts
@@ -368,6 +369,8 @@ class ApiServices:
     webhooks: Webhooks
     statistics: Statistics
     partitions: Partitions
+    uploads: Uploads
+    batches: UploadBatches
     watchers_per_user: int = 50
     watchers_per_process: int = 1000
     request_max_bytes: int = 10 * 1024 * 1024

@@ -10,11 +10,12 @@ from fastapi import FastAPI
 from app.api.app import create_api
 from app.api.services import ApiServices
 from app.bootstrap.parts import EmbedderRegistry, Parts, configured_endpoints, open_parts, open_syncs
-from app.bootstrap.sources import SourceOpener
+from app.bootstrap.sources import SourceOpener, open_upload_folder
 from app.bootstrap.upkeep import list_periodic_jobs, open_periodic_jobs
 from app.bootstrap.webhooks import open_webhook_service
 from app.domain.checks import Check
 from app.domain.documents import Chunking
+from app.domain.uploads import UploadLimits
 from app.jobs.figures import reading_figures
 from app.operations.audit import AuditService
 from app.operations.checkup import Checkup
@@ -27,6 +28,8 @@ from app.operations.removals import RemovalService
 from app.operations.service import OperationService
 from app.operations.sources import SourceService
 from app.operations.statistics import StatisticsService
+from app.operations.upload_batches import UploadBatches
+from app.operations.uploads import UploadService
 from app.pipeline.spool import open_spool
 from app.processes.pool import ProcessPool
 from app.progress.hub import ProgressHub
@@ -83,6 +86,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             default_chunking=Chunking(size=settings.chunk_size, overlap=settings.chunk_overlap),
             box=parts.box,
         )
+        uploads = UploadService(parts.database, operations, open_upload_folder(settings), upload_limits(settings))
         periodic = open_periodic_jobs(parts, worker=f"{socket.gethostname()}:{os.getpid()} (API)")
         stack.push_async_callback(periodic.aclose)
         services = ApiServices(
@@ -98,6 +102,8 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             periodic=periodic,
             statistics=StatisticsService(parts.database),
             partitions=PartitionService(parts.database),
+            uploads=uploads,
+            batches=UploadBatches(parts.database, uploads),
             watchers_per_user=settings.websockets_per_user,
             watchers_per_process=settings.websockets_per_process,
             request_max_bytes=settings.request_max_bytes,
@@ -107,3 +113,15 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             trusted_proxies=settings.trusted_proxies,
         )
         yield create_api(services)
+
+
+def upload_limits(settings: Settings) -> UploadLimits:
+    """What people may send."""
+    return UploadLimits(
+        max_bytes=settings.upload_max_bytes,
+        max_files=settings.upload_max_files,
+        quota_bytes=settings.upload_quota_bytes,
+        max_unfinished=settings.upload_max_unfinished,
+        expiry_seconds=settings.upload_expiry,
+        free_bytes=settings.upload_free_bytes,
+    )

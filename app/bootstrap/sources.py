@@ -1,7 +1,7 @@
 """Adapters of sources, chosen by their kind."""
 
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +9,11 @@ from pathlib import Path
 from app.db.database import Database
 from app.db.known import KnownRows
 from app.db.sources import SourceRepository
+from app.db.uploads import UploadRows
 from app.domain.documents import Ocr, Source, SourceKind
 from app.domain.errors import UnsupportedSourceError
 from app.domain.ports import DocumentSource, KnownDocuments, Processes
+from app.domain.uploads import UploadedFiles
 from app.pipeline.records import is_record_file, scan_records
 from app.secrets_box import SecretBox
 from app.settings import Settings
@@ -20,6 +22,8 @@ from app.sources.directory import DirectorySource, RecordReader, resolve_source_
 from app.sources.filesystem import FilesystemSource
 from app.sources.imap import ImapSource
 from app.sources.imap_options import ImapOptions
+from app.sources.upload_folder import UploadFolder
+from app.sources.uploads import UploadSource
 from app.sources.web import WebSource
 from app.sources.web_login import make_login
 from app.sources.web_options import WebOptions
@@ -32,17 +36,23 @@ class SourceParts:
     settings: Settings
     processes: Processes
     known: KnownDocuments
+    files: UploadedFiles
     secrets: Mapping[str, str] = field(repr=False)
     spool: Path
     reads_pictures: bool
 
 
 def _open_directory(source: Source, parts: SourceParts) -> DocumentSource:
+    path = resolve_source_path(source.url, parts.settings.source_roots)
+    globs = {name: source.config.get(name, ()) for name in ("include", "exclude")}
+    return _open_path(path, parts, **globs)
+
+
+def _open_path(path: Path, parts: SourceParts, **globs: Sequence[str]) -> DirectorySource:
     settings = parts.settings
     return DirectorySource(
-        str(resolve_source_path(source.url, settings.source_roots)),
-        include=source.config.get("include", ()),
-        exclude=source.config.get("exclude", ()),
+        path,
+        **globs,
         max_bytes=settings.document_max_bytes,
         processes=parts.processes,
         records=RecordReader(is_record_file=is_record_file, scan_records=scan_records),
@@ -52,6 +62,18 @@ def _open_directory(source: Source, parts: SourceParts) -> DocumentSource:
             ratio=settings.archive_max_ratio,
             depth=settings.archive_max_depth,
         ),
+        reads_pictures=parts.reads_pictures,
+    )
+
+
+def _open_uploads(source: Source, parts: SourceParts) -> DocumentSource:
+    return UploadSource(
+        files=parts.files,
+        folder=open_upload_folder(parts.settings),
+        look_into=lambda path: _open_path(path, parts),
+        include=source.config.get("include", ()),
+        exclude=source.config.get("exclude", ()),
+        max_bytes=parts.settings.document_max_bytes,
         reads_pictures=parts.reads_pictures,
     )
 
@@ -107,6 +129,7 @@ ADAPTERS: dict[SourceKind, Callable[[Source, SourceParts], DocumentSource]] = {
     SourceKind.WEB: _open_web,
     SourceKind.FILESYSTEM: _open_filesystem,
     SourceKind.IMAP: _open_imap,
+    SourceKind.UPLOAD: _open_uploads,
 }
 
 
@@ -142,6 +165,7 @@ class SourceOpener:
             settings=self._settings,
             processes=self._processes,
             known=known,
+            files=UploadRows(self._database, source.id),
             secrets=await self._open_secrets(source),
             spool=self._spool,
             reads_pictures=self._reads_pictures,
@@ -157,6 +181,14 @@ class SourceOpener:
             async with self._database.begin() as connection:
                 await SourceRepository(connection).renew_secrets(source.id, before=source.secrets, after=renewed)
         return secrets
+
+
+def open_upload_folder(settings: Settings) -> UploadFolder | None:
+    """Where uploads lie: below the data folder of the embedded stack, else where the operator says, or nowhere."""
+    root = settings.upload_folder
+    if root is None and settings.database_url is None:
+        root = settings.data / "uploads"
+    return None if root is None else UploadFolder(root.expanduser().absolute(), free_bytes=settings.upload_free_bytes)
 
 
 def find_ocr(settings: Settings) -> Ocr | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.bootstrap.parts import Parts, open_syncs
+from app.bootstrap.sources import open_upload_folder
 from app.db.audit import trim_audit_log
 from app.db.deliveries import trim_deliveries
 from app.db.leftovers import DropRules
@@ -16,6 +17,7 @@ from app.jobs.upkeep.orphans import OrphanChunks
 from app.jobs.upkeep.partitions import PartitionKeeper
 from app.jobs.upkeep.progress import ProgressKeeper
 from app.jobs.upkeep.statistics import StatisticsKeeper
+from app.jobs.upkeep.uploads import OldUploads
 from app.progress.keys import ProgressKeys
 from app.settings import Settings
 
@@ -81,6 +83,7 @@ def _cleaning_up(parts: Parts) -> list[PeriodicJob]:
     old_generations = OldGenerations(database, parts.store, drop_rules(settings)).clean
     old_vectors = OldVectors(database, max_bytes=settings.embedding_cache_bytes).clean
     orphans = OrphanChunks(database).clean
+    old_uploads = OldUploads(database, open_upload_folder(settings), grace_seconds=settings.orphan_grace).clean
 
     async def trim_records(_: Round) -> Mapping[str, Any]:
         entries = await trim_audit_log(database, keep_days=settings.audit_keep_days)
@@ -111,6 +114,12 @@ def _cleaning_up(parts: Parts) -> list[PeriodicJob]:
             every_seconds=HOUR,
             does="deletes chunks whose generation is dropped or has no row",
             work=orphans,
+        ),
+        PeriodicJob(
+            name="cleanup_uploads",
+            every_seconds=HOUR,
+            does="deletes uploads that nobody has finished in time, and files of uploads that no row knows",
+            work=old_uploads,
         ),
         PeriodicJob(
             name="cleanup_records",

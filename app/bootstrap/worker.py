@@ -3,8 +3,9 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import structlog
 
 from app.api.serving import serving
 from app.bootstrap.parts import EmbedderRegistry, Parts
-from app.bootstrap.sources import SourceOpener, find_ocr
+from app.bootstrap.sources import SourceOpener, find_ocr, open_upload_folder
 from app.bootstrap.tokenizers import check_tokenizer, tokenizers_of
 from app.bootstrap.upkeep import open_periodic_jobs
 from app.bootstrap.webhooks import open_courier
+from app.db.database import Database
 from app.db.guard import WorkerGuard
 from app.domain.operations import OperationKind, WorkerProfile
 from app.jobs.append import append_source
@@ -42,6 +44,7 @@ from app.metrics import POOL_RESTARTS
 from app.operations.attempts import Attempts
 from app.operations.checkup import Checkup
 from app.operations.health import health_probes
+from app.operations.upload_files import remove_files
 from app.pipeline.context import Limits
 from app.pipeline.embedding_line import EmbeddingLines
 from app.pipeline.estimate import Price
@@ -50,6 +53,7 @@ from app.pipeline.release import release_documents
 from app.pipeline.spool import open_spool
 from app.processes.pool import ProcessPool
 from app.settings import Settings
+from app.sources.upload_folder import UploadFolder
 
 log = structlog.get_logger(__name__)
 
@@ -250,8 +254,13 @@ def _open_resources(
         open_source=SourceOpener(settings, parts.database, parts.box, processes, spool=spool),
         poke=parts.queue.poke,
         signals=LaneSignals(parts.queue.tell_lanes),
+        remove_uploads=partial(_remove_uploads, parts.database, open_upload_folder(settings)),
         price=_price(settings),
     )
+
+
+async def _remove_uploads(database: Database, folder: UploadFolder | None, names: Sequence[str]) -> None:
+    await remove_files(database, folder, names)
 
 
 def _price(settings: Settings) -> Price | None:

@@ -18,6 +18,7 @@ RECONNECTS = 20
 RECONNECT_SECONDS = 0.5
 CLOSE_NORMAL = 1000
 NO_CONTENT = 204
+NOT_FOUND = 404
 FINAL_TYPES = frozenset({"operation_completed", "operation_failed", "operation_cancelled"})
 ENDS_FOR_GOOD = {
     4401: ("not_authenticated", "the server does not accept this API key; see VECLOOM_API_KEY"),
@@ -85,6 +86,21 @@ class Client:
             answer = orjson.loads(response.content)
             if response.is_success:
                 return answer
+            raise self._refused(answer["code"], answer.get("detail") or answer["title"])
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise self._unexpected(response) from error
+
+    async def exchange(self, method: str, path: str, **options: Any) -> httpx.Headers:  # noqa: ANN401 — see above
+        """One request whose answer is in its headers; raises CliError with the server's own code."""
+        response = await self._send(method, path, **options)
+        if response.is_success:
+            return response.headers
+        if method == "HEAD":
+            # whose answer has no body
+            code = "upload_not_found" if response.status_code == NOT_FOUND else "upload_busy"
+            raise CliError(code, f"the server answers {response.status_code}")
+        try:
+            answer = orjson.loads(response.content)
             raise self._refused(answer["code"], answer.get("detail") or answer["title"])
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise self._unexpected(response) from error

@@ -70,14 +70,42 @@ async def start_index(client: Client, name: str, url: str, options: dict[str, An
         CliError: ``option_conflict`` if the collection or the source exists and is not as the options say.
     """
     globs = {key: options[key] for key in ("include", "exclude", "on_gone", "options") if options.get(key)}
-    keys = ("model", "chunk_size", "chunk_overlap", "chunk_strategy")
-    wanted = {key: options[key] for key in keys if options.get(key) is not None}
     shown, login = split_login(url)
     secrets = {**login, **options.get("secrets", {})}
     source = {"url": shown, **globs, **({"secrets": secrets} if secrets else {})}
+    created = await find_or_create(client, name, [source], options)
+    if created is not None:
+        return created
+    sources = (await client.call("GET", collection_path(name, "sources")))["sources"]
+    known = next((item for item in sources if item["url"] == shown), None)
+    if known is None:
+        known = await client.call("POST", collection_path(name, "sources"), json=source)
+    else:
+        _check_options("this source of the collection", known, globs)
+        if secrets:
+            # whoever says them again may have new ones
+            await client.call("PATCH", collection_path(name, "sources", known["id"]), json={"secrets": secrets})
+    config = {"source_id": known["id"], "mode": "full"}
+    if options.get("confirm_removals"):
+        config["confirm_removals"] = True
+    request = {"kind": "APPEND", "config": config}
+    operation: dict[str, Any] = await client.call("POST", collection_path(name, "operations"), json=request)
+    return operation
+
+
+async def find_or_create(
+    client: Client, name: str, sources: list[dict[str, Any]], options: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The INDEX operation of a new collection with these sources, or None if there is the collection already.
+
+    Raises:
+        CliError: ``option_conflict`` if it is not as the options say.
+    """
+    keys = ("model", "chunk_size", "chunk_overlap", "chunk_strategy")
+    wanted = {key: options[key] for key in keys if options.get(key) is not None}
     collection = await client.find_collection(name)
     if collection is None:
-        body = {"name": name, "sources": [source], **wanted}
+        body = {"name": name, "sources": sources, **wanted}
         try:
             created: dict[str, Any] = (await client.call("POST", "/collections", json=body))["operation"]
         except CliError as error:
@@ -94,21 +122,7 @@ async def start_index(client: Client, name: str, url: str, options: dict[str, An
         "chunk_strategy": chunking["strategy"],
     }
     _check_options(f"collection {name!r}", present, wanted)
-    sources = (await client.call("GET", collection_path(name, "sources")))["sources"]
-    known = next((item for item in sources if item["url"] == shown), None)
-    if known is None:
-        known = await client.call("POST", collection_path(name, "sources"), json=source)
-    else:
-        _check_options("this source of the collection", known, globs)
-        if secrets:
-            # whoever says them again may have new ones
-            await client.call("PATCH", collection_path(name, "sources", known["id"]), json={"secrets": secrets})
-    config = {"source_id": known["id"], "mode": "full"}
-    if options.get("confirm_removals"):
-        config["confirm_removals"] = True
-    request = {"kind": "APPEND", "config": config}
-    operation: dict[str, Any] = await client.call("POST", collection_path(name, "operations"), json=request)
-    return operation
+    return None
 
 
 def _check_options(what: str, present: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -146,20 +160,21 @@ async def index(settings: Settings, path_or_url: str, name: str, options: dict[s
             except asyncio.CancelledError:
                 if operation is None:
                     raise
-                raise _interrupted(settings, operation) from None
+                raise interrupted(settings, operation) from None
     view.show_errors(ended["operation_id"])
-    _summarise(ended, name, console)
+    summarise(ended, name, console)
     return ended
 
 
-def _interrupted(settings: Settings, operation: dict[str, Any]) -> CliError:
+def interrupted(settings: Settings, operation: dict[str, Any]) -> CliError:
     """What Ctrl-C says once there is an operation."""
     goes_on = "goes on" if settings.url is not None else "goes on with a running server or the next command"
     watch = f"vecloom ops watch {operation['operation_id']}"
     return CliError("interrupted", f"stopped watching; the operation {goes_on}, see it through with: {watch}")
 
 
-def _summarise(ended: dict[str, Any], name: str, console: Console) -> None:
+def summarise(ended: dict[str, Any], name: str, console: Console) -> None:
+    """What came of it, for a person."""
     result = ended.get("result") or {}
     if ended["state"] != "completed":
         detail = (
@@ -193,15 +208,17 @@ def _summarise(ended: dict[str, Any], name: str, console: Console) -> None:
 
 
 def exit_code_of(operation: dict[str, Any]) -> int:
-    """0 only if all is well, 3 with document errors, 1 otherwise."""
+    """0 only if all is well, 3 with document errors or files that could not be sent, 1 otherwise."""
     if operation["state"] != "completed":
         return 1
-    return 3 if (operation.get("result") or {}).get("documents_failed") else 0
+    return 3 if (operation.get("result") or {}).get("documents_failed") or operation.get("not_sent") else 0
 
 
 def operation_json(operation: dict[str, Any]) -> dict[str, Any]:
     """The contract's object of a waited-for operation."""
     shown = {key: operation[key] for key in ("operation_id", "collection_id", "state", "result")}
+    if "sent" in operation:
+        shown |= {key: operation[key] for key in ("sent", "sent_before", "not_sent")}
     if operation.get("error_code"):
         shown["error"] = {"code": operation["error_code"], "detail": operation["error_message"]}
     return shown

@@ -11,6 +11,7 @@ import typer
 
 from app.cli import commands
 from app.cli import plan as planning
+from app.cli import uploads as uploading
 from app.cli import verify as verification
 from app.cli import watch as watching
 from app.cli.doctor import diagnose
@@ -26,6 +27,7 @@ from app.cli.sources import Option, Secret, describe_access
 from app.cli.sources_commands import sources
 from app.cli.sync_command import sync
 from app.cli.upkeep_commands import audit, jobs, stats, webhooks
+from app.cli.uploads_commands import uploads
 from app.domain.documents import ChunkingStrategy
 from app.domain.errors import DomainError
 from app.domain.syncs import OnGone
@@ -71,6 +73,7 @@ def index(
     secret: Secret = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do, take and cost.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Then follow changes of the folder, until Ctrl-C.")] = False,
+    upload: Annotated[bool, typer.Option("--upload", help="Send the files to the server.")] = False,
     on_gone: Annotated[OnGone | None, typer.Option(help="What becomes of documents that are gone.")] = None,
     confirm_removals: Annotated[bool, typer.Option(help="Remove what is gone, be it most.")] = False,
     data: Data = None,
@@ -88,13 +91,19 @@ def index(
         "confirm_removals": confirm_removals,
         **_run(lambda: describe_access(option, secret), as_json=as_json),
     }
+    if upload and (dry_run or watch or on_gone or confirm_removals or option or secret):
+        _fail(
+            "invalid_usage",
+            "--upload goes with options of a new collection and globs alone",
+            as_json=as_json,
+        )
     if dry_run and (watch or confirm_removals):
         _fail("invalid_usage", "--dry-run changes nothing: leave out --watch and --confirm-removals", as_json=as_json)
     if dry_run:
         planned = _run(lambda: planning.plan(_settings(data), path_or_url, collection, options, err), as_json=as_json)
         _print_json(commands.operation_json(planned)) if as_json else planning.show_plan(planned, out)
         raise typer.Exit(planning.plan_exit_code(planned))
-    work = watching.watch if watch else commands.index
+    work = watching.watch if watch else uploading.upload if upload else commands.index
     ended = _run(lambda: work(_settings(data), path_or_url, collection, options, err), as_json=as_json)
     if as_json:
         _print_json(watching.watch_json(ended) if watch else commands.operation_json(ended))
@@ -198,7 +207,7 @@ def verify(
     raise typer.Exit(verification.exit_code_of(ended))
 
 
-for command in (sync, remove_source, retry_documents, delete, audit, webhooks, stats, jobs):
+for command in (sync, remove_source, retry_documents, delete, audit, webhooks, stats, jobs, uploads):
     cli.command()(command)
 
 

@@ -84,6 +84,10 @@ class ProgressView:
     def _deletion(self, data: dict[str, Any]) -> None:
         self._count("deleting", data["done"], data["total"], data["stage"])
 
+    def count(self, what: str, done: int, total: int, of: str) -> None:
+        """Show how far something is that no operation does."""
+        self._count(what, done, total, of)
+
     def _count(self, what: str, done: int, total: int, of: str) -> None:
         self._bar.update(self._task, total=total, completed=done)
         self._say(what, of if self._live else f"{done}/{total} {of}", often=True)

@@ -8,8 +8,9 @@ from sqlalchemy import text
 
 from app.db.audit import record
 from app.db.operation_rows import SELECT, Rows, to_operation
+from app.db.statements import JSON, parsed
 from app.domain.errors import CollectionNotFoundError, OperationNotFoundError
-from app.domain.operations import NewOperation, Operation, OperationState
+from app.domain.operations import NewOperation, Operation, OperationKind, OperationState
 
 POKE_CHANNEL = "vecloom_poke"
 """Postgres' channel on which workers hear that somebody wants something of an operation."""
@@ -81,6 +82,20 @@ class OperationRepository(Rows):
             {"user": user_id, "key": idempotency_key},
         )
         return to_operation(rows[0]) if rows else None
+
+    async def find_waiting(self, collection_id: UUID, kind: OperationKind, config: dict[str, Any]) -> Operation | None:
+        """One of a kind with such a config that is due and has not begun; it does not before this transaction ends."""
+        rows = await self._connection.execute(
+            parsed(
+                f"""{SELECT} WHERE o.collection_id = :collection AND o.kind = :kind AND o.config @> :config
+                    AND o.state = 'pending' AND o.run_after <= now() AND o.paused_at IS NULL
+                    AND o.cancel_requested_at IS NULL ORDER BY o.seq LIMIT 1 FOR SHARE OF o""",
+                config=JSON,
+            ),
+            {"collection": collection_id, "kind": kind.value, "config": config},
+        )
+        row = rows.mappings().first()
+        return None if row is None else to_operation(row)
 
     async def list_newest(
         self, user_id: UUID, *, states: Sequence[OperationState], collection_id: UUID | None, limit: int

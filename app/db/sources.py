@@ -51,6 +51,12 @@ class SourceRepository:
             raise SourceUnknownError(source_id)
         return _to_source(row)
 
+    async def find_kind(self, collection_id: UUID, kind: SourceKind) -> Source | None:
+        """The oldest source of a kind that a collection has."""
+        query = select(sources).where(sources.c.collection_id == collection_id, sources.c.kind == kind.value)
+        row = (await self._connection.execute(query.order_by(sources.c.created_at).limit(1))).mappings().first()
+        return None if row is None else _to_source(row)
+
     async def list_all(self, collection_id: UUID) -> Sequence[Source]:
         """Oldest first."""
         query = select(sources).where(sources.c.collection_id == collection_id).order_by(sources.c.created_at)

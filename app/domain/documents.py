@@ -17,6 +17,7 @@ class SourceKind(StrEnum):
     DIRECTORY = "directory"
     FILESYSTEM = "filesystem"
     IMAP = "imap"
+    UPLOAD = "upload"
     WEB = "web"
 
 

@@ -7,6 +7,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import UUID, uuid5
 
 from app.domain.documents import Locator
+from app.domain.uploads import URL as UPLOADED
 
 
 def document_id(collection_id: UUID, uri: str) -> UUID:
@@ -40,8 +41,13 @@ def chunk_ids(document: UUID, texts: Iterable[str]) -> list[UUID]:
 def locator_of(uri: str, *, offset: int | None = None, length: int | None = None) -> Locator:
     """Where the bytes of a ``file:`` document lie; file names that are not UTF-8 survive the way through a URI.
 
-    ``!/`` leads into an archive: in any name ``!`` is written as ``%21``. Others have to be fetched.
+    ``!/`` leads into an archive: in any name ``!`` is written as ``%21``. Others have to be fetched; the path of an
+    uploaded one is the URI of what was sent.
     """
+    if uri.startswith(UPLOADED):
+        sent, *inside = uri.partition("#")[0].split("!/")
+        names = tuple(os.fsdecode(unquote_to_bytes(part)) for part in inside)
+        return Locator(path=sent, offset=offset, length=length, members=names)
     if not uri.startswith("file:"):
         return Locator(path=uri, offset=offset, length=length)
     path, *members = (os.fsdecode(unquote_to_bytes(part)) for part in urlsplit(uri).path.split("!/"))

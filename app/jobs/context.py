@@ -1,6 +1,6 @@
 """What a job body gets."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +31,7 @@ class Resources:
     open_source: Callable[[Source], AbstractAsyncContextManager[DocumentSource]]
     poke: Callable[[UUID], Awaitable[None]]
     signals: LaneSignals
+    remove_uploads: Callable[[Sequence[str]], Awaitable[None]]
     price: Price | None = None
 
 

@@ -34,4 +34,5 @@ def open_removal(context: JobContext, collection_id: UUID) -> RemovalContext:
         note_progress=context.note_progress,
         require_lease=context.require_lease,
         poke=resources.poke,
+        remove_uploads=resources.remove_uploads,
     )

@@ -12,7 +12,7 @@ from app.db.leftovers import read_marker
 from app.db.totals import TotalsRepository
 from app.domain.collections import Generation, GenerationState
 from app.domain.errors import GenerationMissingError, SliceEndedError
-from app.pipeline.removal import RemovalContext, wait_for_foreign_lanes
+from app.pipeline.removal import RemovalContext, forget_uploads, wait_for_foreign_lanes
 
 COUNTED = ("chunks", "documents", "generations")
 POINTS_OF = "points of "
@@ -54,6 +54,7 @@ class CollectionDeletion:
             await self._delete_documents()
             # one that was being made when the deletion began, or that nobody knew
             await self._drop_unknown()
+            await forget_uploads(context)
             async with context.database.fenced(context.lease) as connection:
                 await DeletionRepository(connection, context.collection_id).delete_rest(name=name)
         return await load_result(context.database, context.lease.operation_id)

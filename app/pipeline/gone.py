@@ -6,7 +6,7 @@ from uuid import UUID
 from app.db.documents import DocumentRepository
 from app.db.gone import GoneRepository
 from app.db.shared_documents import SharedDocumentRepository
-from app.domain.documents import Source
+from app.domain.documents import Source, SourceKind
 from app.domain.syncs import AppendChoice, AppendMode, OnGone, on_gone_of
 from app.pipeline.context import IngestContext
 from app.pipeline.scan import let_go, remove_gone
@@ -28,7 +28,9 @@ async def settle_gone(
         MassDeletionGuardError: if most of a source of some size would be removed; nothing is.
     """
     if removes_gone(source, choice):
-        await remove_gone(context, source, scan=scan, counts=counts, confirmed=choice.confirm_removals)
+        # uploads do not go by themselves: somebody has deleted each of them
+        confirmed = choice.confirm_removals or source.kind is SourceKind.UPLOAD
+        await remove_gone(context, source, scan=scan, counts=counts, confirmed=confirmed)
         return
     if choice.mode is AppendMode.FULL:
         await _pass_on(context, source.id, scan)

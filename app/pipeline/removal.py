@@ -15,6 +15,7 @@ from app.db.database import Database
 from app.db.removals import RemovalRepository
 from app.db.shared_documents import SharedDocumentRepository
 from app.db.totals import TotalsRepository
+from app.db.uploads import UploadRepository
 from app.domain.audit import Subject
 from app.domain.collections import Collection, Generation, GenerationState
 from app.domain.errors import GenerationMissingError, SliceEndedError
@@ -41,6 +42,7 @@ class RemovalContext:
     note_progress: Callable[[], None]
     require_lease: Callable[[], None]
     poke: Callable[[UUID], Awaitable[None]]
+    remove_uploads: Callable[[Sequence[str]], Awaitable[None]]
 
 
 async def wait_for_foreign_lanes(context: RemovalContext) -> None:
@@ -56,6 +58,18 @@ async def wait_for_foreign_lanes(context: RemovalContext) -> None:
             await context.poke(operation_id)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_WAIT_SECONDS)
+
+
+async def forget_uploads(context: RemovalContext, *, source_id: UUID | None = None) -> None:
+    """Delete what was sent to a source, or to the whole collection: rows first, for a file without one is an orphan."""
+    gone = True
+    while gone:
+        async with context.database.fenced(context.lease) as connection:
+            uploads = UploadRepository(connection)
+            names = await uploads.delete_some(collection_id=context.collection_id, source_id=source_id)
+        await context.remove_uploads(names)
+        context.note_progress()
+        gone = bool(names)
 
 
 class SourceRemoval:
@@ -171,6 +185,7 @@ class SourceRemoval:
 
     async def _forget(self) -> None:
         context = self._context
+        await forget_uploads(context, source_id=self._source)
         gone = 1
         while gone:
             self._stop_if_asked()

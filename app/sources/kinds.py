@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from app.domain.documents import SourceKind
 from app.domain.errors import InvalidSourceError, UnsupportedSourceError
+from app.domain.uploads import URL as UPLOADS
 from app.sources.imap_names import MailboxUrl
 from app.sources.imap_options import ImapOptions, check_imap_secrets
 from app.sources.protocols import PROTOCOLS, check_filesystem
@@ -20,6 +21,7 @@ KINDS_BY_SCHEME: dict[str, SourceKind] = {
     "https": SourceKind.WEB,
     "imap": SourceKind.IMAP,
     "imaps": SourceKind.IMAP,
+    "upload": SourceKind.UPLOAD,
     **{scheme: SourceKind.FILESYSTEM for scheme in PROTOCOLS if scheme not in {"http", "https"}},
 }
 """In small letters, without ``://``."""
@@ -71,11 +73,19 @@ def _check_imap(url: str, options: Mapping[str, Any], secrets: Mapping[str, str]
     check_imap_secrets(secrets)
 
 
+def _check_upload(url: str, options: Mapping[str, Any], secrets: Mapping[str, str]) -> None:
+    if url != UPLOADS:
+        raise UnsupportedSourceError(f"a collection has one place for uploads, {UPLOADS}")
+    if options or secrets:
+        raise InvalidSourceError("uploads have no options and no secrets")
+
+
 CHECKS: dict[SourceKind, Callable[[str, Mapping[str, Any], Mapping[str, str]], None]] = {
     SourceKind.DIRECTORY: _check_directory,
     SourceKind.WEB: _check_web,
     SourceKind.FILESYSTEM: check_filesystem,
     SourceKind.IMAP: _check_imap,
+    SourceKind.UPLOAD: _check_upload,
 }
 
 

@@ -33,6 +33,7 @@ from tests.api.doubles import (
     NoStatistics,
 )
 from tests.api.sync_doubles import FakeSyncs
+from tests.api.upload_doubles import NoBatches, NoUploads
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
 
 REQUEST_MAX_BYTES = 100_000
@@ -105,6 +106,8 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             webhooks=FakeWebhooks(),
             statistics=NoStatistics(),
             partitions=NoPartitions(),
+            uploads=NoUploads(),
+            batches=NoBatches(),
             watchers_per_user=2,
             request_max_bytes=REQUEST_MAX_BYTES,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.processes.pool import ProcessPool
-from tests.sources.contract.places import DirectoryPlace, ImapPlace, MemoryPlace, Place, WebPlace
+from tests.sources.contract.places import DirectoryPlace, ImapPlace, MemoryPlace, Place, UploadPlace, WebPlace
 from tests.sources.mailbox import Mailboxes
 from tests.sources.site import Site
 
@@ -22,6 +22,16 @@ async def open_directory(folder: Path) -> AsyncIterator[Place]:
         root = folder / "root"
         root.mkdir()
         yield DirectoryPlace(root, pool)
+    finally:
+        await pool.aclose()
+
+
+@asynccontextmanager
+async def open_uploads(folder: Path) -> AsyncIterator[Place]:
+    """A folder of uploads, and a process for archives."""
+    pool = ProcessPool(1, memory_bytes=2**32)
+    try:
+        yield UploadPlace(folder / "uploads", pool)
     finally:
         await pool.aclose()
 
@@ -60,6 +70,7 @@ PLACES: dict[str, OpenPlace] = {
     "sitemap": web_opener(has_sitemap=True),
     "memory": open_memory,
     "imap": open_imap,
+    "uploads": open_uploads,
 }
 
 

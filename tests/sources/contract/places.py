@@ -4,6 +4,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,12 +12,15 @@ from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from app.domain.documents import KnownDocument
 from app.domain.ports import DocumentSource
+from app.domain.uploads import UploadedFile
 from app.pipeline.records import is_record_file, scan_records
 from app.processes.pool import ProcessPool
 from app.sources.directory import DirectorySource, RecordReader
 from app.sources.filesystem import FilesystemSource
 from app.sources.imap import ImapSource
 from app.sources.imap_options import ImapOptions
+from app.sources.upload_folder import UploadFolder, storage_name
+from app.sources.uploads import UploadSource
 from app.sources.web import WebSource
 from app.sources.web_options import WebOptions
 from tests.sources.mailbox import PASSWORD, USER, Mailboxes, StoredFolder, write_mail
@@ -113,6 +117,79 @@ class DirectoryPlace(Place):
 
     def vanish(self) -> None:
         """See the base."""
+        self._root.rename(self._root.with_name("elsewhere"))
+
+
+class UploadPlace(Place):
+    """The folder of uploads, and rows in memory."""
+
+    def __init__(self, root: Path, pool: ProcessPool) -> None:
+        self._root = root
+        self._pool = pool
+        self._folder = UploadFolder(root, free_bytes=0)
+        self._rows: dict[str, UploadedFile] = {}
+
+    def open(self, choice: Choice) -> DocumentSource:
+        """See the base."""
+        return UploadSource(
+            files=self,
+            folder=self._folder,
+            look_into=lambda path: DirectorySource(
+                path,
+                max_bytes=choice.max_bytes,
+                processes=self._pool,
+                records=RecordReader(is_record_file=is_record_file, scan_records=scan_records),
+            ),
+            include=choice.include,
+            exclude=choice.exclude,
+            max_bytes=choice.max_bytes,
+        )
+
+    async def list_after(self, path: str, *, limit: int) -> Sequence[UploadedFile]:
+        """See ``UploadedFiles``."""
+        return [self._rows[name] for name in sorted(self._rows) if name > path][:limit]
+
+    async def find(self, paths: Sequence[str]) -> Sequence[UploadedFile]:
+        """See ``UploadedFiles``."""
+        return [self._rows[path] for path in paths if path in self._rows]
+
+    def write(self, path: str, content: bytes) -> None:
+        """A new file takes the place of the one before."""
+        self.remove(path)
+        name = storage_name("0a", uuid4(), path)
+        writer = self._folder.create(name)
+        writer.write(content)
+        writer.sync()
+        writer.close()
+        sha256 = self._folder.digest(name)
+        self._rows[path] = UploadedFile(path=path, size=len(content), sha256=sha256, storage=name)
+
+    def remove(self, path: str) -> None:
+        """The row, and then the file."""
+        row = self._rows.pop(path, None)
+        if row is not None:
+            self._folder.remove(row.storage)
+
+    def deny(self, path: str) -> None:
+        """A folder where the file should be: also root may not read that."""
+        self.write(path, b"")
+        stored = self._folder.path_of(self._rows[path].storage)
+        stored.unlink()
+        stored.mkdir()
+
+    def add_part(self, content: bytes) -> None:
+        """An archive."""
+        packed = BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("inner.txt", content)
+        self.write("part.zip", packed.getvalue())
+
+    def hide_part(self) -> None:
+        """A damaged one."""
+        self.write("part.zip", b"PK\x03\x04 damaged")
+
+    def vanish(self) -> None:
+        """As if it were not mounted."""
         self._root.rename(self._root.with_name("elsewhere"))
 
 
