@@ -129,3 +129,13 @@ def may_be(found: Document | None, before: Document | None, after: Document | No
     as_read = [(d.content, d.state, d.code) for d in (before, after) if d is not None]
     waiting = (before.content if before else None, "pending", None)
     return (found.content, found.state, found.code) in (*as_read, waiting)
+
+
+def may_be_of_either(found: Document | None, old: Document | None, new: Document | None) -> bool:
+    """Whether an APPEND may have left a document so whose file changed meanwhile: as before that, as after, or lost.
+
+    ``old`` and ``new`` are what it would be had its file always been as it was before, or as it was after.
+    """
+    if found in (old, new):
+        return True
+    return found is not None and old is not None and found.code == "file_vanished" and found.sources == old.sources

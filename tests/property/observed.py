@@ -10,12 +10,14 @@ from uuid import UUID
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.points import PointId
 from tests.harness import Api
 from tests.property.contents import Content
 from tests.property.model import Document, Documents
 
 DOCUMENTS = """SELECT d.*, array(SELECT h.source_id FROM document_sources h WHERE h.document_id = d.id) AS others
                FROM documents d WHERE collection_id = :collection"""
+PAGE = 1000
 CHUNKS = "SELECT * FROM chunks WHERE collection_id = :collection ORDER BY document_id, ordinal"
 
 
@@ -26,13 +28,11 @@ class Observed:
     Attributes:
         problems: what may never be.
         leftovers: what an operation that was stopped may have left, and the next one clears away.
-        extra: points that no chunk has.
     """
 
     documents: Documents = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
-    extra: set[UUID] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Manifest:
 
     documents: Sequence[RowMapping]
     chunks: Mapping[UUID, Sequence[RowMapping]]
-    generation: str | None
+    generation: RowMapping | None
     roots: Mapping[UUID, str]
 
 
@@ -67,12 +67,12 @@ async def _read_manifest(connection: AsyncConnection, collection: UUID, folder: 
     chunks: dict[UUID, list[RowMapping]] = defaultdict(list)
     for row in (await connection.execute(text(CHUNKS), values)).mappings():
         chunks[row["document_id"]].append(row)
-    generation = await connection.scalar(
-        text("SELECT name FROM generations WHERE collection_id = :collection AND state = 'active'"), values
+    generations = await connection.execute(
+        text("SELECT name, dimension FROM generations WHERE collection_id = :collection AND state = 'active'"), values
     )
     sources = await connection.execute(text("SELECT id, url FROM sources WHERE collection_id = :collection"), values)
     roots = {row.id: row.url.removeprefix(folder.as_uri()).removeprefix("/") for row in sources}
-    return Manifest(documents=documents, chunks=chunks, generation=generation, roots=roots)
+    return Manifest(documents=documents, chunks=chunks, generation=generations.mappings().first(), roots=roots)
 
 
 def _take_document(
@@ -121,23 +121,38 @@ def _find_tear(content: Content | None, row: RowMapping, chunks: Sequence[RowMap
 async def _compare_points(observed: Observed, api: Api, manifest: Manifest) -> None:
     """Points are chunks, each of its document; what is too much belongs to a document that is marked as dirty."""
     wanted = {chunk["id"]: owner for owner, chunks in manifest.chunks.items() for chunk in chunks}
-    points: list[tuple[UUID, UUID]] = []
-    if manifest.generation is not None:
-        points = [point async for batch in api.parts.store.stream_ids(manifest.generation) for point in batch]
-    owners = dict(points)
-    if len(owners) != len(points):
+    documents = {row["id"]: row for row in manifest.documents}
+    points = await _list_points(api, manifest.generation)
+    found = {point for point, _ in points}
+    if len(found) != len(points):
         observed.problems.append("points are in the store twice")
-    missing = [point for point in wanted if point not in owners]
-    wrong = [point for point in wanted if point in owners and owners[point] != wanted[point]]
-    if missing or wrong:
-        observed.problems.append(f"points are missing: {missing}, are of another document: {wrong}")
-    dirty = {row["id"] for row in manifest.documents if row["points_dirty"]}
-    observed.extra = {point for point in owners if point not in wanted}
-    unknown = [point for point in observed.extra if owners[point] not in dirty]
-    if unknown:
-        observed.problems.append(f"points of no chunk, in documents that are not marked as dirty: {unknown}")
-    if observed.extra:
-        observed.leftovers.append(f"{len(observed.extra)} points of no chunk")
+    if missing := set(wanted) - found:
+        observed.problems.append(f"points are missing: {missing}")
+    for point, payload in points:
+        owner = documents.get(UUID(payload["document_id"]))
+        if point in wanted:
+            _compare_labels(observed, payload, documents[wanted[point]])
+        elif owner is not None and owner["points_dirty"]:
+            observed.leftovers.append(f"a point of no chunk, of {owner['uri']}")
+        else:
+            observed.problems.append(f"a point of no chunk, of a document that is not marked as dirty: {payload}")
+
+
+async def _list_points(api: Api, generation: RowMapping | None) -> list[tuple[PointId, Mapping[str, Any]]]:
+    if generation is None:
+        return []
+    pages = api.parts.store.stream_points(generation["name"], dimension=generation["dimension"], page=PAGE)
+    return [pair async for page in pages for pair in zip(page.ids, page.payloads, strict=True)]
+
+
+def _compare_labels(observed: Observed, payload: Mapping[str, Any], row: RowMapping) -> None:
+    """Filters see of a point what its document is, unless that is marked as still to be done."""
+    labelled = payload["source_id"] if isinstance(payload["source_id"], list) else [payload["source_id"]]
+    seen = (UUID(payload["document_id"]), {UUID(source) for source in labelled}, payload["folders"][-1])
+    wanted = (row["id"], {row["source_id"], *row["others"]}, row["path"])
+    if seen != wanted:
+        found = observed.leftovers if row["stale_labels"] and seen[0] == row["id"] else observed.problems
+        found.append(f"a point is labelled {seen}, its document is {wanted}")
 
 
 def _compare_totals(observed: Observed, manifest: Manifest, collection: Mapping[str, Any], stats: Any) -> None:

@@ -29,9 +29,15 @@ class System:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def carry_out(self, ask: Callable[[], Awaitable[Sequence[Operation]]], fate: Fate) -> list[Operation]:
+    async def carry_out(
+        self,
+        ask: Callable[[], Awaitable[Sequence[Operation]]],
+        fate: Fate,
+        *,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> list[Operation]:
         """Ask for operations and wait for their ends; what comes between comes to the first that is not at its end."""
-        table = None if fate.blow is Blow.NONE else fate.table
+        table = None if fate.blow is Blow.NONE and meanwhile is None else fate.table
         async with hold(self.api.parts, table) as held:
             asked = await ask()
 
@@ -39,6 +45,8 @@ class System:
                 return all([(await self.api.get(each))["state"] in FINAL for each in asked])
 
             await held.wait_for_writer(all_ended)
+            if meanwhile is not None:
+                meanwhile()
         if fate.blow is not Blow.NONE:
             await asyncio.sleep(fate.seconds)
             await self._strike(asked, fate.blow)
@@ -76,16 +84,11 @@ class System:
         """Ask for one operation."""
         return [await self.call(method, path, body)]
 
+    async def append(self, name: str, config: dict[str, Any]) -> list[Operation]:
+        """Ask for an APPEND."""
+        return await self.submit("POST", f"/collections/{name}/operations", {"kind": "APPEND", "config": config})
+
     async def sync(self, name: str, *, confirmed: bool) -> list[Operation]:
         """Ask for a sync run; its operations."""
         run = await self.call("POST", f"/collections/{name}/sync/run", {"confirm_removals": confirmed})
         return list(run["sources"])
-
-    async def verify(self, name: str) -> dict[str, Any]:
-        """What the application itself finds wrong with a collection."""
-        [ended] = await self.carry_out(
-            lambda: self.submit("POST", f"/collections/{name}/operations", {"kind": "VERIFY"}), Fate()
-        )
-        assert ended["state"] == "completed", ended
-        found: dict[str, Any] = ended["result"]
-        return found
