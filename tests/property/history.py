@@ -90,6 +90,15 @@ class History(RuleBasedStateMachine):
             self.drop(path)
             self.story.append(f"delete {path}")
 
+    def move_one(self, pick: int, folder: str) -> None:
+        """Move a file to another folder as it is, perhaps over another one."""
+        for path in sorted(self.files)[pick % max(1, len(self.files)) :][:1]:
+            goal = f"{folder}/{path.rpartition('/')[2]}"
+            if goal != path:
+                (self.folder / path).rename(self.folder / goal)
+                self.files[goal] = self.files.pop(path)
+                self.story.append(f"move {path} to {goal}")
+
     # --- comparing ------------------------------------------------------------------------------
 
     def judge(self, states: Sequence[Documents], ended: Operation, *, guarded: bool = False) -> None:

@@ -15,6 +15,8 @@ from tests.property.system import Operation
 PATHS = tuple(f"{folder}/{name}" for folder in FOLDERS for name in ("log.md", "tides.txt", "map.pdf"))
 ROOTS = ("north", "north/inner", "south", "")
 """Folders of sources: they overlap, and the last one has everything."""
+FIRST = (["north", "north/inner"], ["north/inner", "north"], ["", "north"], ["south", "north"], [""])
+"""Sources to begin with."""
 MANY = tuple(f"south/many/{number}.txt" for number in range(24))
 CHUNK_SIZE = 16
 
@@ -29,7 +31,6 @@ fates = st.builds(
 )
 first_fates = fates.filter(lambda fate: fate.table != "sources")
 """Of an operation that is asked for with its sources."""
-moments = st.builds(Fate, table=st.sampled_from((None, *TABLES)))
 deaths = fates.filter(lambda fate: fate.blow in {Blow.NONE, Blow.KILL})
 
 
@@ -38,64 +39,46 @@ class Collection(History):
 
     # --- files ----------------------------------------------------------------------------------
 
-    @rule(written=st.lists(changes, min_size=1, max_size=4))
-    def write(self, written: list[Change]) -> None:
-        """Write new files, or others in place of old ones."""
+    @rule(
+        written=st.lists(changes, max_size=3),
+        deleted=st.integers(0, 2),
+        moved=st.lists(st.sampled_from(FOLDERS), max_size=2),
+        touched=st.integers(0, 1),
+        pick=picks,
+    )
+    def change_files(self, written: list[Change], deleted: int, moved: list[str], touched: int, pick: int) -> None:
+        """Write files, delete some, move some to other folders, and write some again as they were."""
         self.put_all(written)
+        self.drop_some(pick, deleted)
+        for folder in moved:
+            self.move_one(pick, folder)
+        for path in sorted(self.files)[:touched]:
+            self.put(path, self.files[path])
+            self.story.append(f"touch {path}")
 
-    @precondition(lambda self: not set(MANY) & set(self.files))
-    @rule(numbers=paragraphs)
-    def write_many(self, numbers: list[int]) -> None:
-        """Write so many files that the guard minds their removal; most are copies of others."""
-        for number, path in enumerate(MANY):
-            self.put(path, make_content(path, numbers[: number % len(numbers) + 1], damaged=False))
-        self.story.append(f"write {len(MANY)} files to south/many")
-
-    @precondition(lambda self: bool(set(MANY) & set(self.files)))
-    @rule(left=st.integers(0, 2))
-    def delete_many(self, left: int) -> None:
-        """Delete most of the many files."""
-        for path in [path for path in MANY if path in self.files][left:]:
+    @rule(numbers=paragraphs, left=st.integers(0, 2))
+    def change_many(self, numbers: list[int], left: int) -> None:
+        """Write so many files that the guard minds their removal, most of them copies; or delete most of them."""
+        there = [path for path in MANY if path in self.files]
+        for path in there[left:]:
             self.drop(path)
-        self.story.append(f"delete all but {left} files of south/many")
-
-    @precondition(lambda self: bool(self.files))
-    @rule(pick=picks, count=st.integers(1, 3))
-    def delete(self, pick: int, count: int) -> None:
-        """Delete some files."""
-        self.drop_some(pick, count)
-
-    @precondition(lambda self: bool(self.files))
-    @rule(pick=picks, to=st.sampled_from(FOLDERS))
-    def move(self, pick: int, to: str) -> None:
-        """Move a file to another folder as it is, perhaps over another one."""
-        path = sorted(self.files)[pick % len(self.files)]
-        goal = f"{to}/{path.rpartition('/')[2]}"
-        if goal != path:
-            (self.folder / path).rename(self.folder / goal)
-            self.files[goal] = self.files.pop(path)
-            self.story.append(f"move {path} to {goal}")
-
-    @precondition(lambda self: bool(self.files))
-    @rule(pick=picks)
-    def touch(self, pick: int) -> None:
-        """Write a file again with what it holds."""
-        path = sorted(self.files)[pick % len(self.files)]
-        self.put(path, self.files[path])
-        self.story.append(f"touch {path}")
+        for number, path in enumerate(() if there else MANY):
+            self.put(path, make_content(path, numbers[: number % len(numbers) + 1], damaged=False))
+        self.story.append(f"{f'delete all but {left}' if there else 'write'} files of south/many")
 
     # --- operations -----------------------------------------------------------------------------
 
     @initialize(
         written=st.lists(changes, min_size=1, max_size=8),
-        roots=st.lists(st.tuples(st.sampled_from(ROOTS), st.sampled_from(OnGone)), min_size=1, max_size=2),
+        roots=st.sampled_from(FIRST),
+        gone=st.sampled_from(OnGone),
         fate=first_fates,
     )
-    def create(self, written: list[Change], roots: list[tuple[str, OnGone]], fate: Fate) -> None:
+    def create(self, written: list[Change], roots: list[str], gone: OnGone, fate: Fate) -> None:
         """Create the collection over one folder or two."""
         self.is_over = False
         self.put_all(written)
-        self.sources = dict(roots)
+        self.sources = dict.fromkeys(roots, OnGone.REMOVE) | {roots[0]: gone}
         self.story.append(f"index {[(root, gone.value) for root, gone in self.sources.items()]}, {fate}")
         sources = [{"url": self.url(root), "on_gone": gone} for root, gone in self.sources.items()]
         body = {"name": self.name, "sources": sources, "chunk_size": CHUNK_SIZE, "chunk_overlap": 0}
@@ -153,18 +136,18 @@ class Collection(History):
         self.judge([self.documents, after], ended, guarded=is_guarded)
 
     @precondition(lambda self: bool(self.sources))
-    @rule(pick=picks, written=st.lists(changes, max_size=3), deleted=st.integers(0, 3), moment=moments)
-    def append_meanwhile(self, pick: int, written: list[Change], deleted: int, moment: Fate) -> None:
+    @rule(pick=picks, written=st.lists(changes, max_size=3), deleted=st.integers(0, 3), fate=deaths)
+    def append_meanwhile(self, pick: int, written: list[Change], deleted: int, fate: Fate) -> None:
         """Bring a source up to date while its files change."""
         root, before = self.pick_source(pick), dict(self.files)
-        self.story.append(f"append {root!r} full, confirmed, and when it writes to {moment.table}:")
+        self.story.append(f"append {root!r} full, confirmed, {fate}; when it writes to {fate.table}:")
 
         def change() -> None:
             self.put_all(written)
             self.drop_some(pick, deleted)
 
         config = {"source_id": self.ids[root], "mode": "full", "confirm_removals": True}
-        [ended] = self.carry_out(partial(self.system.append, self.name, config), moment, meanwhile=change)
+        [ended] = self.carry_out(partial(self.system.append, self.name, config), fate, meanwhile=change)
         how = self.how(root, confirmed=True)
         self.settle(how)
         self.require_end(ended)

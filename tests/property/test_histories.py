@@ -17,9 +17,9 @@ from tests.harness import Api, WorkerProcess
 from tests.property.machine import Collection
 from tests.property.system import System
 
-EXAMPLES = int(os.environ.get("VECLOOM_TEST_EXAMPLES", "0"))
+EXAMPLES = int(os.environ.get("VECLOOM_TEST_EXAMPLES") or 0)
 """For long runs, each with other histories."""
-FEW = 8
+FEW = 6
 STEPS = 8
 LONG_STEPS = 14
 
