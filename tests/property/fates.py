@@ -53,7 +53,8 @@ class Hold:
 
         async def came() -> bool:
             pid = connection.get_server_pid()
-            query = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid)))"
+            # pg_stat_activity would show, all through a transaction, whoever was connected at its first look
+            query = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted AND $1 = ANY(pg_blocking_pids(pid)))"
             return bool(await connection.fetchval(query, pid)) or await is_over()
 
         await wait_until(came)
