@@ -19,7 +19,7 @@ from tests.property.system import System
 
 EXAMPLES = int(os.environ.get("VECLOOM_TEST_EXAMPLES") or 0)
 """For long runs, each with other histories."""
-FEW = 6
+FEW = 8
 STEPS = 8
 LONG_STEPS = 14
 
