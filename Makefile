@@ -19,9 +19,10 @@ ARGS =
 N = 500
 SEED =
 BESIDE =
-export DIR Q ONLY N SEED BESIDE
+EXAMPLES = 100
+export DIR Q ONLY N SEED BESIDE EXAMPLES
 
-.PHONY: help setup demo test chaos check format bench lock
+.PHONY: help setup demo test property chaos check format bench lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -33,6 +34,9 @@ demo: $(READY) ## Index DIR [docs], search it for Q; ONCE=1 exits after that
 
 test: $(READY) ## Run the whole test suite on all cores; ARGS are pytest's, ARGS="-n 0" is one process
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
+
+property: $(READY) ## EXAMPLES random histories [100] of a collection, each step compared with a simple model
+	VECLOOM_TEST_EXAMPLES="$$EXAMPLES" $(BIN)/python -m pytest tests/property -n 0 $(ARGS)
 
 chaos: $(READY) ## N random faults [500] among real processes, then every promise is checked; SEED=S repeats a plan; BESIDE=DIR mixes versions
 	@$(BIN)/python -m tests.chaos --faults "$$N" $(if $(SEED),--seed "$$SEED") $(if $(BESIDE),--beside "$$BESIDE")

@@ -1,0 +1,1 @@
+"""Random histories of one collection, compared with a model that fits on a page."""
