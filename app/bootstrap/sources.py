@@ -18,6 +18,9 @@ from app.settings import Settings
 from app.sources.archives import ArchiveLimits
 from app.sources.directory import DirectorySource, RecordReader, resolve_source_path
 from app.sources.filesystem import FilesystemSource
+from app.sources.git import GitSource
+from app.sources.git_cache import GitCache
+from app.sources.git_repository import GitAccess
 from app.sources.web import WebSource
 from app.sources.web_login import make_login
 from app.sources.web_options import WebOptions
@@ -33,6 +36,7 @@ class SourceParts:
     secrets: Mapping[str, str] = field(repr=False)
     spool: Path
     reads_pictures: bool
+    repositories: GitCache
 
 
 def _open_directory(source: Source, parts: SourceParts) -> DocumentSource:
@@ -85,10 +89,33 @@ def _open_filesystem(source: Source, parts: SourceParts) -> DocumentSource:
     )
 
 
+def _open_git(source: Source, parts: SourceParts) -> DocumentSource:
+    settings = parts.settings
+    options = source.config.get("options", {})
+    return GitSource(
+        source.url,
+        include=source.config.get("include", ()),
+        exclude=source.config.get("exclude", ()),
+        options=options,
+        access=GitAccess(
+            secrets=parts.secrets,
+            cache=parts.repositories,
+            key=f"{source.id} {source.url} {options.get('branch', '')}",
+            spool=parts.spool,
+            max_bytes=settings.git_max_bytes,
+            roots=settings.source_roots,
+            allow_private=settings.sources_allow_private,
+        ),
+        max_bytes=settings.document_max_bytes,
+        reads_pictures=parts.reads_pictures,
+    )
+
+
 ADAPTERS: dict[SourceKind, Callable[[Source, SourceParts], DocumentSource]] = {
     SourceKind.DIRECTORY: _open_directory,
     SourceKind.WEB: _open_web,
     SourceKind.FILESYSTEM: _open_filesystem,
+    SourceKind.GIT: _open_git,
 }
 
 
@@ -103,6 +130,7 @@ class SourceOpener:
         self._box = box
         self._processes = processes
         self._spool = spool
+        self._repositories = GitCache(spool / "git", max_bytes=settings.git_max_bytes)
         self._reads_pictures = find_ocr(settings) is not None
 
     def __call__(self, source: Source) -> AbstractAsyncContextManager[DocumentSource]:
@@ -127,6 +155,7 @@ class SourceOpener:
             secrets=await self._open_secrets(source),
             spool=self._spool,
             reads_pictures=self._reads_pictures,
+            repositories=self._repositories,
         )
         async with aclosing(adapter(source, parts)) as opened:
             yield opened

@@ -16,6 +16,7 @@ class SourceKind(StrEnum):
 
     DIRECTORY = "directory"
     FILESYSTEM = "filesystem"
+    GIT = "git"
     WEB = "web"
 
 

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from app.domain.documents import SourceKind
 from app.domain.errors import InvalidSourceError, UnsupportedSourceError
+from app.sources.git_urls import GIT_SCHEMES, PREFIX, check_git, is_git
 from app.sources.protocols import PROTOCOLS, check_filesystem
 from app.sources.web_login import check_web_secrets
 from app.sources.web_options import WebOptions
@@ -16,6 +17,7 @@ KINDS_BY_SCHEME: dict[str, SourceKind] = {
     "file": SourceKind.DIRECTORY,
     "http": SourceKind.WEB,
     "https": SourceKind.WEB,
+    **{f"{PREFIX}{scheme}": SourceKind.GIT for scheme in GIT_SCHEMES},
     **{scheme: SourceKind.FILESYSTEM for scheme in PROTOCOLS if scheme not in {"http", "https"}},
 }
 """In small letters, without ``://``."""
@@ -31,6 +33,8 @@ def kind_of(url: str) -> SourceKind:
     scheme, separator, _ = url.partition("://")
     if not separator:
         return SourceKind.DIRECTORY
+    if is_git(url):
+        return SourceKind.GIT
     kind = KINDS_BY_SCHEME.get(scheme.lower())
     if kind is None:
         known = ", ".join(f"{name}://" for name in sorted(KINDS_BY_SCHEME))
@@ -40,8 +44,8 @@ def kind_of(url: str) -> SourceKind:
 
 def split_login(url: str) -> tuple[str, dict[str, str]]:
     """A URL without its login, and that as secrets ``user`` and ``password``. A path stays as it is."""
-    # a repository of github:// is written as owner:name@branch
-    may_have = "://" in url and not url.lower().startswith(("file:", "github:"))
+    # a repository of github:// is written as owner:name@branch; the user of git over SSH belongs to the place
+    may_have = "://" in url and not url.lower().startswith(("file:", "github:", "git+ssh:", "git+file:"))
     found = LOGIN.search(url) if may_have else None
     if found is None:
         return url, {}
@@ -65,6 +69,7 @@ CHECKS: dict[SourceKind, Callable[[str, Mapping[str, Any], Mapping[str, str]], N
     SourceKind.DIRECTORY: _check_directory,
     SourceKind.WEB: _check_web,
     SourceKind.FILESYSTEM: check_filesystem,
+    SourceKind.GIT: check_git,
 }
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.processes.pool import ProcessPool
-from tests.sources.contract.places import DirectoryPlace, MemoryPlace, Place, WebPlace
+from tests.sources.contract.places import DirectoryPlace, GitPlace, MemoryPlace, Place, WebPlace
+from tests.sources.git_host import GitHost
 from tests.sources.site import Site
 
 OpenPlace = Callable[[Path], AbstractAsyncContextManager[Place]]
@@ -46,11 +47,19 @@ async def open_memory(folder: Path) -> AsyncIterator[Place]:
     yield MemoryPlace()
 
 
+@asynccontextmanager
+async def open_git(folder: Path) -> AsyncIterator[Place]:
+    """A repository over a real socket."""
+    with GitHost(folder / "served").running() as host:
+        yield GitPlace(host, folder / "kept")
+
+
 PLACES: dict[str, OpenPlace] = {
     "directory": open_directory,
     "web": web_opener(has_sitemap=False),
     "sitemap": web_opener(has_sitemap=True),
     "memory": open_memory,
+    "git": open_git,
 }
 
 
