@@ -26,7 +26,10 @@ class Kept:
 
 
 class GitCache:
-    """Folders below ``folder``, of at most ``max_bytes`` together beside those that are held."""
+    """Folders below ``folder``, of at most half of ``max_bytes`` together beside those that are held.
+
+    Half, so that what was kept leaves room for what is fetched next.
+    """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
@@ -58,7 +61,7 @@ class GitCache:
                 continue
             number += 1
             total += sizes.get(kept.folder, 0)
-            if kept.is_broken or number > KEPT or total > self._max_bytes:
+            if kept.is_broken or number > KEPT or total > self._max_bytes // 2:
                 del self._kept[name]
                 target = self._folder / f"gone-{uuid4().hex}"
                 with suppress(FileNotFoundError):

@@ -160,11 +160,28 @@ class GitRepository:
     async def _make(self, *, is_sha256: bool) -> None:
         if await asyncio.to_thread((self._far / "config").exists):
             return
-        _, near = await self._open()
-        for folder in (self._far, self._near):
+        # that there is one tells that there are both
+        for folder in (self._near, self._far):
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True, mode=0o700)
             kind = f"--object-format={'sha256' if is_sha256 else 'sha1'}"
-            await near.run(folder, "init", "--quiet", "--bare", "--template=", kind)
+            await self._look(folder, "init", "--quiet", "--bare", "--template=", kind)
+
+    async def _look(self, folder: Path, *arguments: str, asked: bytes = b"", objects: Path | None = None) -> str:
+        """What git says of what is here.
+
+        Raises:
+            SourceUnavailableError: if that is damaged; it is fetched anew the next time.
+            SourceTooLargeError: if it is more than may be here.
+        """
+        _, near = await self._open()
+        try:
+            said = await near.run(folder, *arguments, asked=asked, objects=objects)
+        except GitTooMuchError as error:
+            raise SourceTooLargeError(self._place.place, self._access.max_bytes) from error
+        except (GitFailedError, GitStalledError) as error:
+            self._kept.is_broken = True
+            raise SourceUnavailableError(self._place.place) from error
+        return said.decode("ascii", "replace").strip()
 
     async def _find_here(self, name: str) -> str | None:
         _, near = await self._open()
@@ -172,6 +189,8 @@ class GitRepository:
             said = await near.run(self._far, "rev-parse", "--verify", "--quiet", name)
         except GitFailedError:
             return None
+        except GitTooMuchError as error:
+            raise SourceTooLargeError(self._place.place, self._access.max_bytes) from error
         return said.decode("ascii", "replace").strip()
 
     async def _fetch(self, *arguments: str, asked: bytes = b"", settings: Sequence[str] = ()) -> None:
@@ -225,10 +244,9 @@ class GitRepository:
 
     async def sizes(self, blobs: Iterable[str]) -> dict[str, int]:
         """Of those that are here."""
-        _, near = await self._open()
         asked = "".join(f"{blob}\n" for blob in blobs).encode()
-        said = await near.run(self._near, "cat-file", "--batch-check", asked=asked, objects=self._objects)
-        words = (line.split() for line in said.decode("ascii", "replace").splitlines())
+        said = await self._look(self._near, "cat-file", "--batch-check", asked=asked, objects=self._objects)
+        words = (line.split() for line in said.splitlines())
         return {name: int(size) for name, kind, *rest in words if kind == "blob" for size in rest}
 
     async def bring(self, blobs: Sequence[str], branch: str) -> dict[str, int]:
