@@ -18,6 +18,8 @@ COPY migrations migrations
 RUN uv pip install --no-cache --python /opt/vecloom/bin/python --no-deps --build-constraints requirements.lock .
 
 FROM python:3.11-slim
+# for sources that are git repositories
+RUN apt-get update && apt-get install --yes --no-install-recommends git openssh-client && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/vecloom vecloom \
     && install --directory --owner vecloom --mode 700 /var/lib/vecloom/uploads
 COPY --from=build /opt/vecloom /opt/vecloom

@@ -141,6 +141,7 @@ class Settings(BaseSettings):
     source_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     source_spool: Path | None = None
     sources_allow_private: bool = False
+    git_max_bytes: Count = 4096 * MIB
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
 
     # uploads

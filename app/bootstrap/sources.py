@@ -20,6 +20,9 @@ from app.settings import Settings
 from app.sources.archives import ArchiveLimits
 from app.sources.directory import DirectorySource, RecordReader, resolve_source_path
 from app.sources.filesystem import FilesystemSource
+from app.sources.git import GitSource
+from app.sources.git_cache import GitCache
+from app.sources.git_repository import GitAccess
 from app.sources.imap import ImapSource
 from app.sources.imap_options import ImapOptions
 from app.sources.upload_folder import UploadFolder
@@ -40,6 +43,7 @@ class SourceParts:
     secrets: Mapping[str, str] = field(repr=False)
     spool: Path
     reads_pictures: bool
+    repositories: GitCache
 
 
 def _open_directory(source: Source, parts: SourceParts) -> DocumentSource:
@@ -124,12 +128,35 @@ def _open_imap(source: Source, parts: SourceParts) -> DocumentSource:
     )
 
 
+def _open_git(source: Source, parts: SourceParts) -> DocumentSource:
+    settings = parts.settings
+    options = source.config.get("options", {})
+    return GitSource(
+        source.url,
+        include=source.config.get("include", ()),
+        exclude=source.config.get("exclude", ()),
+        options=options,
+        access=GitAccess(
+            secrets=parts.secrets,
+            cache=parts.repositories,
+            key=f"{source.id} {source.url} {options.get('branch', '')}",
+            spool=parts.spool,
+            max_bytes=settings.git_max_bytes,
+            roots=settings.source_roots,
+            allow_private=settings.sources_allow_private,
+        ),
+        max_bytes=settings.document_max_bytes,
+        reads_pictures=parts.reads_pictures,
+    )
+
+
 ADAPTERS: dict[SourceKind, Callable[[Source, SourceParts], DocumentSource]] = {
     SourceKind.DIRECTORY: _open_directory,
     SourceKind.WEB: _open_web,
     SourceKind.FILESYSTEM: _open_filesystem,
     SourceKind.IMAP: _open_imap,
     SourceKind.UPLOAD: _open_uploads,
+    SourceKind.GIT: _open_git,
 }
 
 
@@ -144,6 +171,7 @@ class SourceOpener:
         self._box = box
         self._processes = processes
         self._spool = spool
+        self._repositories = GitCache(spool / "git", max_bytes=settings.git_max_bytes)
         self._reads_pictures = find_ocr(settings) is not None
 
     def __call__(self, source: Source) -> AbstractAsyncContextManager[DocumentSource]:
@@ -169,6 +197,7 @@ class SourceOpener:
             secrets=await self._open_secrets(source),
             spool=self._spool,
             reads_pictures=self._reads_pictures,
+            repositories=self._repositories,
         )
         async with aclosing(adapter(source, parts)) as opened:
             yield opened

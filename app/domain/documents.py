@@ -16,6 +16,7 @@ class SourceKind(StrEnum):
 
     DIRECTORY = "directory"
     FILESYSTEM = "filesystem"
+    GIT = "git"
     IMAP = "imap"
     UPLOAD = "upload"
     WEB = "web"

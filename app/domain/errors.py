@@ -330,6 +330,46 @@ class SourceLibraryMissingError(PermanentError):
     code = "source_library_missing"
 
 
+class SourceRefNotFoundError(PermanentError):
+    """A repository has no such branch and no such tag, or none at all."""
+
+    code = "source_ref_not_found"
+
+    def __init__(self, url: str, ref: str) -> None:
+        what = f"no branch and no tag named {ref}" if ref else "no branch yet"
+        super().__init__(f"{url} has {what}")
+
+
+class SourceTooLargeError(PermanentError):
+    """More had to be fetched of a source than is allowed."""
+
+    code = "source_too_large"
+
+    def __init__(self, url: str, most: int) -> None:
+        super().__init__(f"{url} is larger than the {most} bytes or has more files than are read; choose a part of it")
+
+
+class SourceMovedError(PermanentError):
+    """The server of a source sends us to another place, which is not followed."""
+
+    code = "source_moved"
+
+    def __init__(self, url: str, to: str) -> None:
+        super().__init__(f"{url} leads to {to}, which is not followed; give the URL it leads to")
+
+
+class SourceHostUnknownError(PermanentError):
+    """The key of an SSH server is not among those that are known of it."""
+
+    code = "host_key_unknown"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"the SSH key of {host} is not known, or is another one than was said; give the secret known_hosts, with"
+            f" the lines that `ssh-keyscan {host}` prints once you have checked them"
+        )
+
+
 class InvalidSourceError(InvalidInputError):
     """An option or a secret of a source is unknown to its kind, or has a value that it cannot have."""
 

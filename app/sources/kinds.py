@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from app.domain.documents import SourceKind
 from app.domain.errors import InvalidSourceError, UnsupportedSourceError
 from app.domain.uploads import URL as UPLOADS
+from app.sources.git_urls import GIT_SCHEMES, PREFIX, check_git, is_git
 from app.sources.imap_names import MailboxUrl
 from app.sources.imap_options import ImapOptions, check_imap_secrets
 from app.sources.protocols import PROTOCOLS, check_filesystem
@@ -22,6 +23,7 @@ KINDS_BY_SCHEME: dict[str, SourceKind] = {
     "imap": SourceKind.IMAP,
     "imaps": SourceKind.IMAP,
     "upload": SourceKind.UPLOAD,
+    **{f"{PREFIX}{scheme}": SourceKind.GIT for scheme in GIT_SCHEMES},
     **{scheme: SourceKind.FILESYSTEM for scheme in PROTOCOLS if scheme not in {"http", "https"}},
 }
 """In small letters, without ``://``."""
@@ -37,6 +39,8 @@ def kind_of(url: str) -> SourceKind:
     scheme, separator, _ = url.partition("://")
     if not separator:
         return SourceKind.DIRECTORY
+    if is_git(url):
+        return SourceKind.GIT
     kind = KINDS_BY_SCHEME.get(scheme.lower())
     if kind is None:
         known = ", ".join(f"{name}://" for name in sorted(KINDS_BY_SCHEME))
@@ -46,8 +50,8 @@ def kind_of(url: str) -> SourceKind:
 
 def split_login(url: str) -> tuple[str, dict[str, str]]:
     """A URL without its login, and that as secrets ``user`` and ``password``. A path stays as it is."""
-    # a repository of github:// is written as owner:name@branch
-    may_have = "://" in url and not url.lower().startswith(("file:", "github:"))
+    # a repository of github:// is written as owner:name@branch; the user of git over SSH belongs to the place
+    may_have = "://" in url and not url.lower().startswith(("file:", "github:", "git+ssh:", "git+file:"))
     found = LOGIN.search(url) if may_have else None
     if found is None:
         return url, {}
@@ -86,6 +90,7 @@ CHECKS: dict[SourceKind, Callable[[str, Mapping[str, Any], Mapping[str, str]], N
     SourceKind.FILESYSTEM: check_filesystem,
     SourceKind.IMAP: _check_imap,
     SourceKind.UPLOAD: _check_upload,
+    SourceKind.GIT: check_git,
 }
 
 

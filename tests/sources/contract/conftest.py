@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.processes.pool import ProcessPool
-from tests.sources.contract.places import DirectoryPlace, ImapPlace, MemoryPlace, Place, UploadPlace, WebPlace
+from tests.sources.contract.places import DirectoryPlace, GitPlace, ImapPlace, MemoryPlace, Place, UploadPlace, WebPlace
+from tests.sources.git_host import GitHost
 from tests.sources.mailbox import Mailboxes
 from tests.sources.site import Site
 
@@ -64,6 +65,13 @@ async def open_imap(folder: Path) -> AsyncIterator[Place]:
         yield ImapPlace(server)
 
 
+@asynccontextmanager
+async def open_git(folder: Path) -> AsyncIterator[Place]:
+    """A repository over a real socket."""
+    with GitHost(folder / "served").running() as host:
+        yield GitPlace(host, folder / "kept")
+
+
 PLACES: dict[str, OpenPlace] = {
     "directory": open_directory,
     "web": web_opener(has_sitemap=False),
@@ -71,6 +79,7 @@ PLACES: dict[str, OpenPlace] = {
     "memory": open_memory,
     "imap": open_imap,
     "uploads": open_uploads,
+    "git": open_git,
 }
 
 

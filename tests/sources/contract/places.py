@@ -17,12 +17,16 @@ from app.pipeline.records import is_record_file, scan_records
 from app.processes.pool import ProcessPool
 from app.sources.directory import DirectorySource, RecordReader
 from app.sources.filesystem import FilesystemSource
+from app.sources.git import GitSource
+from app.sources.git_cache import GitCache
+from app.sources.git_repository import GitAccess
 from app.sources.imap import ImapSource
 from app.sources.imap_options import ImapOptions
 from app.sources.upload_folder import UploadFolder, storage_name
 from app.sources.uploads import UploadSource
 from app.sources.web import WebSource
 from app.sources.web_options import WebOptions
+from tests.sources.git_host import GitHost, git
 from tests.sources.mailbox import PASSWORD, USER, Mailboxes, StoredFolder, write_mail
 from tests.sources.site import Site, SitePage
 
@@ -40,6 +44,9 @@ class Choice:
 
 class Place(ABC):
     """Documents by path, and what may happen to them."""
+
+    is_seen_whole = False
+    """Whether nothing of it can be hidden without hiding all of it."""
 
     @abstractmethod
     def open(self, choice: Choice) -> DocumentSource:
@@ -398,3 +405,53 @@ class ImapPlace(Place):
         """See the base."""
         for name in [name for name in self._server.folders if name.startswith(self.root)]:
             del self._server.folders[name]
+
+
+class GitPlace(Place):
+    """A repository at a server that knows of no commit but the newest."""
+
+    is_seen_whole = True
+
+    def __init__(self, host: GitHost, spool: Path) -> None:
+        self._host = host
+        self._repository = host.make()
+        self._cache = GitCache(spool / "git", max_bytes=10**9)
+        self._spool = spool
+
+    def open(self, choice: Choice) -> DocumentSource:
+        """Each as if on a machine of its own."""
+        access = GitAccess(
+            cache=self._cache, key=uuid4().hex, spool=self._spool / "desks", max_bytes=10**9, allow_private=True
+        )
+        return GitSource(
+            self._host.url_of(self._repository),
+            include=choice.include,
+            exclude=choice.exclude,
+            access=access,
+            max_bytes=choice.max_bytes,
+        )
+
+    def write(self, path: str, content: bytes) -> None:
+        """See the base."""
+        self._repository.write(path, content)
+
+    def remove(self, path: str) -> None:
+        """See the base."""
+        self._repository.remove(path)
+        self._repository.forget()
+
+    def deny(self, path: str) -> None:
+        """A file that the server has lost."""
+        self._repository.lose(self._repository.write(path, b"lost"))
+
+    def add_part(self, content: bytes) -> None:
+        """A folder."""
+        self._repository.write("part/inner.txt", content)
+
+    def hide_part(self) -> None:
+        """One that the server has lost."""
+        self._repository.lose(git(self._repository.bare, "rev-parse", "main:part"))
+
+    def vanish(self) -> None:
+        """See the base."""
+        self._repository.bare.rename(self._repository.bare.with_name("elsewhere.git"))

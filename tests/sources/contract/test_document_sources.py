@@ -17,7 +17,7 @@ from app.domain.documents import (
     PrepareRequest,
     ScannedDocument,
 )
-from app.domain.errors import SourceNotFoundError, SourceVanishedError
+from app.domain.errors import SourceNotFoundError, SourceVanishedError, TransientError
 from app.domain.identity import document_id, locator_of
 from app.domain.ports import DocumentSource
 from app.pipeline.fetch import prepare_fetched
@@ -208,12 +208,16 @@ async def test_globs_choose_documents(filled: Place) -> None:
 
 
 async def test_what_could_not_be_looked_into_is_not_gone(filled: Place) -> None:
-    """The scan says under which beginnings of URIs documents of before may still be."""
+    """The scan says under which beginnings of URIs documents of before may still be, or fails."""
     filled.add_part(b"inner")
     before = await scan_once(filled)
     filled.hide_part()
 
     async with aclosing(filled.open(Choice())) as source:
+        if filled.is_seen_whole:
+            with pytest.raises(TransientError):
+                await scan(filled, source)
+            return
         after = await scan(filled, source)
         unseen = list(source.unseen)
 
