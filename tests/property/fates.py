@@ -26,16 +26,22 @@ class Blow(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """What comes between, and when: so many seconds after the first write to a table, or after the beginning."""
+    """What comes between, and when: so many seconds after the first write to a table, or after the beginning.
+
+    ``is_before`` says that it comes before that write: what was stored elsewhere until then is in no row yet.
+    """
 
     blow: Blow = Blow.NONE
     table: str | None = None
     seconds: float = 0.0
+    is_before: bool = False
 
     def __str__(self) -> str:
         """Short enough for a line."""
         if self.blow is Blow.NONE:
             return "undisturbed"
+        if self.is_before and self.table:
+            return f"{self.blow} before it writes to {self.table}"
         return f"{self.blow} {self.seconds} s after {f'it writes to {self.table}' if self.table else 'its beginning'}"
 
 

@@ -26,8 +26,10 @@ picks = st.integers(0, 11)
 fates = st.builds(
     Fate,
     blow=st.sampled_from((Blow.NONE, *Blow)),
-    table=st.sampled_from((None, *TABLES)),
+    # what is stored and in no row yet is most of the time what is about to be written to chunks
+    table=st.sampled_from((None, "chunks", *TABLES)),
     seconds=st.sampled_from((0.0, 0.005, 0.02, 0.1)),
+    is_before=st.booleans(),
 )
 first_fates = fates.filter(lambda fate: fate.table != "sources")
 """Of an operation that is asked for with its sources."""

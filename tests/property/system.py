@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ from tests.property.fates import Blow, Fate, hold
 
 FINAL = ("completed", "failed", "cancelled")
 
+HEARING_SECONDS = 0.3
+
 Operation = dict[str, Any]
+
+
+async def _do_nothing() -> None:
+    pass
 
 
 class System:
@@ -47,20 +54,32 @@ class System:
             await held.wait_for_writer(all_ended)
             if meanwhile is not None:
                 meanwhile()
-        if fate.blow is not Blow.NONE:
+            is_before = fate.is_before and table is not None
+            go_on = await self._strike(asked, fate.blow) if is_before else None
+            if go_on is not None:
+                # the worker hears of it while it waits for the table
+                await asyncio.sleep(HEARING_SECONDS)
+        if go_on is None:
             await asyncio.sleep(fate.seconds)
-            await self._strike(asked, fate.blow)
+            go_on = await self._strike(asked, fate.blow)
+        await go_on()
         return [{**each, **await self.api.wait(each)} for each in asked]
 
-    async def _strike(self, asked: Sequence[Operation], blow: Blow) -> None:
+    async def _strike(self, asked: Sequence[Operation], blow: Blow) -> Callable[[], Awaitable[None]]:
+        """Do it to the first operation that has not ended; gives what is left to be done about it."""
         if blow is Blow.KILL:
             self._worker.end(signal.SIGKILL)
-            self._worker.start()
-            return
-        for each in asked:
-            if (await self.api.get(each))["state"] not in FINAL:
-                await (self._pause(each) if blow is Blow.PAUSE else self._cancel(each, again=blow is not Blow.CANCEL))
-                return
+            return self._start_worker
+        for each in asked if blow is not Blow.NONE else ():
+            if (await self.api.get(each))["state"] in FINAL:
+                continue
+            if await self._ask(each, "pause" if blow is Blow.PAUSE else "cancel"):
+                return partial(self._go_on, each, blow)
+            break
+        return _do_nothing
+
+    async def _start_worker(self) -> None:
+        self._worker.start()
 
     async def _ask(self, operation: Operation, what: str) -> bool:
         """Whether the operation had not ended before."""
@@ -68,17 +87,14 @@ class System:
         assert answer.status_code in {202, 409}, answer.text
         return answer.status_code == 202
 
-    async def _pause(self, operation: Operation) -> None:
-        if not await self._ask(operation, "pause"):
+    async def _go_on(self, operation: Operation, blow: Blow) -> None:
+        if blow is Blow.PAUSE:
+            await self.api.wait(operation, states=("pending", *FINAL))
+            await self._ask(operation, "resume")
             return
-        await self.api.wait(operation, states=("pending", *FINAL))
-        await self._ask(operation, "resume")
-
-    async def _cancel(self, operation: Operation, *, again: bool) -> None:
-        if await self._ask(operation, "cancel"):
-            ended = await self.api.wait(operation)
-            if again and ended["state"] == "cancelled":
-                assert await self._ask(operation, "retry")
+        ended = await self.api.wait(operation)
+        if blow is Blow.CANCEL_AND_RETRY and ended["state"] == "cancelled":
+            assert await self._ask(operation, "retry")
 
     async def submit(self, method: str, path: str, body: dict[str, Any] | None = None) -> list[Operation]:
         """Ask for one operation."""
