@@ -77,15 +77,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         processes = ProcessPool(1, memory_bytes=settings.process_memory_bytes)
         stack.push_async_callback(processes.aclose)
         opener = SourceOpener(settings, parts.database, parts.box, processes, spool=spool)
-        operations = OperationService(
-            parts.database,
-            parts.dispatcher,
-            parts.queue,
-            parts.events,
-            default_model=settings.embedding_model,
-            default_chunking=Chunking(size=settings.chunk_size, overlap=settings.chunk_overlap),
-            box=parts.box,
-        )
+        operations = _open_operations(parts)
         uploads = UploadService(parts.database, operations, open_upload_folder(settings), upload_limits(settings))
         periodic = open_periodic_jobs(parts, worker=f"{socket.gethostname()}:{os.getpid()} (API)")
         stack.push_async_callback(periodic.aclose)
@@ -113,6 +105,19 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             trusted_proxies=settings.trusted_proxies,
         )
         yield create_api(services)
+
+
+def _open_operations(parts: Parts) -> OperationService:
+    settings = parts.settings
+    return OperationService(
+        parts.database,
+        parts.dispatcher,
+        parts.queue,
+        parts.events,
+        default_model=settings.embedding_model,
+        default_chunking=Chunking(size=settings.chunk_size, overlap=settings.chunk_overlap),
+        box=parts.box,
+    )
 
 
 def upload_limits(settings: Settings) -> UploadLimits:

@@ -235,8 +235,9 @@ async def test_a_sender_that_goes_away_leaves_nothing_of_a_form(server: Server) 
 
     await wait_until(has_begun)
     writer.close()
-
     await wait_until(is_gone)
+
+    assert (server.stored(), await server.by_path()) == ([], {})
 
 
 # --- tus ----------------------------------------------------------------------------------------

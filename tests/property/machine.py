@@ -33,6 +33,7 @@ fates = st.builds(
 )
 first_fates = fates.filter(lambda fate: fate.table != "sources")
 """Of an operation that is asked for with its sources."""
+TEARS = Fate(blow=Blow.CANCEL, table="chunks", is_before=True)
 deaths = fates.filter(lambda fate: fate.blow in {Blow.NONE, Blow.KILL})
 
 
@@ -154,6 +155,18 @@ class Collection(History):
         self.settle(how)
         self.require_end(ended)
         self.compare([append(self.documents, files, how)[0] for files in (before, self.files)], may_be_of_either)
+
+    @precondition(lambda self: bool(self.sources))
+    @rule(pick=picks, numbers=paragraphs)
+    def change_what_is_torn(self, pick: int, numbers: list[int]) -> None:
+        """Cancel an APPEND that has stored points and written down none; the next one finds other content."""
+        root = self.pick_source(pick)
+        paths = [path for path in PATHS if path.startswith(root)][:3]
+        self.put_all([(path, numbers, False) for path in paths])
+        self._append(root, full=True, confirmed=True, fate=TEARS)
+        others = [(number + 1) % len(SUBJECTS) for number in numbers]
+        self.put_all([(path, others, False) for path in paths])
+        self._append(root, full=True, confirmed=True, fate=Fate())
 
     @precondition(lambda self: bool(self.sources))
     @rule(confirmed=st.booleans(), fate=deaths)
