@@ -15,7 +15,7 @@ from app.pipeline.chunking.code import find_definitions
 from app.pipeline.chunking.cutting import cut_text
 from app.pipeline.chunking.markdown import Outline, find_sections, read_outline
 from app.pipeline.chunking.semantic import find_turns
-from app.pipeline.chunking.tokens import WORDS, Characters, Sizes, load_counter, load_tokenizer
+from app.pipeline.chunking.tokens import WORDS, Characters, Measured, Sizes, load_counter, load_tokenizer
 
 __all__ = ["TextKind", "chunk_text", "load_tokenizer"]
 
@@ -59,17 +59,18 @@ class _Piece:
     places: list[Boundary]
     outline: Outline
     sizes: Sizes
+    measured: Measured
     size: int
     overlap: int
     path_size: int
 
     def cut(self, span: tuple[int, int], *, size: int, overlap: int) -> list[tuple[int, int]]:
         """Spans that follow on each other; the overlap, less the headings, will fit before each."""
-        if self.sizes.count([self.text[slice(*span)]])[0] <= size - self.path_size:
+        if self.measured.count([span])[0] <= size - self.path_size:
             return [span]
         finer: list[Find] = [find_sentences, find_words, find_parts(self.sizes)]
         most = max(1, size - max(overlap, self.path_size))
-        return cut_text(self.text, span, self.places, finer, limit=most, sizes=self.sizes)
+        return cut_text(self.text, span, self.places, finer, limit=most, measured=self.measured)
 
 
 def chunk_text(
@@ -105,6 +106,7 @@ def _read_piece(text: str, chunking: Chunking, kind: TextKind, sizes: Sizes) -> 
         places=list(find(text)),
         outline=outline,
         sizes=sizes,
+        measured=sizes.read(text),
         size=chunking.size,
         overlap=chunking.overlap,
         path_size=chunking.size // PATH_SHARE if kind is TextKind.MARKDOWN else 0,
@@ -127,16 +129,16 @@ def _chunk_piece(piece: _Piece, strategy: ChunkingStrategy) -> list[TextChunk]:
 
 def _to_chunks(piece: _Piece, bodies: Sequence[tuple[int, int]], *, trim: bool = True) -> list[TextChunk]:
     """Chunks of spans that follow on each other; ``trim`` says whether white space around them is left out."""
-    text, sizes = piece.text, piece.sizes
+    text, measured = piece.text, piece.measured
     bodies = [_trim(text, *body) for body in bodies] if trim else bodies
     paths = _paths_of(piece, [start for start, _ in bodies])
     spans = _overlap(piece, bodies, [size for _, size in paths])
     spans = [_trim(text, *span) for span in spans] if trim else spans
-    counts = sizes.count([text[start:end] for start, end in spans])
+    counts = measured.count(spans)
     most = [piece.size - size for _, size in paths]
     # a word cut in two may have more tokens than it had
     spans = [span if size <= top else body for span, body, size, top in zip(spans, bodies, counts, most, strict=True)]
-    counts = sizes.count([text[start:end] for start, end in spans])
+    counts = measured.count(spans)
     chunks: list[TextChunk] = []
     for (start, end), size, (path, path_size) in zip(spans, counts, paths, strict=True):
         body = text[start:end]

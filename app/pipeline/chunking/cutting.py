@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pipeline.chunking.boundaries import Boundary, Find, rank_places
-from app.pipeline.chunking.tokens import Sizes
+from app.pipeline.chunking.tokens import Measured
 
 LEAST = 0.6
 """Share of a chunk that a part must have."""
@@ -30,17 +30,17 @@ class Part:
         text: the whole text.
         span: start and end of the part in it.
         places: where inside the span it may be cut.
+        measured: the sizes of the text's parts.
     """
 
-    def __init__(self, text: str, span: tuple[int, int], places: Sequence[Boundary], sizes: Sizes) -> None:
+    def __init__(self, text: str, span: tuple[int, int], places: Sequence[Boundary], measured: Measured) -> None:
         self._text = text
         self.edges = [span[0], *(place.at for place in places), span[1]]
-        pieces = [text[start:end] for start, end in pairwise(self.edges)]
-        self.filled: list[int] = [0, *accumulate(sizes.count(pieces))]
+        self.filled: list[int] = [0, *accumulate(measured.count(pairwise(self.edges)))]
         self.places = places
         self.ranks: NDArray[np.int64] = np.array([0, *rank_places(text, places), 0], dtype=np.int64)
 
-    def refine(self, first: int, last: int, find: Find, sizes: Sizes) -> "Part":
+    def refine(self, first: int, last: int, find: Find, measured: Measured) -> "Part":
         """What lies between two edges, with finer places between them."""
         places: list[Boundary] = []
         for edge in range(first, last):
@@ -48,7 +48,7 @@ class Part:
             if edge > first:
                 places.append(self.places[edge - 1])
             places += [Boundary(start + place.at, place.strength) for place in find(self._text[start:end])]
-        return Part(self._text, (self.edges[first], self.edges[last]), places, sizes)
+        return Part(self._text, (self.edges[first], self.edges[last]), places, measured)
 
     def size(self, first: int, last: int) -> int:
         """Size between two edges."""
@@ -84,14 +84,14 @@ class Part:
 
 
 def cut_text(
-    text: str, span: tuple[int, int], places: Sequence[Boundary], finer: Sequence[Find], *, limit: int, sizes: Sizes
+    text: str, span: tuple[int, int], places: Sequence[Boundary], finer: Sequence[Find], *, limit: int, measured: Measured
 ) -> list[tuple[int, int]]:
     """Spans that follow on each other, each of at most ``limit``.
 
     Where ``places`` has none to offer, those of ``finer`` are asked for, from coarse to fine.
     """
     starts = []
-    whole = Part(text, span, [place for place in places if span[0] < place.at < span[1]], sizes)
+    whole = Part(text, span, [place for place in places if span[0] < place.at < span[1]], measured)
     waiting = [(whole, 0, len(whole.edges) - 1, 0)]
     while waiting:
         part, first, last, level = waiting.pop()
@@ -103,7 +103,7 @@ def cut_text(
         elif chosen is not None:
             waiting += [(part, chosen, last, level), (part, first, chosen, level)]
         elif level < len(finer):
-            refined = part.refine(first, last, finer[level], sizes)
+            refined = part.refine(first, last, finer[level], measured)
             waiting.append((refined, 0, len(refined.edges) - 1, level + 1))
         elif last - first > 1:
             middle = (first + last) // 2

@@ -1,9 +1,10 @@
 """How many tokens a text has, counted word by word: what a word costs is looked up once a process."""
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
@@ -19,11 +20,27 @@ LONGEST_WORD = 48
 """Characters. Longer ones hardly come again."""
 
 
+Span = tuple[int, int]
+"""Start and end of a part of a text."""
+
+
+class Measured(Protocol):
+    """A text whose parts have sizes."""
+
+    def count(self, spans: Iterable[Span]) -> list[int]:
+        """The size of each part, at least 1."""
+        ...
+
+
 class Sizes(Protocol):
     """Measures texts."""
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """The size of each text, at least 1."""
+        ...
+
+    def read(self, text: str) -> Measured:
+        """Measure a text once, for the sizes of many of its parts."""
         ...
 
     def measure(self, words: Sequence[str]) -> list[int]:
@@ -67,33 +84,33 @@ class WordCounter:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text; one without any counts as one."""
-        words = [WORDS.findall(text) for text in texts]
-        with self._knowing(set().union(*words)) as sizes:
-            find = sizes.__getitem__
-            return [max(1, sum(map(find, found))) for found in words]
+        return [max(1, sum(self.measure(WORDS.findall(text)))) for text in texts]
+
+    def read(self, text: str) -> "MeasuredWords":
+        """Look up all words of a text."""
+        words = WORDS.findall(text)
+        return MeasuredWords(self, text, words, self.measure(words))
 
     def measure(self, words: Sequence[str]) -> list[int]:
         """Tokens of each word of ``WORDS``; some have none."""
-        with self._knowing(set(words)) as sizes:
-            return [sizes[word] for word in words]
+        sizes = list(map(self._sizes.get, words))
+        if None in sizes:
+            known = self._learn({word for word, size in zip(words, sizes, strict=True) if size is None})
+            sizes = [known[word] if size is None else size for word, size in zip(words, sizes, strict=True)]
+        return sizes  # type: ignore[return-value]  # every None was replaced
 
     def split(self, text: str) -> list[int]:
         """Where the tokens of a text begin."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return sorted({0, *(start for start, _ in encoding.offsets)})
 
-    @contextmanager
-    def _knowing(self, words: set[str]) -> Iterator[dict[str, int]]:
-        """Sizes of these words at least; very long ones are forgotten again."""
+    def _learn(self, words: set[str]) -> dict[str, int]:
+        """Sizes of words that are not known yet; very long ones are not kept."""
         if len(self._sizes) > MOST_WORDS:
             self._sizes = {}
-        missing = list(words.difference(self._sizes))
-        if missing:
-            self._sizes.update(self._tokenize(missing))
-        yield self._sizes
-        for word in missing:
-            if len(word) > LONGEST_WORD:
-                del self._sizes[word]
+        learned = self._tokenize(list(words))
+        self._sizes.update((word, size) for word, size in learned.items() if len(word) <= LONGEST_WORD)
+        return learned
 
     def _tokenize(self, words: Sequence[str]) -> dict[str, int]:
         """Tokens of words as they are inside a text: many tokenizers put a space before what they are given."""
@@ -105,6 +122,37 @@ class WordCounter:
         }
 
 
+class MeasuredWords:
+    """Sizes of parts of a text as ``WordCounter.count`` gives them, for the price of the words at their edges."""
+
+    def __init__(self, counter: WordCounter, text: str, words: Sequence[str], sizes: Sequence[int]) -> None:
+        self._counter = counter
+        self._text = text
+        self._starts = [0, *accumulate(map(len, words))]
+        self._filled = [0, *accumulate(sizes)]
+
+    def count(self, spans: Iterable[Span]) -> list[int]:
+        """See the port."""
+        return [max(1, self._count(start, end)) for start, end in spans]
+
+    def _count(self, start: int, end: int) -> int:
+        starts, filled, text = self._starts, self._filled, self._text
+        first = bisect_left(starts, start)
+        last = bisect_right(starts, end) - 1
+        if first >= last:
+            return sum(self._counter.measure(WORDS.findall(text[start:end])))
+        rest = []
+        if starts[first] != start:
+            rest.append(text[start : starts[first]])
+        if starts[last] != end:
+            if text[starts[last] : end].isspace():
+                # the space before a word goes with the white space before it, once the word is cut off
+                last -= 1
+            rest += WORDS.findall(text[starts[last] : end])
+        size = filled[last] - filled[first]
+        return size + sum(self._counter.measure(rest)) if rest else size
+
+
 class Characters:
     """Sizes in characters."""
 
@@ -114,9 +162,21 @@ class Characters:
 
     measure = count
 
+    def read(self, text: str) -> "MeasuredCharacters":  # noqa: ARG002 — a part's ends say its size
+        """Nothing is looked up."""
+        return MeasuredCharacters()
+
     def split(self, text: str) -> list[int]:
         """Every character."""
         return list(range(len(text)))
+
+
+class MeasuredCharacters:
+    """Sizes of parts in characters."""
+
+    def count(self, spans: Iterable[Span]) -> list[int]:
+        """See the port."""
+        return [end - start for start, end in spans]
 
 
 @cache
