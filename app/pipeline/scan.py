@@ -1,13 +1,18 @@
 """Compares a source with the manifest: what is new, changed, unchanged, gone."""
 
+import asyncio
 import time
 from collections import Counter
+from contextlib import aclosing
 from uuid import UUID, uuid4
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from app.db.documents import DocumentRepository
 from app.db.scans import ScanRepository
 from app.db.shared_documents import SharedDocumentRepository
-from app.domain.documents import Source
+from app.domain.documents import ScannedDocument, Source
 from app.domain.errors import MassDeletionGuardError
 from app.domain.ports import DocumentSource
 from app.pipeline.context import IngestContext
@@ -16,9 +21,11 @@ GUARD_FROM_DOCUMENTS = 20
 GUARD_SHARE = 0.5
 LOST_AT_ONCE = 1000
 
+Batch = list[ScannedDocument]
+
 
 async def scan_source(context: IngestContext, source: Source, adapter: DocumentSource) -> tuple[UUID, Counter[str]]:
-    """Write the manifest of a source.
+    """Write the manifest of a source; while a batch is written, the next one is looked for.
 
     Returns:
         The id of this scan (documents it has not seen are gone), and its counts: found, new, changed, unchanged,
@@ -28,28 +35,13 @@ async def scan_source(context: IngestContext, source: Source, adapter: DocumentS
     counts: Counter[str] = Counter()
     started = time.monotonic()
     await context.report.send_update("scanning_documents", {"status": "started", "source": source.url, "found": 0})
-    async for batch in adapter.scan():
-        async with context.database.fenced(context.lease) as connection:
-            scans = ScanRepository(connection, context.collection.id)
-            counts.update(
-                await scans.record_scan(
-                    source.id,
-                    batch,
-                    scan=scan,
-                    operation_id=context.lease.operation_id,
-                    first_position=counts["found"],
-                    max_attempts=context.limits.document_max_attempts,
-                )
-            )
-        for item in batch:
-            if item.error_code is not None:
-                await context.report.send_update(
-                    "document_failed",
-                    {"uri": item.uri, "error_code": item.error_code, "error_message": item.error_message},
-                )
-        await context.report.send_update(
-            "scanning_documents", {"status": "running", "source": source.url, "found": counts["found"]}
-        )
+    found, batches = anyio.create_memory_object_stream[Batch](0)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_look(adapter, found))
+            tasks.create_task(_record(context, source, batches, scan=scan, counts=counts))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
     context.account.add("discover", time.monotonic() - started, counts["found"], size=counts["bytes"])
     counts["skipped"] = sum(adapter.skipped.values())
     async with context.database.begin() as connection:
@@ -57,6 +49,45 @@ async def scan_source(context: IngestContext, source: Source, adapter: DocumentS
     names = ("found", "new", "changed", "unchanged", "gone", "skipped", "errors", "bytes")
     await context.report.send_update("scanning_completed", {name: counts[name] for name in names})
     return scan, counts
+
+
+async def _look(adapter: DocumentSource, out: MemoryObjectSendStream[Batch]) -> None:
+    async with out, aclosing(adapter.scan()) as batches:
+        async for batch in batches:
+            await out.send(batch)
+
+
+async def _record(
+    context: IngestContext,
+    source: Source,
+    batches: MemoryObjectReceiveStream[Batch],
+    *,
+    scan: UUID,
+    counts: Counter[str],
+) -> None:
+    async with batches:
+        async for batch in batches:
+            async with context.database.fenced(context.lease) as connection:
+                scans = ScanRepository(connection, context.collection.id)
+                counts.update(
+                    await scans.record_scan(
+                        source.id,
+                        batch,
+                        scan=scan,
+                        operation_id=context.lease.operation_id,
+                        first_position=counts["found"],
+                        max_attempts=context.limits.document_max_attempts,
+                    )
+                )
+            for item in batch:
+                if item.error_code is not None:
+                    await context.report.send_update(
+                        "document_failed",
+                        {"uri": item.uri, "error_code": item.error_code, "error_message": item.error_message},
+                    )
+            await context.report.send_update(
+                "scanning_documents", {"status": "running", "source": source.url, "found": counts["found"]}
+            )
 
 
 async def remove_gone(

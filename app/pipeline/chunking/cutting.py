@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pipeline.chunking.boundaries import Boundary, Find, rank_places
-from app.pipeline.chunking.tokens import Measured
+from app.pipeline.chunking.tokens import Measured, Span
 
 LEAST = 0.6
 """Share of a chunk that a part must have."""
@@ -84,8 +84,8 @@ class Part:
 
 
 def cut_text(
-    text: str, span: tuple[int, int], places: Sequence[Boundary], finer: Sequence[Find], *, limit: int, measured: Measured
-) -> list[tuple[int, int]]:
+    text: str, span: Span, places: Sequence[Boundary], finer: Sequence[Find], *, limit: int, measured: Measured
+) -> list[Span]:
     """Spans that follow on each other, each of at most ``limit``.
 
     Where ``places`` has none to offer, those of ``finer`` are asked for, from coarse to fine.
