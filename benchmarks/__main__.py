@@ -12,6 +12,7 @@ import orjson
 from app.logs import log_to_stderr
 from benchmarks import overhead, recovery, side_by_side
 from benchmarks.bench import Bench, opened
+from benchmarks.bodies import bench_bodies
 from benchmarks.cancel import bench_cancel
 from benchmarks.delete import bench_delete
 from benchmarks.ingest import bench_ingest
@@ -39,6 +40,7 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "ingest-limit": bench_limit,
     "slow-embedder": bench_slow_embedder,
     "scaling": bench_scaling,
+    "bodies": bench_bodies,
     "no-change": bench_no_change,
     "many": bench_many,
     "search-under-load": bench_under_load,

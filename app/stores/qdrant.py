@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import math
 import warnings
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from json import JSONDecodeError
 from typing import Any
@@ -12,7 +12,6 @@ from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 import httpx
-import numpy as np
 import orjson
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
@@ -38,8 +37,8 @@ from app.domain.points import (
     StoredPoints,
 )
 from app.domain.retry_after import parse_retry_after
-from app.stores.questions import BM25_MODEL, SPARSE, any_of, ask, read_filter
-from app.stores.records import DENSE, pack_vector, read_hit, read_page, read_points, to_json, write_id
+from app.stores.questions import any_of, ask, read_filter
+from app.stores.records import DENSE, SPARSE, read_hit, read_page, read_points, to_json, write_id, write_rows
 
 INDEXED_FIELDS = ("document_id", "source_id", "file_type", "folders")
 CLIENT_ERRORS = (ApiException, QdrantException)
@@ -180,18 +179,7 @@ class QdrantStore:
             raise failures.exceptions[0] from failures
 
     async def _upsert_batch(self, name: str, points: PointBatch, part: slice) -> None:
-        vectors = np.ascontiguousarray(points.vectors[part], dtype=np.float32)
-        dense: Iterable[object] = map(pack_vector, vectors) if self._takes_packed else vectors
-        rows = [
-            {
-                "id": str(point_id),  # the database driver has a UUID class of its own
-                "vector": {DENSE: vector, SPARSE: {"text": text, "model": BM25_MODEL}},
-                "payload": payload,
-            }
-            for point_id, vector, text, payload in zip(
-                points.ids[part], dense, points.texts[part], points.payloads[part], strict=True
-            )
-        ]
+        rows = write_rows(points, part, packed=self._takes_packed)
         async with self._slots:
             response = await self._ask_raw("PUT", name, "points?wait=true", {"points": rows})
         _require_stored(response)

@@ -8,10 +8,7 @@ from qdrant_client import models
 
 from app.domain.errors import VectorStoreRejectedError
 from app.domain.points import PointQuery, SearchFilter, SearchMode
-from app.stores.records import DENSE, clean_text
-
-SPARSE = "bm25"
-BM25_MODEL = "qdrant/bm25"
+from app.stores.records import BM25_MODEL, DENSE, SPARSE, clean_text
 
 
 def ask(query: PointQuery) -> dict[str, Any]:

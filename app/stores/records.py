@@ -1,7 +1,7 @@
 """Bodies of Qdrant's REST API, straight from numpy and straight to it."""
 
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,9 +9,11 @@ import numpy as np
 import orjson
 from qdrant_client import models
 
-from app.domain.points import PointId, ScoredPoint, StoredPoints, Vectors
+from app.domain.points import PointBatch, PointId, ScoredPoint, StoredPoints, Vectors
 
 DENSE = "dense"
+SPARSE = "bm25"
+BM25_MODEL = "qdrant/bm25"
 
 
 def to_json(value: object) -> bytes:
@@ -41,6 +43,22 @@ def clean_text(text: str) -> str:
 def pack_vector(vector: Vectors) -> str:
     """A vector as base64 of little-endian float32."""
     return binascii.b2a_base64(vector.astype("<f4", copy=False).tobytes(), newline=False).decode()
+
+
+def write_rows(points: PointBatch, part: slice, *, packed: bool) -> list[dict[str, Any]]:
+    """Some points as an upsert has them; ``packed`` vectors are for servers that take base64."""
+    vectors = np.ascontiguousarray(points.vectors[part], dtype=np.float32)
+    dense: Iterable[object] = map(pack_vector, vectors) if packed else vectors
+    return [
+        {
+            "id": str(point_id),  # the database driver has a UUID class of its own
+            "vector": {DENSE: vector, SPARSE: {"text": text, "model": BM25_MODEL}},
+            "payload": payload,
+        }
+        for point_id, vector, text, payload in zip(
+            points.ids[part], dense, points.texts[part], points.payloads[part], strict=True
+        )
+    ]
 
 
 def write_id(point: PointId) -> str | int:
