@@ -32,6 +32,7 @@ class ProgressView:
         self._console = console
         self._live = console.is_terminal
         self._printed = 0.0
+        self._is_indexing = False
         self.errors: list[dict[str, Any]] = []
         self._bar = Progress(
             SpinnerColumn(),
@@ -69,7 +70,7 @@ class ProgressView:
             counters[event["type"]](data)
         elif event["type"] == "document_failed":
             self.errors.append(data)
-        elif event["type"] == "scanning_documents":
+        elif event["type"] == "scanning_documents" and not self._is_indexing:
             self._say("scanning", f"{data.get('found', 0)} found", often=True)
         elif said := _say_of(event["type"], data):
             self._say(*said)
@@ -103,7 +104,10 @@ class ProgressView:
     def _ingest(self, data: dict[str, Any]) -> None:
         documents = data["documents"]
         settled = documents["done"] + documents["failed"] + documents.get("needs_ocr", 0)
-        self._bar.update(self._task, total=documents["total"], completed=settled)
+        # what is found while others are indexed already is said with them, not in turn
+        self._is_indexing = data.get("scanning", False)
+        total = f"{documents['total']} so far" if self._is_indexing else documents["total"]
+        self._bar.update(self._task, total=None if self._is_indexing else documents["total"], completed=settled)
         eta = data.get("eta_seconds")
         parts = [f"{data['chunks']} chunks", f"{data['rate']['tokens_per_second']:.0f} tokens/s"]
         if eta:
@@ -113,7 +117,7 @@ class ProgressView:
         if (workers := data.get("workers", 1)) > 1:
             parts.append(f"on {workers} workers")
         note = ", ".join(parts)
-        self._say("indexing", note if self._live else f"{settled}/{documents['total']} documents, {note}", often=True)
+        self._say("indexing", note if self._live else f"{settled}/{total} documents, {note}", often=True)
 
     def _say(self, what: str, note: str, *, often: bool = False) -> None:
         self._bar.update(self._task, description=what, note=printable(note))

@@ -172,6 +172,11 @@ class DocumentSource(Protocol):
         ...
 
     @property
+    def can_fetch_while_scanning(self) -> bool:
+        """Whether documents can be fetched while a scan goes on."""
+        ...
+
+    @property
     def skipped(self) -> Mapping[str, int]:
         """After a scan: how many files were left out, by reason."""
         ...

@@ -28,6 +28,7 @@ from app.pipeline.gone import settle_gone
 from app.pipeline.ingest import ingest_source
 from app.pipeline.labels import refresh_labels
 from app.pipeline.scan import scan_source
+from app.pipeline.scanning import Scanning
 from app.pipeline.shared import SharedVectors
 from app.traces import stage_span
 
@@ -181,10 +182,16 @@ async def _carry_on(context: IngestContext, sources: Sequence[Source]) -> None:
 async def _bring_source_up_to_date(
     context: IngestContext, source: Source, adapter: DocumentSource, choice: AppendChoice
 ) -> tuple[UUID, Counter[str]]:
-    with stage_span("scan", source_id=str(source.id)):
-        scan, found = await scan_source(context, source, adapter)
-    context.account.take_scan(found)
-    await ingest_source(context, source.id, adapter, scan=scan)
+    scanning = Scanning()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            look = tasks.create_task(_scan(context, source, adapter, scanning))
+            if not adapter.can_fetch_while_scanning:
+                await look
+            tasks.create_task(ingest_source(context, source.id, adapter, scanning=scanning))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    scan, found = scanning.id, look.result()
     await context.may_write.wait()
     if not adapter.unseen:
         # only a scan that saw everything may say what is gone
@@ -196,6 +203,11 @@ async def _bring_source_up_to_date(
         await SourceRepository(connection).record_run(source.id, {**result, "skipped": found["skipped"]})
         await SyncRepository(connection).forgive(source.id)
     return scan, found
+
+
+async def _scan(context: IngestContext, source: Source, adapter: DocumentSource, scanning: Scanning) -> Counter[str]:
+    with stage_span("scan", source_id=str(source.id)):
+        return await scan_source(context, source, adapter, scanning)
 
 
 async def _summarise(context: IngestContext, sources: Sequence[Source], scans: Sequence[UUID]) -> dict[str, int]:

@@ -26,6 +26,7 @@ from app.jobs.stopping import stop_task
 from app.metrics import LANES
 from app.pipeline.context import IngestContext
 from app.pipeline.ingest import run_lane
+from app.pipeline.scanning import Scanning
 from app.traces import attempt_span
 
 log = structlog.get_logger(__name__)
@@ -160,11 +161,14 @@ class Lanes:
             require_lease=attempt.require_lease,
         )
         ingest = open_ingest(context, collection, generation)
+        # offers are made when all is found
+        shared = Scanning.past(offer.scan)
+        shared.close()
         log.info("lane_started")
         try:
             async with resources.open_source(source) as adapter, asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._allow_writing(ingest))
-                tasks.create_task(run_lane(ingest, source.id, adapter, offer.scan))
+                tasks.create_task(run_lane(ingest, source.id, adapter, shared))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
         return {}

@@ -225,8 +225,8 @@ class Account:
             for name, stage in self.stages.items()
         }
 
-    def snapshot(self) -> dict[str, Any]:
-        """The data of an ``ingest_progress`` event."""
+    def snapshot(self, *, is_scanning: bool = False) -> dict[str, Any]:
+        """The data of an ``ingest_progress`` event; while a scan goes on, nobody knows how long it will take."""
         now = time.monotonic()
         settled, tokens = self.settled, self.amount("tokens")
         self._marks.append((now, settled))
@@ -247,7 +247,10 @@ class Account:
                 "documents_per_second": round(recent, 2),
                 "tokens_per_second": round(tokens / max(now - self.started, 1e-9), 1),
             },
-            "eta_seconds": [round(left / rates[-1], 1), round(left / rates[0], 1)] if rates else None,
+            "eta_seconds": [round(left / rates[-1], 1), round(left / rates[0], 1)]
+            if rates and not is_scanning
+            else None,
+            "scanning": is_scanning,
             "limiting_stage": self.limiting_stage(),
             "embedder_busy_ratio": round(self.embedder_busy_ratio(), 3),
             "workers": 1 + self.sharers,

@@ -17,6 +17,7 @@ from app.pipeline.context import IngestContext, Limits
 from app.pipeline.fetch import UNREADABLE, prepare_fetched
 from app.pipeline.isolate import prepare_isolated
 from app.pipeline.lanes import close_lanes, count_all, look_after_lanes, offer_lanes, wait_for_earlier_lanes
+from app.pipeline.scanning import Scanning
 from app.pipeline.write import delete_leftovers, write_group
 from app.traces import stage_span
 
@@ -36,30 +37,33 @@ UNKNOWN_BYTES = 64 * 1024
 Group = list[Document]
 
 
-async def ingest_source(context: IngestContext, source_id: UUID, adapter: DocumentSource, *, scan: UUID) -> None:
-    """Ingest all pending documents of a source that a scan has seen.
+async def ingest_source(
+    context: IngestContext, source_id: UUID, adapter: DocumentSource, *, scanning: Scanning
+) -> None:
+    """Ingest all pending documents of a source that a scan has seen, or will see.
 
     Raises:
         SliceEndedError: if the slice was asked to yield; what was finished is committed, the rest is pending.
         SourceVanishedError: if the source itself disappeared; what it had and was not read is pending.
     """
+    await scanning.wait_for_work()
     await wait_for_earlier_lanes(context)
     async with context.database.fenced(context.lease) as connection:
         await DocumentRepository(connection, context.collection.id).reset_processing(source_id)
-    await offer_lanes(context, source_id, scan)
     ended = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_report_progress(context, until=ended))
+            group.create_task(_report_progress(context, scanning, until=ended))
+            group.create_task(_offer_all(context, source_id, scanning))
             group.create_task(look_after_lanes(context, until=ended))
-            work = group.create_task(_work_with_lanes(context, source_id, adapter, scan))
+            work = group.create_task(_work_with_lanes(context, source_id, adapter, scanning))
             work.add_done_callback(lambda _: ended.set())
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
     await count_all(context)
     await context.report.send_update("ingest_progress", context.account.snapshot())
     await delete_leftovers(context, source_id)
-    if context.should_yield() and await _has_pending(context, source_id, scan):
+    if context.should_yield() and await _has_pending(context, source_id, scanning.id):
         raise SliceEndedError("the slice ended before all documents were ingested")
 
 
@@ -68,27 +72,38 @@ async def _has_pending(context: IngestContext, source_id: UUID, scan: UUID) -> b
         return await DocumentRepository(connection, context.collection.id).has_pending(source_id, scan=scan)
 
 
-async def _report_progress(context: IngestContext, *, until: asyncio.Event) -> None:
+async def _offer_all(context: IngestContext, source_id: UUID, scanning: Scanning) -> None:
+    """Let other workers share what is left when all is found; before, they might have nothing to take."""
+    await scanning.wait_for_all()
+    if not context.should_yield():
+        await offer_lanes(context, source_id, scanning.id)
+    scanning.close()
+
+
+async def _report_progress(context: IngestContext, scanning: Scanning, *, until: asyncio.Event) -> None:
     while not until.is_set():
-        await context.report.send_update("ingest_progress", context.account.snapshot())
+        snapshot = context.account.snapshot(is_scanning=not scanning.is_over)
+        await context.report.send_update("ingest_progress", snapshot)
         with suppress(TimeoutError):
             async with asyncio.timeout(PROGRESS_SECONDS):
                 await until.wait()
 
 
-async def _work_with_lanes(context: IngestContext, source_id: UUID, adapter: DocumentSource, scan: UUID) -> None:
+async def _work_with_lanes(
+    context: IngestContext, source_id: UUID, adapter: DocumentSource, scanning: Scanning
+) -> None:
     """Work until nothing is pending and no lane has anything in hand; what lanes give back is done here."""
     while True:
-        await run_lane(context, source_id, adapter, scan)
+        await run_lane(context, source_id, adapter, scanning)
         if await close_lanes(context):
             continue
         # what the last lanes had in hand may have been given back at any moment until now
-        if context.should_yield() or not await _has_pending(context, source_id, scan):
+        if context.should_yield() or not await _has_pending(context, source_id, scanning.id):
             return
 
 
-async def run_lane(context: IngestContext, source_id: UUID, adapter: DocumentSource, scan: UUID) -> None:
-    """Take documents through all stages until none is pending, or the slice is to end.
+async def run_lane(context: IngestContext, source_id: UUID, adapter: DocumentSource, scanning: Scanning) -> None:
+    """Take documents through all stages until none is pending and none can come, or the slice is to end.
 
     Raises:
         LaneBlindError: in another worker's lane, if it cannot read what the scan has seen.
@@ -98,7 +113,7 @@ async def run_lane(context: IngestContext, source_id: UUID, adapter: DocumentSou
     to_prepare, groups = anyio.create_memory_object_stream[Group](1)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_claim_documents(context, source_id, scan, to_prepare))
+            tasks.create_task(_claim_documents(context, source_id, scanning, to_prepare))
             for _ in range(preparers + WRITERS):
                 tasks.create_task(_carry_groups(context, adapter, budget, groups.clone()))
             groups.close()
@@ -107,24 +122,27 @@ async def run_lane(context: IngestContext, source_id: UUID, adapter: DocumentSou
 
 
 async def _claim_documents(
-    context: IngestContext, source_id: UUID, scan: UUID, out: MemoryObjectSendStream[Group]
+    context: IngestContext, source_id: UUID, scanning: Scanning, out: MemoryObjectSendStream[Group]
 ) -> None:
     async with out:
         while not context.should_yield():
             await context.demand.wait()
             limit, least = context.demand.choose_claim(CLAIM_DOCUMENTS)
+            is_last = scanning.look()
             async with context.database.fenced(context.lease) as connection:
                 manifest = DocumentRepository(connection, context.collection.id)
                 documents = await manifest.claim(
                     source_id,
-                    scan=scan,
+                    scan=scanning.id,
                     limit=limit,
                     least=least,
                     max_bytes=CLAIM_BYTES,
                     lane=context.lease.lane,
                 )
-            if not documents:
+            if not documents and is_last:
                 return
+            if not documents:
+                await scanning.wait_for_news()
             for group in group_documents(documents, processes=context.processes.size):
                 context.demand.take()
                 await out.send(group)

@@ -13,6 +13,7 @@ from app.domain.identity import locator_of
 from app.domain.ports import DocumentSource
 from app.pipeline.context import IngestContext
 from app.pipeline.ingest import ingest_source
+from app.pipeline.scanning import Scanning
 
 SCAN_ONLY = frozenset(
     {
@@ -73,7 +74,7 @@ async def retry_source(context: IngestContext, source: Source, adapter: Document
     await adapter.require_present()
     if source.kind is SourceKind.DIRECTORY:
         await _refuse_outsiders(context, source)
-    await ingest_source(context, source.id, adapter, scan=operation_id)
+    await ingest_source(context, source.id, adapter, scanning=Scanning.past(operation_id))
 
 
 async def _refuse_outsiders(context: IngestContext, source: Source) -> None:

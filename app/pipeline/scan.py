@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import aclosing
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -16,6 +16,7 @@ from app.domain.documents import ScannedDocument, Source
 from app.domain.errors import MassDeletionGuardError
 from app.domain.ports import DocumentSource
 from app.pipeline.context import IngestContext
+from app.pipeline.scanning import Scanning
 
 GUARD_FROM_DOCUMENTS = 20
 GUARD_SHARE = 0.5
@@ -24,31 +25,31 @@ LOST_AT_ONCE = 1000
 Batch = list[ScannedDocument]
 
 
-async def scan_source(context: IngestContext, source: Source, adapter: DocumentSource) -> tuple[UUID, Counter[str]]:
+async def scan_source(
+    context: IngestContext, source: Source, adapter: DocumentSource, scanning: Scanning
+) -> Counter[str]:
     """Write the manifest of a source; while a batch is written, the next one is looked for.
 
     Returns:
-        The id of this scan (documents it has not seen are gone), and its counts: found, new, changed, unchanged,
-        pending, errors, skipped, bytes.
+        Its counts: found, new, changed, unchanged, gone, pending, errors, skipped, bytes. Documents that the scan has
+        not seen are gone.
     """
-    scan = uuid4()
     counts: Counter[str] = Counter()
-    started = time.monotonic()
     await context.report.send_update("scanning_documents", {"status": "started", "source": source.url, "found": 0})
     found, batches = anyio.create_memory_object_stream[Batch](0)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_look(adapter, found))
-            tasks.create_task(_record(context, source, batches, scan=scan, counts=counts))
+            tasks.create_task(_record(context, source, batches, scanning=scanning, counts=counts))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
-    context.account.add("discover", time.monotonic() - started, counts["found"], size=counts["bytes"])
     counts["skipped"] = sum(adapter.skipped.values())
     async with context.database.begin() as connection:
-        counts["gone"] = await ScanRepository(connection, context.collection.id).count_gone(source.id, scan=scan)
+        counts["gone"] = await ScanRepository(connection, context.collection.id).count_gone(source.id, scan=scanning.id)
     names = ("found", "new", "changed", "unchanged", "gone", "skipped", "errors", "bytes")
     await context.report.send_update("scanning_completed", {name: counts[name] for name in names})
-    return scan, counts
+    scanning.finish()
+    return counts
 
 
 async def _look(adapter: DocumentSource, out: MemoryObjectSendStream[Batch]) -> None:
@@ -62,23 +63,28 @@ async def _record(
     source: Source,
     batches: MemoryObjectReceiveStream[Batch],
     *,
-    scan: UUID,
+    scanning: Scanning,
     counts: Counter[str],
 ) -> None:
+    started = time.monotonic()
     async with batches:
         async for batch in batches:
             async with context.database.fenced(context.lease) as connection:
                 scans = ScanRepository(connection, context.collection.id)
-                counts.update(
-                    await scans.record_scan(
-                        source.id,
-                        batch,
-                        scan=scan,
-                        operation_id=context.lease.operation_id,
-                        first_position=counts["found"],
-                        max_attempts=context.limits.document_max_attempts,
-                    )
+                recorded = await scans.record_scan(
+                    source.id,
+                    batch,
+                    scan=scanning.id,
+                    operation_id=context.lease.operation_id,
+                    first_position=counts["found"],
+                    max_attempts=context.limits.document_max_attempts,
                 )
+            counts.update(recorded)
+            context.account.take_scan(recorded)
+            before, started = started, time.monotonic()
+            context.account.add("discover", started - before, recorded["found"], size=recorded["bytes"])
+            if recorded["pending"]:
+                scanning.tell()
             for item in batch:
                 if item.error_code is not None:
                     await context.report.send_update(

@@ -154,6 +154,11 @@ class DirectorySource:
         return True
 
     @property
+    def can_fetch_while_scanning(self) -> bool:
+        """See the port."""
+        return True
+
+    @property
     def skipped(self) -> Mapping[str, int]:
         """Files left out by the last scan, by reason."""
         return self._skipped

@@ -64,6 +64,7 @@ class FilesystemSource:
     """
 
     is_local = False
+    can_fetch_while_scanning = True
 
     def __init__(
         self,

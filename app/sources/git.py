@@ -54,6 +54,7 @@ class GitSource:
     """
 
     is_local = False
+    can_fetch_while_scanning = False
 
     def __init__(
         self,

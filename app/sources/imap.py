@@ -61,6 +61,7 @@ class ImapSource:
     """
 
     is_local = False
+    can_fetch_while_scanning = False
 
     def __init__(
         self,

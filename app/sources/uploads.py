@@ -39,6 +39,7 @@ class UploadSource:
     url = URL
     # a machine that has another folder than the others cannot share them
     is_local = True
+    can_fetch_while_scanning = True
 
     def __init__(
         self,

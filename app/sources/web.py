@@ -65,6 +65,7 @@ class WebSource:
     """
 
     is_local = False
+    can_fetch_while_scanning = True
 
     def __init__(
         self,

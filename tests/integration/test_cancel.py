@@ -71,9 +71,16 @@ async def test_while_a_process_computes(api: Api, parts: Parts, tmp_path: Path, 
     ended = await _cancel(api, operation)
 
     assert ended["state"] == "cancelled"
-    await wait_until(_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE))
+    await wait_until(_until(lambda: _has_ended(child)))
     (root / "large.txt").write_text("Now it is short.")
     await _assert_usable(api, parts, 1)
+
+
+def _has_ended(child: psutil.Process) -> bool:
+    try:
+        return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 async def _until_busy() -> list[psutil.Process]:

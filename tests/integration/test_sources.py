@@ -1,5 +1,6 @@
 """Sources that are not on this machine, indexed and brought up to date."""
 
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from app.bootstrap import Parts, configured_endpoints, open_parts, running_worker
 from app.settings import Settings
-from tests.harness import Api, open_client
+from tests.harness import Api, open_client, wait_until
 from tests.sources.site import Site
 
 
@@ -49,6 +50,58 @@ async def test_a_site_is_indexed_and_found(api: Api, site: Site) -> None:
     assert hits[0]["uri"] == f"{site.url}/whales.html"
     assert sorted(site.asked()) == ["/", "/robots.txt", "/rockets.html", "/whales.html"]
     assert await api.assert_consistent("site") == ended["result"]["chunks"]
+
+
+@pytest.mark.usefixtures("worker")
+async def test_pages_are_indexed_while_the_site_is_still_looked_through(api: Api, site: Site) -> None:
+    """What is found can be searched although a page deeper in the site keeps the scan waiting."""
+    site.link("/rockets.html", "/slow.html", title="Rockets", text="Rockets burn fuel to leave the atmosphere.")
+    site.link("/slow.html", title="Slow", text="Glaciers creep down the valley.")
+    gate = site.held["/slow.html"] = threading.Event()
+    body = {"name": "site", "sources": [{"url": f"{site.url}/", "options": {"per_second": 1000, "depth": 3}}]}
+    operation = (await api.client.post("/api/v1/collections", json=body)).json()["operation"]
+
+    async def is_found() -> bool:
+        response = await api.client.post("/api/v1/collections/site/search", json={"query": "mammals of the ocean"})
+        return response.status_code == httpx.codes.OK and bool(response.json()["hits"])
+
+    await wait_until(is_found)
+    running = await api.get(operation)
+    gate.set()
+    ended = await api.wait(operation)
+
+    assert running["state"] == "running"
+    assert running["progress"]["scanning"] is True
+    assert running["progress"]["eta_seconds"] is None
+    assert (ended["state"], ended["result"]["documents_added"]) == ("completed", 4)
+    assert ended["progress"]["scanning"] is False
+    assert (await api.search("site", "glaciers"))[0]["uri"] == f"{site.url}/slow.html"
+    assert await api.assert_consistent("site") == ended["result"]["chunks"]
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_cancel_during_the_scan_keeps_what_is_indexed(api: Api, site: Site) -> None:
+    """Nothing is taken for gone because the scan has not come to it, and the next run does the rest."""
+    site.link("/rockets.html", "/slow.html", title="Rockets", text="Rockets burn fuel to leave the atmosphere.")
+    site.link("/slow.html", title="Slow", text="Glaciers creep down the valley.")
+    gate = site.held["/slow.html"] = threading.Event()
+    body = {"name": "site", "sources": [{"url": f"{site.url}/", "options": {"per_second": 1000, "depth": 3}}]}
+    operation = (await api.client.post("/api/v1/collections", json=body)).json()["operation"]
+
+    async def has_begun() -> bool:
+        progress = (await api.get(operation))["progress"] or {}
+        return bool(progress.get("chunks"))
+
+    await wait_until(has_begun)
+    cancelled = await api.client.post(f"/api/v1/operations/{operation['id']}/cancel")
+    gate.set()
+    ended = await api.wait(operation)
+    again = await api.wait(await api.append("site"))
+
+    assert cancelled.is_success
+    assert ended["state"] == "cancelled"
+    assert (again["state"], again["result"]["documents"]) == ("completed", 4)
+    assert await api.assert_consistent("site") == again["result"]["chunks"]
 
 
 @pytest.mark.usefixtures("worker")

@@ -12,6 +12,7 @@ from typing import Any
 
 HTML = "text/html; charset=utf-8"
 TEXT = "text/plain"
+HELD_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +49,16 @@ class _Server(ThreadingHTTPServer):
 
 
 class Site:
-    """Pages by path. ``requests`` are those that were answered; ``is_gone`` makes everything 404."""
+    """Pages by path. ``requests`` are those that were answered; ``is_gone`` makes everything 404.
+
+    Paths in ``held`` are answered once their event is set.
+    """
 
     def __init__(self) -> None:
         self.pages: dict[str, SitePage] = {}
         self.requests: list[Request] = []
         self.is_gone = False
+        self.held: dict[str, threading.Event] = {}
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), self._make_handler())
 
@@ -129,6 +134,8 @@ class Site:
 
             def do_GET(self) -> None:
                 headers = {name.lower(): value for name, value in self.headers.items()}
+                if (gate := site.held.get(self.path)) is not None:
+                    gate.wait(HELD_SECONDS)
                 status, said, body = site.answer(self.path, headers)
                 if status == 200 and (wanted := headers.get("range", "")).startswith("bytes="):
                     first, _, last = wanted.removeprefix("bytes=").partition("-")

@@ -1,5 +1,6 @@
 """The same cases for every adapter of ``DocumentSource``."""
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -152,6 +153,22 @@ async def test_a_fetched_file_lies_in_the_folder_that_was_asked_for(filled: Plac
 
     assert all(isinstance(item, Fetched) and item.path is not None for item in fetched.values())
     assert is_local or all(Path(str(item.path)).parent == into for item in fetched.values())
+
+
+async def test_documents_are_fetched_while_the_scan_goes_on(filled: Place, tmp_path: Path) -> None:
+    """Where an adapter says so, what is found can be had before all is found, and all is still found."""
+    async with aclosing(filled.open(Choice())) as source:
+        if not source.can_fetch_while_scanning:
+            pytest.skip("its documents are fetched after the scan")
+        readers: list[asyncio.Task[dict[str, PreparedDocument]]] = []
+        async with asyncio.TaskGroup() as tasks:
+            async for batch in source.scan():
+                readers.append(tasks.create_task(read(filled, source, batch, tmp_path / str(len(readers)))))
+        prepared = {path: item for reader in readers for path, item in reader.result().items()}
+
+    assert {path: item.content_hash for path, item in prepared.items()} == {
+        path: hashlib.sha256(content).digest() for path, content in CONTENT.items()
+    }
 
 
 async def test_a_document_that_vanished_costs_itself(filled: Place, tmp_path: Path) -> None:
