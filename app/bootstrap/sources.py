@@ -48,15 +48,30 @@ class SourceParts:
 
 def _open_directory(source: Source, parts: SourceParts) -> DocumentSource:
     path = resolve_source_path(source.url, parts.settings.source_roots)
-    globs = {name: source.config.get(name, ()) for name in ("include", "exclude")}
-    return _open_path(path, parts, **globs)
+    config = source.config
+    return _open_path(
+        path,
+        parts,
+        include=config.get("include", ()),
+        exclude=config.get("exclude", ()),
+        gitignore=config.get("options", {}).get("gitignore", False),
+    )
 
 
-def _open_path(path: Path, parts: SourceParts, **globs: Sequence[str]) -> DirectorySource:
+def _open_path(
+    path: Path,
+    parts: SourceParts,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    gitignore: bool = False,
+) -> DirectorySource:
     settings = parts.settings
     return DirectorySource(
         path,
-        **globs,
+        include=include,
+        exclude=exclude,
+        gitignore=gitignore,
         max_bytes=settings.document_max_bytes,
         processes=parts.processes,
         records=RecordReader(is_record_file=is_record_file, scan_records=scan_records),

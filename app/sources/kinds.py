@@ -61,8 +61,13 @@ def split_login(url: str) -> tuple[str, dict[str, str]]:
 
 
 def _check_directory(url: str, options: Mapping[str, Any], secrets: Mapping[str, str]) -> None:  # noqa: ARG001 — one of several checks
-    if options or secrets:
-        raise InvalidSourceError("a folder has no options and no secrets")
+    if secrets:
+        raise InvalidSourceError("a folder has no secrets")
+    for name, value in options.items():
+        if name != "gitignore":
+            raise InvalidSourceError(f"a folder has no option {name!r}; it has gitignore")
+        if not isinstance(value, bool):
+            raise InvalidSourceError("gitignore is true or false")
 
 
 def _check_web(url: str, options: Mapping[str, Any], secrets: Mapping[str, str]) -> None:
