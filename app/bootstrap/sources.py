@@ -23,6 +23,7 @@ from app.sources.filesystem import FilesystemSource
 from app.sources.git import GitSource
 from app.sources.git_cache import GitCache
 from app.sources.git_repository import GitAccess
+from app.sources.gitignore import is_honoured
 from app.sources.imap import ImapSource
 from app.sources.imap_options import ImapOptions
 from app.sources.upload_folder import UploadFolder
@@ -54,7 +55,7 @@ def _open_directory(source: Source, parts: SourceParts) -> DocumentSource:
         parts,
         include=config.get("include", ()),
         exclude=config.get("exclude", ()),
-        gitignore=config.get("options", {}).get("gitignore", False),
+        gitignore=is_honoured(config.get("options", {})),
     )
 
 

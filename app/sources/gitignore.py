@@ -2,13 +2,16 @@
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
+from app.domain.errors import InvalidSourceError
 from app.sources.wildmatch import NeverMatchesError, Wildmatch
 
 NAME = ".gitignore"
+OPTION = "gitignore"
 MOST_BYTES = 256 * 1024
 MOST_PATTERNS = 5000
 """Of one folder and those above it."""
@@ -18,6 +21,14 @@ BOM = b"\xef\xbb\xbf"
 
 class GitignoreError(Exception):
     """A ``.gitignore`` cannot be read, or has more patterns than are followed: nobody knows what it leaves out."""
+
+
+def is_honoured(options: Mapping[str, Any]) -> bool:
+    """What a source's options say; raises InvalidSourceError if that is neither true nor false."""
+    said = options.get(OPTION, False)
+    if not isinstance(said, bool):
+        raise InvalidSourceError(f"{OPTION} is true or false")
+    return said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
