@@ -23,6 +23,7 @@ from app.sources.filesystem import FilesystemSource
 from app.sources.git import GitSource
 from app.sources.git_cache import GitCache
 from app.sources.git_repository import GitAccess
+from app.sources.gitignore import is_honoured
 from app.sources.imap import ImapSource
 from app.sources.imap_options import ImapOptions
 from app.sources.upload_folder import UploadFolder
@@ -48,15 +49,30 @@ class SourceParts:
 
 def _open_directory(source: Source, parts: SourceParts) -> DocumentSource:
     path = resolve_source_path(source.url, parts.settings.source_roots)
-    globs = {name: source.config.get(name, ()) for name in ("include", "exclude")}
-    return _open_path(path, parts, **globs)
+    config = source.config
+    return _open_path(
+        path,
+        parts,
+        include=config.get("include", ()),
+        exclude=config.get("exclude", ()),
+        gitignore=is_honoured(config.get("options", {})),
+    )
 
 
-def _open_path(path: Path, parts: SourceParts, **globs: Sequence[str]) -> DirectorySource:
+def _open_path(
+    path: Path,
+    parts: SourceParts,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    gitignore: bool = False,
+) -> DirectorySource:
     settings = parts.settings
     return DirectorySource(
         path,
-        **globs,
+        include=include,
+        exclude=exclude,
+        gitignore=gitignore,
         max_bytes=settings.document_max_bytes,
         processes=parts.processes,
         records=RecordReader(is_record_file=is_record_file, scan_records=scan_records),

@@ -100,6 +100,10 @@ class Follower:
         """How many operations have ended."""
         return self._watched.updates
 
+    def honour(self, source: dict[str, Any]) -> None:
+        """Wait for what a scan of this source would read."""
+        self._events.gitignore = bool(source["options"].get("gitignore"))
+
     @property
     def is_stopped(self) -> bool:
         """Whether somebody wants it to end."""
@@ -196,8 +200,15 @@ async def _keep_up(settings: Settings, url: str, name: str, options: dict[str, A
 
     async def start(client: Client) -> dict[str, Any]:
         if not follower.updates:
-            return await start_index(client, name, url, options)
-        return await _start_update(client, name, url)
+            operation = await start_index(client, name, url, options)
+            if (source := await _find_source(client, name, url)) is not None:
+                follower.honour(source)
+            return operation
+        source = await _find_source(client, name, url)
+        if source is None:
+            raise CliError("source_unknown", f"somebody has removed {url} from collection {name!r}")
+        follower.honour(source)
+        return await _start_update(client, name, source)
 
     failures = before = 0
     while not follower.is_stopped:
@@ -213,13 +224,14 @@ async def _keep_up(settings: Settings, url: str, name: str, options: dict[str, A
             await follower.pause(RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)])
 
 
-async def _start_update(client: Client, name: str, url: str) -> dict[str, Any]:
-    """The APPEND of a source that was there before: a collection that somebody has deleted is not made again."""
+async def _find_source(client: Client, name: str, url: str) -> dict[str, Any] | None:
     sources = (await client.call("GET", collection_path(name, "sources")))["sources"]
-    known = next((source for source in sources if source["url"] == url), None)
-    if known is None:
-        raise CliError("source_unknown", f"somebody has removed {url} from collection {name!r}")
-    request = {"kind": "APPEND", "config": {"source_id": known["id"], "mode": "full"}}
+    return next((source for source in sources if source["url"] == url), None)
+
+
+async def _start_update(client: Client, name: str, source: dict[str, Any]) -> dict[str, Any]:
+    """The APPEND of a source that was there before: a collection that somebody has deleted is not made again."""
+    request = {"kind": "APPEND", "config": {"source_id": source["id"], "mode": "full"}}
     operation: dict[str, Any] = await client.call("POST", collection_path(name, "operations"), json=request)
     return operation
 

@@ -1,6 +1,6 @@
 """Rows of ``documents`` and ``chunks``: the manifest of a generation."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.db.database import copy_rows
 from app.db.operation_rows import ALIVE
 from app.db.statements import UUIDS, parsed
-from app.domain.documents import Document, DocumentState, PreparedDocument, embedded_text
+from app.domain.documents import Document, DocumentState, FileVersion, PreparedDocument, embedded_text
 from app.domain.identity import locator_of
 from app.domain.sanitising import sanitise
 
@@ -252,6 +252,23 @@ class DocumentRepository(ManifestRows):
                     change = CASE WHEN change = 'added' THEN change ELSE 'touched' END,
                     error_message = NULL, attempts = 0, updated_at = now() WHERE id = ANY(:ids)""",
             ids=list(ids),
+        )
+
+    async def note_versions(self, versions: Mapping[UUID, FileVersion]) -> None:
+        """Record what was read where it is not what the scan saw.
+
+        The next scan compares with what the manifest holds the result of, be that the content or an error, and not with
+        what was there a moment before. Where nothing has scanned, as when documents are retried, that is all the same.
+        """
+        if not versions:
+            return
+        await self._execute(
+            """UPDATE documents d SET size = n.size, modified_ns = n.modified_ns
+               FROM unnest(:ids, CAST(:sizes AS bigint[]), CAST(:times AS bigint[])) AS n (id, size, modified_ns)
+               WHERE d.id = n.id""",
+            ids=list(versions),
+            sizes=[version.size for version in versions.values()],
+            times=[version.modified_ns for version in versions.values()],
         )
 
     async def fail(self, prepared: Sequence[PreparedDocument]) -> None:

@@ -4,9 +4,7 @@ from uuid import UUID
 
 from app.db.scans import ScanRepository
 from app.db.shared_documents import IS_SHARED
-
-NEVER_SEEN_NS = -1
-"""A modification time no file has: a document that comes back is read again, whatever it is like."""
+from app.domain.documents import NEVER_SEEN_NS
 
 
 class GoneRepository(ScanRepository):

@@ -107,6 +107,18 @@ class Locator:
     members: tuple[str, ...] = ()
 
 
+NEVER_SEEN_NS = -1
+"""A modification time no file has: a document with it is read again when a scan sees it, whatever it is like."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileVersion:
+    """Which version of a file it is, as far as its file system says; bytes, and nanoseconds since the epoch."""
+
+    size: int
+    modified_ns: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScannedDocument:
     """One document as a scan of its source sees it, before anything is read.
@@ -222,6 +234,9 @@ class PreparedDocument:
 
     Exactly one of these holds: ``unchanged`` (the content hash equals the known one, nothing was extracted),
     ``error_code`` is set, or ``chunks`` is the (possibly empty) result.
+
+    Attributes:
+        read_version: what was read, where it is not what the scan saw.
     """
 
     document_id: UUID
@@ -232,6 +247,7 @@ class PreparedDocument:
     unchanged: bool = False
     error_code: str | None = None
     error_message: str | None = None
+    read_version: FileVersion | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -247,7 +263,8 @@ class Ocr:
 class PrepareRequest:
     """Asks a child process to read, extract and chunk one document.
 
-    ``tokenizer`` is a file, None the packaged one; pictures of text are read only with ``ocr``.
+    ``tokenizer`` is a file, None the packaged one; pictures of text are read only with ``ocr``. ``seen_version`` is
+    what the scan saw, where the next one goes by that.
     """
 
     document_id: UUID
@@ -256,6 +273,7 @@ class PrepareRequest:
     locator: Locator
     known_hash: bytes | None
     max_bytes: int
+    seen_version: FileVersion | None = None
     ocr: Ocr | None = None
     tokenizer: str | None = None
 

@@ -9,7 +9,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from app.db.documents import DocumentRepository
-from app.domain.documents import Document, PreparedDocument, PrepareRequest
+from app.domain.documents import Document, FileVersion, PreparedDocument, PrepareRequest
 from app.domain.errors import LaneBlindError, SliceEndedError
 from app.domain.ports import DocumentSource
 from app.pipeline.budget import ByteBudget
@@ -207,11 +207,21 @@ def make_requests(group: Sequence[Document], limits: Limits, *, model: str) -> l
             locator=document.locator,
             known_hash=document.content_hash,
             max_bytes=limits.document_max_bytes,
+            seen_version=_seen_version(document),
             ocr=limits.ocr,
             tokenizer=limits.tokenizers.get(model),
         )
         for document in group
     ]
+
+
+def _seen_version(document: Document) -> FileVersion | None:
+    """What the last scan saw of a file or a member; None of what the next one knows by its content, or by an etag."""
+    place = document.locator
+    is_record = place.offset is not None and not place.members
+    if is_record or not document.uri.startswith("file:"):
+        return None
+    return FileVersion(size=document.size, modified_ns=document.modified_ns)
 
 
 async def _prepare(context: IngestContext, adapter: DocumentSource, group: Group) -> list[PreparedDocument]:

@@ -23,6 +23,7 @@ SCAN_ONLY = frozenset(
         "duplicate_record",
         "invalid_record",
         "symlink_outside_source",
+        "unreadable_gitignore",
     }
 )
 """Said by a scan of what stands around a document: only another scan can take it back."""

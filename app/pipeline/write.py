@@ -234,6 +234,9 @@ async def _commit(context: IngestContext, work: GroupWork) -> None:
             await manifest.complete_unchanged(work.unchanged)
         if work.failures:
             await manifest.fail(work.failures)
+        await manifest.note_versions(
+            {item.document_id: item.read_version for item in work.prepared if item.read_version is not None}
+        )
         amounts = work.amounts() | context.account.take_passed()
         context.account.note_committed(amounts)
         await TotalsRepository(connection, context.lease.operation_id).add(amounts)

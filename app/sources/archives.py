@@ -128,6 +128,15 @@ def describe_zip_entry(info: zipfile.ZipInfo, name: str) -> Entry:
     )
 
 
+def passes_check(content: bytes, archive: str, modified_ns: int) -> bool:
+    """Whether a member has the content that it was listed with; in a ``.tar`` that is not packed nobody knows."""
+    kind = archive_kind(archive) or "zip"
+    if kind == "tar":
+        return True
+    room = 2 * SECOND if kind == "zip" else SECOND
+    return zlib.crc32(content) % room == modified_ns % room
+
+
 def copy_member(member: Readable, most: int) -> IO[bytes]:
     """A nested archive in memory, or in a file without a name if it is large.
 

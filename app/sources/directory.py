@@ -102,7 +102,8 @@ class DirectorySource:
     """``DocumentSource`` over a folder or a single file.
 
     Hidden files, dependency folders and formats that hold no text are left out and counted in ``skipped``
-    (``hidden``, ``dependencies``, ``binary``, ``filtered``, ``special``, ``walked_before``); a folder counts as one.
+    (``hidden``, ``dependencies``, ``binary``, ``filtered``, ``special``, ``walked_before``), and so is what
+    ``.gitignore`` files leave out (``gitignore``) where they are honoured; a folder counts as one.
     Links are followed inside the root only, and no folder is walked twice.
     Each record of a record file is a document of its own, however large the file. Archives are scanned like folders.
 
@@ -110,6 +111,7 @@ class DirectorySource:
         url_or_path: a ``file:`` URL or a path.
         include: globs over the path below the root; see ``PathFilter``.
         exclude: the same, and stronger.
+        gitignore: whether ``.gitignore`` files from the root downwards are honoured.
         archives: how much an archive may hold.
         reads_pictures: whether pictures are documents too, since their text can be read.
         max_bytes: larger documents come with the error ``document_too_large``.
@@ -125,6 +127,7 @@ class DirectorySource:
         *,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        gitignore: bool = False,
         max_bytes: int,
         processes: Processes,
         records: RecordReader,
@@ -134,6 +137,7 @@ class DirectorySource:
         self._root = resolve_source_path(str(url_or_path))
         self._choice = PathFilter(include, exclude)
         self._globs = (tuple(include), tuple(exclude))
+        self._gitignore = gitignore
         self._archives = archives or ArchiveLimits()
         self._binary = binary_suffixes(reads_pictures=reads_pictures)
         self._max_bytes = max_bytes
@@ -220,7 +224,14 @@ class DirectorySource:
         try:
             status = self._root.stat()
             if stat.S_ISDIR(status.st_mode):
-                yield from Walk(str(self._root), self._choice, self._skipped, self._unseen, binary=self._binary)
+                yield from Walk(
+                    str(self._root),
+                    self._choice,
+                    self._skipped,
+                    self._unseen,
+                    binary=self._binary,
+                    gitignore=self._gitignore,
+                )
             else:
                 yield Found(relative="", status=status)
         except OSError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import stat
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Self
 import structlog
 from watchfiles import watch
 
+from app.sources.gitignore import NAME, GitignoreError, Gitignores, read_local
 from app.sources.walk import JUNK_FOLDERS
 
 log = structlog.get_logger(__name__)
@@ -35,7 +37,10 @@ class FolderEvents:
 
     A thread follows it, for adding a large folder to the system's watch takes long. Files that no scan would read are
     left out: hidden ones, those of dependencies, and everything below ``ignored``. If the folder goes away it is
-    waited for, and another one at its place is a change.
+    waited for, and another one at its place is a change. A change of a ``.gitignore`` is always told.
+
+    Attributes:
+        gitignore: set it where a scan honours ``.gitignore`` files: what they leave out is passed over then.
 
     Args:
         polls: look at all files again and again; it comes to that by itself where the system gives no events.
@@ -51,6 +56,7 @@ class FolderEvents:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="folder-events", daemon=True)
         self._polls = polls
+        self.gitignore = False
 
     async def __aenter__(self) -> Self:
         """Return when no further change will be missed."""
@@ -122,7 +128,7 @@ class FolderEvents:
         ):
             self._tell(self._ready)
             # whatever happened before it was watched anew is a change too
-            has_changed = is_new or any(self._matters(path) for _, path in changes)
+            has_changed = is_new or self._any_matters({path for _, path in changes})
             if has_changed or is_unsure:
                 self._tell(self._changed)
             # polling sees whole seconds: what came later in the same one is only seen by another look
@@ -130,13 +136,45 @@ class FolderEvents:
             if self._identify() != identity:
                 return
 
+    def _any_matters(self, paths: set[str]) -> bool:
+        left = [path for path in paths if self._matters(path)]
+        if not self.gitignore or self._folder != self._root:
+            return bool(left)
+        # read anew, for they may have changed with the others
+        ignores = Gitignores(read_local(str(self._root).rstrip("/")))
+        try:
+            return any(not self._is_left_out(ignores, os.path.relpath(path, self._root)) for path in sorted(left))
+        except GitignoreError:
+            return True
+
     def _matters(self, path: str) -> bool:
         if self._folder != self._root:
             return path == str(self._root)
         if any(path == folder or path.startswith(f"{folder}{os.sep}") for folder in self._ignored):
             return False
-        parts = Path(os.path.relpath(path, self._root)).parts
+        *folders, name = Path(os.path.relpath(path, self._root)).parts or ("",)
+        parts = folders if name == NAME else [*folders, name]
         return not any(part.startswith(".") or part in JUNK_FOLDERS for part in parts)
+
+    def _is_left_out(self, ignores: Gitignores, relative: str) -> bool:
+        """Whether ``.gitignore`` files leave out a path, or a folder above it, whatever it was if it is gone."""
+        folder = ""
+        for part in Path(relative).parts:
+            if part == NAME:
+                return False
+            ignores.enter(folder)
+            here = f"{folder}{part}"
+            if all(ignores.ignores(here, is_folder=kind) for kind in self._kinds_of(here)):
+                return True
+            folder = f"{here}/"
+        return False
+
+    def _kinds_of(self, relative: str) -> tuple[bool, ...]:
+        """Whether there is a folder; both if nobody can say."""
+        try:
+            return (stat.S_ISDIR((self._root / relative).lstat().st_mode),)
+        except OSError:
+            return (True, False)
 
     def _identify(self) -> Identity | None:
         try:

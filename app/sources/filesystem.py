@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from app.domain.errors import (
 from app.sources.archives import archive_kind
 from app.sources.directory import printable
 from app.sources.fetching import fetch_each
+from app.sources.gitignore import MOST_BYTES, NAME, OPTION, GitignoreError, Gitignores, is_honoured
 from app.sources.globs import PathFilter
 from app.sources.protocols import CHAIN, Guard, Opened, open_filesystem, split_chain
 from app.sources.walk import JUNK_FOLDERS, binary_suffixes, suffix_of
@@ -51,7 +53,7 @@ class FilesystemSource:
         url: of a folder or a file.
         include: globs over the path below the root; see ``PathFilter``.
         exclude: the same, and stronger.
-        options: for the library.
+        options: for the library, and whether ``.gitignore`` files are honoured.
         secrets: for the library.
         max_bytes: larger documents come with the error ``document_too_large``.
         roots: the folders of this machine that archives may lie in; everywhere without any.
@@ -84,7 +86,9 @@ class FilesystemSource:
         self._base = first.rstrip("/") if not first.endswith("://") else first
         self._behind = "".join(f"{CHAIN}{part}" for part in rest)
         self._choice = PathFilter(include, exclude)
-        self._options = dict(options or {})
+        # ours, not the library's
+        self._options = {name: value for name, value in (options or {}).items() if name != OPTION}
+        self._ignores = Gitignores(self._read_gitignore) if is_honoured(options or {}) else None
         self._secrets = dict(secrets or {})
         self._max_bytes = max_bytes
         self._roots = roots
@@ -94,6 +98,7 @@ class FilesystemSource:
         self._at_once = 1 if rest else THREADS
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="source")
         self._opened: Opened | None = None
+        self._has_gitignore = False
         self._opening = asyncio.Lock()
         self._skipped: Counter[str] = Counter()
         self._unseen: list[str] = []
@@ -172,6 +177,7 @@ class FilesystemSource:
     async def scan(self) -> AsyncGenerator[list[ScannedDocument], None]:
         """See the port."""
         self._skipped, self._unseen = Counter(), []
+        self._ignores = None if self._ignores is None else Gitignores(self._read_gitignore)
         root = await self._enter()
         if root["type"] != "directory":
             yield [self._describe("", root)]
@@ -207,6 +213,10 @@ class FilesystemSource:
             if not folder:
                 raise SourceVanishedError(self._url) from None
             return [], []
+        except GitignoreError as error:
+            self._unseen.append(self._uri_of(folder, open_ended=True) if folder else self._base)
+            path = f"{folder}/{NAME}".lstrip("/")
+            return [], [replace(self._unreadable(path, str(error)), error_code="unreadable_gitignore")]
         except Exception as error:
             if not folder or self._guard.refused is not None:
                 raise self._explain(error) from error
@@ -217,18 +227,46 @@ class FilesystemSource:
         """Runs in a thread, also what is made of it, for a folder may be large."""
         found = opened.filesystem.ls(opened.place_of(folder), detail=True)
         start = len(opened.root.strip("/"))
-        named = ((str(entry["name"]).strip("/")[start:].strip("/"), entry) for entry in found)
+        named = [(str(entry["name"]).strip("/")[start:].strip("/"), entry) for entry in found]
+        self._enter_folder(f"{folder}/" if folder else "", named)
         inner: list[str] = []
         documents: list[ScannedDocument] = []
         # an object store may list the folder itself
         for relative, entry in sorted(
             ((name, entry) for name, entry in named if name and name != folder), key=lambda pair: pair[0]
         ):
-            if entry["type"] == "directory":
+            is_folder = entry["type"] == "directory"
+            if self._is_ignored(relative, is_folder=is_folder):
+                self._skipped["gitignore"] += 1
+            elif is_folder:
                 self._put_off(relative, inner)
             elif self._wants(relative):
                 documents.append(self._describe(relative, entry))
         return inner, documents
+
+    def _enter_folder(self, folder: str, named: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Raises GitignoreError if nobody knows what is left out there."""
+        if self._ignores is not None:
+            # folders come before those inside them, so no other one is read; nor asked for where there is none
+            self._has_gitignore = any(name == f"{folder}{NAME}" and entry["type"] == "file" for name, entry in named)
+            self._ignores.enter(folder)
+
+    def _is_ignored(self, relative: str, *, is_folder: bool) -> bool:
+        """Hidden files are left out as such."""
+        is_hidden = relative.rpartition("/")[2].startswith(".")
+        return self._ignores is not None and not is_hidden and self._ignores.ignores(relative, is_folder=is_folder)
+
+    def _read_gitignore(self, folder: str) -> bytes | None:
+        if not self._has_gitignore or self._opened is None:
+            return None
+        try:
+            with self._opened.filesystem.open(self._opened.place_of(f"{folder}{NAME}"), "rb") as file:
+                content: bytes = file.read(MOST_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise GitignoreError(f"reading it failed with {type(error).__name__}") from error
+        return content
 
     def _put_off(self, relative: str, inner: list[str]) -> None:
         name = relative.rpartition("/")[2]

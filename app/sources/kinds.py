@@ -9,6 +9,7 @@ from app.domain.documents import SourceKind
 from app.domain.errors import InvalidSourceError, UnsupportedSourceError
 from app.domain.uploads import URL as UPLOADS
 from app.sources.git_urls import GIT_SCHEMES, PREFIX, check_git, is_git
+from app.sources.gitignore import OPTION, is_honoured
 from app.sources.imap_names import MailboxUrl
 from app.sources.imap_options import ImapOptions, check_imap_secrets
 from app.sources.protocols import PROTOCOLS, check_filesystem
@@ -61,8 +62,12 @@ def split_login(url: str) -> tuple[str, dict[str, str]]:
 
 
 def _check_directory(url: str, options: Mapping[str, Any], secrets: Mapping[str, str]) -> None:  # noqa: ARG001 — one of several checks
-    if options or secrets:
-        raise InvalidSourceError("a folder has no options and no secrets")
+    if secrets:
+        raise InvalidSourceError("a folder has no secrets")
+    for name in options:
+        if name != OPTION:
+            raise InvalidSourceError(f"a folder has no option {name!r}; it has {OPTION}")
+    is_honoured(options)
 
 
 def _check_web(url: str, options: Mapping[str, Any], secrets: Mapping[str, str]) -> None:

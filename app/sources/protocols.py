@@ -20,6 +20,7 @@ from app.domain.errors import (
 )
 from app.sources.addresses import is_public
 from app.sources.directory import resolve_source_path
+from app.sources.gitignore import OPTION, is_honoured
 from app.sources.web_login import make_login
 
 CHAIN = "::"
@@ -128,7 +129,9 @@ def check_filesystem(url: str, options: Mapping[str, Any], secrets: Mapping[str,
     last = split_chain(url)[-1]
     protocol = _protocol_of(last) or Protocol()
     scheme = last.partition("://")[0]
-    for what, said, known in (("option", options, protocol.options), ("secret", secrets, protocol.secrets)):
+    is_honoured(options)
+    known_options = protocol.options | {OPTION}
+    for what, said, known in (("option", options, known_options), ("secret", secrets, protocol.secrets)):
         for name in said:
             if name not in known:
                 has = f"it has {', '.join(sorted(known))}" if known else "it has none"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from app.domain.errors import ProcessAnswerTooLargeError, ProcessDiedError, ProcessTimeoutError
 from app.sources.archives import archive_kind
+from app.sources.gitignore import NAME, GitignoreError, Gitignores, read_local
 from app.sources.globs import PathFilter
 
 CHILD_ENDED = (ProcessDiedError, ProcessTimeoutError, ProcessAnswerTooLargeError)
@@ -44,10 +45,21 @@ class Walk:
 
     Folders behind links come last, so that a folder is seen at its own place first. Memory is bounded by the
     names of the largest folder and the number of folders.
+
+    Args:
+        gitignore: whether what ``.gitignore`` files leave out is left out. A folder whose file cannot be followed is
+            not walked: that file is found, with the error.
     """
 
     def __init__(
-        self, root: str, choice: PathFilter, skipped: Counter[str], unseen: list[str], *, binary: frozenset[str]
+        self,
+        root: str,
+        choice: PathFilter,
+        skipped: Counter[str],
+        unseen: list[str],
+        *,
+        binary: frozenset[str],
+        gitignore: bool = False,
     ) -> None:
         self._base = root.rstrip("/")
         self._real = os.path.realpath(root)
@@ -55,6 +67,7 @@ class Walk:
         self._binary = binary
         self._skipped = skipped
         self._unseen = unseen
+        self._ignores = Gitignores(read_local(self._base)) if gitignore else None
         self._folders = [""]
         self._linked: deque[str] = deque()
         self._walked: set[tuple[int, int]] = set()
@@ -67,6 +80,10 @@ class Walk:
         """``folder`` is empty for the root, else a relative path that ends with ``/``."""
         try:
             names = self._list_names(folder)
+        except GitignoreError as error:
+            self._unseen.append(folder or "/")
+            yield Found(relative=f"{folder}{NAME}", error_code="unreadable_gitignore", error_message=str(error))
+            return
         except OSError as error:
             if not folder:
                 raise
@@ -90,6 +107,8 @@ class Walk:
             self._skipped["walked_before"] += 1
             return []
         self._walked.add(identity)
+        if self._ignores is not None:
+            self._ignores.enter(folder)
         with os.scandir(path) as entries:
             return sorted(entry.name for entry in entries)
 
@@ -101,9 +120,13 @@ class Walk:
             return None
         except OSError as error:
             return unreadable(relative, error)
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if self._ignores is not None and self._ignores.ignores(relative, is_folder=is_folder):
+            self._skipped["gitignore"] += 1
+            return None
         if stat.S_ISLNK(status.st_mode):
             return self._see_link(relative)
-        if stat.S_ISDIR(status.st_mode):
+        if is_folder:
             self._put_off(relative, inner)
             return None
         return self._see_file(relative, status)

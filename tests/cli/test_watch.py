@@ -204,6 +204,22 @@ async def test_a_watch_outlives_its_server(folder: Path, tmp_path: Path) -> None
     assert processes_on(data) == []
 
 
+async def test_gitignore_files_are_followed(folder: Path, tmp_path: Path) -> None:
+    """What they leave out causes nothing, and what they say now is so at once."""
+    data = tmp_path / "data"
+    (folder / ".gitignore").write_text("*.log\n")
+    async with watching(folder, data, "--option", "gitignore=true") as command:
+        await asyncio.to_thread((folder / "x.log").write_text, "Chatter of a machine.")
+        await asyncio.sleep(1.5)  # longer than a change is held back
+        await asyncio.to_thread((folder / ".gitignore").write_text, "/bread.html\n")
+        await command.wait_for("updated: 1 added, 1 removed")
+        ended = (await end(command))[1]
+
+    # the one that found nothing new would be a third
+    assert ended["updates"] == 2
+    assert await find(data, "chatter") == ["x.log"]
+
+
 async def test_a_polite_kill_ends_a_watch_as_ctrl_c_does(folder: Path, tmp_path: Path) -> None:
     """SIGTERM too gives the last operation and exit code 0."""
     async with watching(folder, tmp_path / "data") as command:

@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
@@ -16,9 +17,16 @@ import pytest
 from openpyxl import Workbook
 from pptx import Presentation
 
-from app.domain.documents import Chunking, Locator, PreparedDocument, PrepareRequest
+from app.domain.documents import (
+    NEVER_SEEN_NS,
+    Chunking,
+    FileVersion,
+    Locator,
+    PreparedDocument,
+    PrepareRequest,
+)
 from app.pipeline.extract import ExtractionError, extract
-from app.pipeline.prepare import prepare_documents
+from app.pipeline.prepare import prepare_documents, read_content
 from app.pipeline.records import is_record_file, scan_records
 
 SENTENCE = "Whales sing in the deep ocean"
@@ -307,6 +315,33 @@ def test_a_nul_in_a_text_format_never_reaches_the_database(tmp_path: Path) -> No
     prepared = prepare_documents([record], Chunking())[0]
 
     assert prepared.chunks[0].text == "beforeafter"
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path: Path) -> None:
+    """Nobody knows what was read then, so it is no version that a scan can see."""
+    path = tmp_path / "large.txt"
+    with path.open("wb") as file:
+        file.truncate(2**28)
+    version = FileVersion(size=2**28, modified_ns=path.stat().st_mtime_ns)
+    request = PrepareRequest(
+        document_id=uuid4(),
+        uri=path.as_uri(),
+        path=path.name,
+        locator=Locator(path=str(path)),
+        known_hash=None,
+        max_bytes=2**28,
+        seen_version=version,
+    )
+
+    _, still = read_content(request)
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(read_content, request)
+        while not reading.done():
+            os.utime(path, ns=(version.modified_ns, version.modified_ns))
+    _, changing = reading.result()
+
+    assert still is None
+    assert changing == FileVersion(size=2**28, modified_ns=NEVER_SEEN_NS)
 
 
 def test_a_file_that_is_gone_or_too_large_is_not_read(tmp_path: Path) -> None:

@@ -73,6 +73,25 @@ async def test_what_no_scan_reads_is_not_told(root: Path, tmp_path: Path) -> Non
         assert await told_only_of(events, root / "seen.txt")
 
 
+async def test_what_gitignore_files_leave_out_is_not_told(root: Path) -> None:
+    """Where they are honoured: files, whole folders, and what is gone meanwhile; their own changes are told."""
+    (root / ".gitignore").write_text("*.log\n/build/\n")
+    (root / "inner" / ".gitignore").write_text("!kept.log\n")
+    (root / "build" / "deep").mkdir(parents=True)
+    (root / "old.log").write_text("x")
+    async with FolderEvents(root) as events:
+        events.gitignore = True
+        for path in (root / "x.log", root / "build" / "a.txt", root / "build" / "deep" / ".gitignore"):
+            await asyncio.to_thread(path.write_text, "x")
+        await asyncio.to_thread((root / "old.log").unlink)
+        assert await told_only_of(events, root / "inner" / "kept.log")
+
+        for path in (root / ".gitignore", root / "inner" / ".gitignore"):
+            await asyncio.to_thread(path.write_text, "# nothing\n")
+            assert await told(events)
+        assert await told_only_of(events, root / "x.log")
+
+
 async def test_reading_is_no_change(root: Path) -> None:
     """An operation that reads the folder does not cause the next one."""
     async with FolderEvents(root) as events:

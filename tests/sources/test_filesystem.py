@@ -177,6 +177,31 @@ async def test_a_scan_leaves_out_what_folders_leave_out() -> None:
     assert f"zip://::memory:/{root}/b/c.zip" in (found["b/c.zip"].error_message or "")
 
 
+async def test_gitignore_files_are_honoured_where_that_is_said() -> None:
+    """By the rules for folders: a folder counts as one, a nearer file overrules, one that is too large is an error."""
+    files, root = MemoryFileSystem(), f"/ignoring-{uuid4().hex}"
+    rules = {".gitignore": "*.log\nbuild/\n", "docs/.gitignore": "!kept.log\n", "odd/.gitignore": "a" * 5000}
+    for name in ("a.md", "x.log", "build/b.md", "docs/kept.log", "docs/deep/c.md", "docs/deep/y.log", "odd/d.md"):
+        files.pipe(f"{root}/{name}", b"x")
+    for name, content in rules.items():
+        files.pipe(f"{root}/{name}", content.encode())
+
+    async with aclosing(source_of(f"memory:/{root}", options={"gitignore": True})) as source:
+        found = await scan(source)
+        skipped, unseen = dict(source.skipped), list(source.unseen)
+    async with aclosing(source_of(f"memory:/{root}")) as source:
+        everything = await scan(source)
+
+    assert {path: item.error_code for path, item in found.items()} == {
+        "a.md": None,
+        "docs/kept.log": None,
+        "docs/deep/c.md": None,
+        "odd/.gitignore": "unreadable_gitignore",
+    }
+    assert (skipped, unseen) == ({"hidden": 2, "gitignore": 3}, [f"memory:/{root}/odd/"])
+    assert len(everything) == 7
+
+
 async def test_a_single_file_is_a_source(tmp_path: Path) -> None:
     """With its own name."""
     files, name = MemoryFileSystem(), f"/single-{uuid4().hex}.txt"
