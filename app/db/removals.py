@@ -26,10 +26,14 @@ class RemovalRepository(ManifestRows):
         )
         return [row["id"] for row in rows]
 
-    async def mark_removed(self, ids: Sequence[UUID], *, generations: Sequence[UUID], operation_id: UUID) -> int:
-        """Drop the chunks of documents whose points are gone, and mark them removed; how many chunks that were.
+    async def mark_removed(
+        self, ids: Sequence[UUID], *, generations: Sequence[UUID], operation_id: UUID
+    ) -> tuple[int, list[UUID]]:
+        """Drop the chunks of documents and mark them removed, and dirty until their points are gone.
 
-        Those stay dirty that somebody may have been writing to when the removal began.
+        Returns:
+            How many chunks that were, and the documents that nobody may have been writing to when the removal began:
+            theirs are gone for good once they are deleted.
         """
         dropped = await self._execute(
             """WITH gone AS (DELETE FROM chunks WHERE collection_id = :collection AND generation_id = ANY(:generations)
@@ -37,15 +41,19 @@ class RemovalRepository(ManifestRows):
             generations=list(generations),
             ids=list(ids),
         )
-        await self._execute(
-            """UPDATE documents SET state = 'removed', chunk_count = 0, tokens = 0, content_hash = NULL,
-                    points_dirty = points_dirty OR state = 'processing', error_code = NULL, error_message = NULL,
+        marked = await self._execute(
+            """WITH before AS (
+                   SELECT id, points_dirty OR state = 'processing' AS touched FROM documents
+                   WHERE id = ANY(:ids) AND state <> 'removed' FOR UPDATE
+               )
+               UPDATE documents d SET state = 'removed', chunk_count = 0, tokens = 0, content_hash = NULL,
+                    points_dirty = true, error_code = NULL, error_message = NULL,
                     lane = NULL, stale_labels = NULL, change = 'removed', changed_by = :operation, updated_at = now()
-               WHERE id = ANY(:ids) AND state <> 'removed'""",
+               FROM before b WHERE d.id = b.id RETURNING d.id, b.touched""",
             ids=list(ids),
             operation=operation_id,
         )
-        return int(dropped[0]["n"])
+        return int(dropped[0]["n"]), [row["id"] for row in marked if not row["touched"]]
 
     async def list_dirty(self, source_id: UUID, *, limit: int) -> list[UUID]:
         """Removed documents of the source that may have points again."""

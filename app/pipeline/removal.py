@@ -121,8 +121,10 @@ class SourceRemoval:
             self._stop_if_asked()
             own = await self._keep_shared(ids)
             total -= len(ids) - len(own)
+            # the manifest first: whoever is stopped in between leaves points that nobody is shown, and a mark
+            untouched = await self._mark_removed(own)
             await self._delete_points(own)
-            await self._mark_removed(own)
+            await self._mark_clean(untouched)
             removed += len(own)
 
     def _stop_if_asked(self) -> None:
@@ -147,10 +149,10 @@ class SourceRemoval:
                 with suppress(GenerationMissingError):
                     await self._context.store.delete_documents(generation.name, ids)
 
-    async def _mark_removed(self, ids: Sequence[UUID]) -> None:
+    async def _mark_removed(self, ids: Sequence[UUID]) -> list[UUID]:
         context = self._context
         async with context.database.fenced(context.lease) as connection:
-            points = await RemovalRepository(connection, context.collection_id).mark_removed(
+            points, untouched = await RemovalRepository(connection, context.collection_id).mark_removed(
                 ids,
                 generations=[generation.id for generation in self._generations],
                 operation_id=context.lease.operation_id,
@@ -158,6 +160,11 @@ class SourceRemoval:
             amounts = {"documents_removed": len(ids), "points_removed": points}
             await TotalsRepository(connection, context.lease.operation_id).add(amounts)
         context.note_progress()
+        return untouched
+
+    async def _mark_clean(self, ids: Sequence[UUID]) -> None:
+        async with self._context.database.fenced(self._context.lease) as connection:
+            await RemovalRepository(connection, self._context.collection_id).mark_clean(ids)
 
     async def _let_go(self) -> None:
         """End what the source has of documents that belong to others."""
@@ -171,7 +178,7 @@ class SourceRemoval:
                 await TotalsRepository(connection, context.lease.operation_id).add({"documents_kept": kept})
 
     async def _clean(self) -> None:
-        """Delete points once more where somebody may have been writing: nobody does by now."""
+        """Delete points that an earlier attempt did not come to, or that somebody may have written: nobody does now."""
         context = self._context
         while True:
             async with context.database.begin() as connection:
@@ -180,8 +187,7 @@ class SourceRemoval:
             if not dirty:
                 return
             await self._delete_points(dirty)
-            async with context.database.fenced(context.lease) as connection:
-                await RemovalRepository(connection, context.collection_id).mark_clean(dirty)
+            await self._mark_clean(dirty)
 
     async def _forget(self) -> None:
         context = self._context

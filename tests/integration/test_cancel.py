@@ -123,6 +123,26 @@ async def test_while_the_vector_store_dawdles(
     await _assert_usable(api, parts, 30)
 
 
+async def test_while_points_of_a_removed_source_go(
+    api: Api, parts: Parts, tmp_path: Path, proxy: VectorProxy, worker: None
+) -> None:
+    """No chunk is left without its point: what was taken from the store was taken from the manifest before."""
+    root = tmp_path / "corpus"
+    write_corpus(root, 30)
+    await api.wait(await api.create("corpus", root, model="wordllama"))
+    [source] = (await api.client.get("/api/v1/collections/corpus/sources")).json()["sources"]
+    proxy.spoil_next(Plan(spoil=Spoil.SLOW, delay_seconds=30), times=1000)
+    operation = (await api.client.delete(f"/api/v1/collections/corpus/sources/{source['id']}")).json()
+    await wait_until(_until(lambda: proxy.spoiled > 0))
+
+    ended = await _cancel(api, operation)
+    proxy.mend()
+
+    assert ended["state"] == "cancelled"
+    await api.assert_consistent("corpus", may_be_dirty=True)
+    await _assert_usable(api, parts, 30)
+
+
 async def test_while_postgres_keeps_it_waiting(api: Api, parts: Parts, tmp_path: Path, worker: None) -> None:
     """A statement behind a lock is given up."""
     root = tmp_path / "corpus"
