@@ -153,6 +153,9 @@ class Judge:
         if meaning.error_code is not None and unbound.count == 0:
             summary = f"the model does not embed texts again ({meaning.error_code})"
             return self.unmade(name, reason=meaning.error_code, summary=summary)
+        if meaning.compared == 0 and unbound.count == 0:
+            words = f"of no vector it is known which text it is of ({meaning.refused} texts refused by the model)"
+            return self.unmade(name, reason="nothing_compared", summary=words)
         # the same vectors may be wrong by both, and not all were embedded again
         wrong = max(unbound.count, meaning.wrong.count)
         summary = (

@@ -163,6 +163,7 @@ def test_a_model_that_refuses_leaves_vectors_unmade() -> None:
     unmade = JUDGE.vectors(unbound=found(0), meaning=silent)
 
     assert (unmade.passed, unmade.is_made) == (False, False)
+    assert not JUDGE.vectors(unbound=found(0), meaning=Meaning(refused=5)).passed
     assert JUDGE.vectors(unbound=found(1), meaning=silent).value == 1
 
 

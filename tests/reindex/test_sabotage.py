@@ -25,6 +25,7 @@ from app.pipeline.validation.sides import Sizes
 from app.stores.qdrant import QdrantStore
 from tests.contract.vector_server import KEY, VectorServer
 from tests.reindex.generations import (
+    DOCUMENTS,
     Build,
     ProjectedServer,
     Shelf,
@@ -382,3 +383,37 @@ async def test_a_generation_that_is_not_there(shelf: Shelf) -> None:
     assert not report.passed
     assert report.check("completeness").detail["error_code"] == "generation_missing"
     assert report.check("documents").passed
+
+
+async def test_a_generation_that_holds_nothing(shelf: Shelf) -> None:
+    """Postgres and the store agree that there is nothing, and nothing is what was made of a whole collection."""
+    generation = await shelf.begin()
+    await shelf.parts.store.create_collection(generation.name, dimension=generation.dimension)
+    report = await shelf.validate(generation, sizes=SIZES)
+
+    assert not report.passed
+    assert {"vector_count", "documents", "vectors", "search_quality"} <= set(report.failed)
+    assert report.check("documents").detail["lost"]["count"] == DOCUMENTS
+    assert not report.check("index_health").passed
+
+
+async def test_all_points_lost(shelf: Shelf) -> None:
+    """The manifest is whole and the store is empty: nothing that looks at points passes for want of them."""
+    build, generation = await shelf.build(), await shelf.begin()
+    build.without = {chunk.id for chunk in build.chunks}
+    report = await shelf.validate(await shelf.write(build, generation), sizes=SIZES)
+
+    assert {"completeness", "vectors", "index_health", "search_quality"} <= set(report.failed)
+    assert report.check("documents").passed
+
+
+async def test_all_vectors_are_zeros(shelf: Shelf) -> None:
+    """None is left to be embedded again, which is no reason to pass."""
+
+    def spoil(build: Build) -> None:
+        build.vectors[:] = 0
+
+    report = await refuse(shelf, spoil)
+
+    assert {"uniformity", "vectors"} <= set(report.failed)
+    assert report.check("completeness").passed

@@ -147,6 +147,22 @@ async def test_a_model_that_takes_small_batches_and_refuses_a_text(shelf: Shelf)
     assert vectors.summary.startswith(f"{SIZES.texts - vectors.detail['refused']} texts embedded again")
 
 
+async def test_a_model_by_another_name_is_the_same_model(shelf: Shelf) -> None:
+    """Its canaries say so, and then the same hits must come; another model may find others."""
+    renamed, other = ProjectedServer("renamed", lambda vector: vector, dimension=256), turned(3)
+    with renamed.running():
+        embedder = HttpEmbedder(renamed.url, model=renamed.model)
+        generation = await shelf.begin(embedder=embedder)
+        assert generation.fingerprint != shelf.generation.fingerprint
+        assert shelf.validation(generation).is_same_model
+        renamed.project = other
+        turned_one = await shelf.begin(embedder=embedder)
+        assert not shelf.validation(turned_one).is_same_model
+        await embedder.aclose()
+    for begun in (generation, turned_one):
+        await shelf.drop(begun)
+
+
 async def test_given_queries_are_asked_and_judged(shelf: Shelf) -> None:
     """Their measures stand by themselves; queries without judgments count for the overlap alone."""
     documents = (await shelf.load_texts())[:12]

@@ -82,6 +82,16 @@ class _Gate:
             if name not in self._checks:
                 self._put(self._judge.failed(name, code="generation_missing", summary=summary))
 
+    def _fill_with_nothing(self, *, is_empty: bool) -> None:
+        """The new generation holds nothing, which is right if the old one does not either."""
+        for name in CheckName:
+            if name in self._checks:
+                continue
+            if is_empty:
+                self._put(self._judge.empty(name))
+            else:
+                self._put(self._judge.failed(name, code="no_points", summary="there is no point to look at"))
+
     async def _check_points(self, contents: Contents, texts: Texts, stored: StoredCollection) -> None:
         validation, judge = self._validation, self._judge
         canaries = await check_model(validation.new)
@@ -93,8 +103,7 @@ class _Gate:
         filtered = await check_filters(validation, contents.of_documents)
         self._put(judge.payloads(wrong=contents.payloads, filtered=filtered, asked=len(contents.of_documents)))
         if contents.expected == 0:
-            names = (CheckName.CHUNKING, CheckName.VECTORS, CheckName.SPARSE, CheckName.INDEX_HEALTH, *OF_SEARCHES)
-            self._put(*(judge.empty(name) for name in names))
+            self._fill_with_nothing(is_empty=texts.coverage.documents == 0)
             return
         again = texts.recut
         if not validation.is_same_cut:

@@ -1,4 +1,4 @@
-"""Looks at a sample of points: by their meaning, by their words, by their neighbours and by filters."""
+"""Looks closely at a sample of points: by their meaning, words, neighbours and filters."""
 
 import asyncio
 import re

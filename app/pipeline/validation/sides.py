@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
+import numpy as np
+
 from app.db.database import Database
 from app.domain.collections import Generation
 from app.domain.points import Hit, SearchMode, Vectors
 from app.domain.ports import Embedder, Processes, VectorStore
+from app.embedders.fingerprint import CANARY_TEXTS, SMALLEST_COSINE
 from app.evaluation.policy import DEFAULT, Policy
 
 Tell = Callable[[str, int, int], Awaitable[None]]
@@ -98,9 +101,12 @@ class Validation:
 
     @property
     def is_same_model(self) -> bool:
-        """Whether both have one model, by its canaries and not by its name, which servers may change."""
-        old, new = self.old.generation, self.new.generation
-        return old.fingerprint == new.fingerprint or (old.model, old.canaries) == (new.model, new.canaries)
+        """Whether both have one model, whatever its name: servers call the same one by another."""
+        old, new = (np.frombuffer(side.generation.canaries, dtype="<f4") for side in (self.old, self.new))
+        if len(old) != len(new):
+            return False
+        cosines = (old * new).reshape(len(CANARY_TEXTS), -1).sum(axis=1)
+        return bool(cosines.min() >= SMALLEST_COSINE)
 
     @property
     def is_same_cut(self) -> bool:
