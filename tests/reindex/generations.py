@@ -85,6 +85,12 @@ class Build:
     extra: list[PointBatch] = field(default_factory=list)
     without: set[UUID] = field(default_factory=set)
 
+    def copy(self) -> "Build":
+        """One that may be spoiled."""
+        return Build(
+            chunks=list(self.chunks), vectors=self.vectors.copy(), payloads=[dict(payload) for payload in self.payloads]
+        )
+
     def batch(self) -> PointBatch:
         """The points."""
         points = make_points(self.chunks, self.vectors, self.payloads)
@@ -113,6 +119,7 @@ class Shelf:
     collection: Collection
     generation: Generation
     embedder: Embedder = field(default_factory=StaticEmbedder)
+    _honest: list[Build] = field(default_factory=list)
 
     async def load_texts(self) -> list[TextDocument]:
         """All documents as the active generation has them."""
@@ -132,12 +139,17 @@ class Shelf:
         chunking: Chunking | None = None,
         read: Callable[[TextDocument], str] = join_pieces,
     ) -> Build:
-        """An honest build: the stored text, cut again and embedded."""
+        """An honest build: the stored text, cut again and embedded. One like the active generation is made once."""
+        if embedder is not None or chunking is not None or read is not join_pieces:
+            return await self._build(embedder or self.embedder, chunking or self.generation.chunking, read)
+        if not self._honest:
+            self._honest.append(await self._build(self.embedder, self.generation.chunking, read))
+        return self._honest[0].copy()
+
+    async def _build(self, embedder: Embedder, chunking: Chunking, read: Callable[[TextDocument], str]) -> Build:
         texts = await self.load_texts()
-        chunks = [
-            chunk for document in texts for chunk in cut(document, read(document), chunking or self.generation.chunking)
-        ]
-        vectors = await (embedder or self.embedder).embed_documents([chunk.embedded for chunk in chunks])
+        chunks = [chunk for document in texts for chunk in cut(document, read(document), chunking)]
+        vectors = await embedder.embed_documents([chunk.embedded for chunk in chunks])
         async with self.parts.database.begin() as connection:
             rows = await connection.execute(
                 text("SELECT id, source_id, path FROM documents WHERE collection_id = :id"), {"id": self.collection.id}
