@@ -75,7 +75,7 @@ async def test_missing_points(shelf: Shelf) -> None:
 
     report = await refuse(shelf, spoil)
 
-    assert_caught(report, "completeness")
+    assert_caught(report, "completeness", besides=SEARCHES)
     assert report.check("completeness").detail["missing"]["count"] == len(lost) > 1
     assert report.check("completeness").detail["missing"]["first"] == [str(point) for point in sorted(lost)]
 
@@ -89,7 +89,7 @@ async def test_duplicates(shelf: Shelf) -> None:
 
     report = await refuse(shelf, spoil)
 
-    assert_caught(report, "completeness")
+    assert_caught(report, "completeness", besides=SEARCHES)
     assert report.check("completeness").value == 20
 
 
@@ -107,7 +107,7 @@ async def test_duplicates_that_the_manifest_knows(shelf: Shelf) -> None:
 
     report = await refuse(shelf, spoil)
 
-    assert_caught(report, "texts")
+    assert_caught(report, "texts", besides=SEARCHES)
     assert report.check("texts").value == 20
 
 
@@ -186,7 +186,7 @@ async def test_a_lost_document(shelf: Shelf) -> None:
 
     report = await refuse(shelf, spoil)
 
-    assert_caught(report, "documents")
+    assert_caught(report, "documents", besides=SEARCHES)
     assert report.check("documents").detail["lost"]["count"] == 1
 
 
