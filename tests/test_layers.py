@@ -14,6 +14,7 @@ PLANTED = {
     "layer 3 imports layer 4": ("app.db.planted", "app.operations"),
     "rooms of layer 3 know each other": ("app.stores.planted", "app.db"),
     "rooms of layer 4 know each other": ("app.pipeline.planted", "app.operations"),
+    "pure scores know who measures with them": ("app.evaluation.planted", "app.pipeline"),
     "the edges know each other": ("app.api.planted", "app.jobs"),
     "an edge imports the composition root": ("app.jobs.planted", "app.bootstrap"),
 }

@@ -270,6 +270,15 @@ class InvalidChunkingError(InvalidInputError):
     code = "invalid_request"
 
 
+class InvalidGatePolicyError(InvalidInputError):
+    """A policy for validating a rebuild that says something unknown."""
+
+    code = "invalid_gate_policy"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the gate policy cannot be used: {reason}")
+
+
 class UnsupportedSourceError(InvalidInputError):
     """No source adapter for this URL."""
 

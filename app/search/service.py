@@ -10,7 +10,7 @@ from app.db.database import Database
 from app.db.documents import DocumentRepository, HitRow
 from app.domain.collections import Collection, Generation
 from app.domain.errors import CollectionNotReadyError, EmbedderDimensionError, GenerationMissingError
-from app.domain.points import Hit, Parent, PointQuery, ScoredPoint, SearchAnswer, SearchFilter, SearchMode
+from app.domain.points import Hit, Parent, PointQuery, ScoredPoint, SearchAnswer, SearchFilter, SearchMode, Vectors
 from app.domain.ports import Embedder, VectorStore
 from app.embedders.fingerprint import check_canaries
 from app.search.highlight import find_highlights
@@ -72,6 +72,28 @@ class SearchService:
             vector = await embedder.embed_query(query)
             if len(vector) != generation.dimension:
                 raise EmbedderDimensionError(generation.model, expected=generation.dimension, actual=len(vector))
+        hits = await self.find_hits(
+            collection, generation, query=query, vector=vector, mode=mode, limit=limit, filter=filter
+        )
+        took = (time.perf_counter() - started) * 1000
+        return SearchAnswer(mode=mode, took_ms=round(took, 3), generation=generation.name, hits=hits)
+
+    async def find_hits(
+        self,
+        collection: Collection,
+        generation: Generation,
+        *,
+        query: str,
+        vector: Vectors | None,
+        mode: SearchMode,
+        limit: int,
+        filter: SearchFilter | None = None,  # noqa: A002 — the field's standard term
+    ) -> list[Hit]:
+        """The best documents of one generation, which need not be the active one.
+
+        ``vector`` is that of the query, by the generation's own model; None in mode ``bm25``.
+        """
+        restrict = filter or SearchFilter()
         points = min(max(limit * POINTS_PER_HIT, FEWEST_POINTS), MOST_POINTS)
         hits: list[Hit] = []
         while True:
@@ -79,15 +101,14 @@ class SearchService:
                 collection,
                 generation,
                 PointQuery(
-                    mode=mode, text=query, vector=vector, limit=points, prefetch=max(points, 100), filter=filter
+                    mode=mode, text=query, vector=vector, limit=points, prefetch=max(points, 100), filter=restrict
                 ),
             )
             hits = await self._show(collection.id, generation, scored, query=query, limit=limit)
             if len(hits) == limit or len(scored) < points or points == MOST_POINTS:
                 break
             points = min(points * POINTS_PER_HIT, MOST_POINTS)
-        took = (time.perf_counter() - started) * 1000
-        return SearchAnswer(mode=mode, took_ms=round(took, 3), generation=generation.name, hits=hits)
+        return hits
 
     async def _ask(self, collection: Collection, generation: Generation, query: PointQuery) -> list[ScoredPoint]:
         try:

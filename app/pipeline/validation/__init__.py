@@ -1,0 +1,1 @@
+"""Validates a new generation of a collection beside the one that serves."""

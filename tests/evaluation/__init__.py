@@ -1,0 +1,1 @@
+"""Scores, the bootstrap, the checks of a rebuild and their policy."""
