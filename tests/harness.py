@@ -24,6 +24,7 @@ from app.db.migrate import migrate
 from app.embedded.stack import EmbeddedStack
 from app.operations.collections import IdentityService
 from app.settings import Settings
+from tests.warm import find_warm
 
 VECLOOM = [sys.executable, "-m", "app.cli.main"]
 TEMPLATE = "vecloom_template"
@@ -257,18 +258,14 @@ class WorkerProcess:
     """
 
     def __init__(self, settings: Settings, log: Path, *, module: str | None = None, **variables: str) -> None:
-        code = "from app.settings import Settings; from app.worker import run_worker; run_worker(Settings())"
-        self._arguments = ["-c", code] if module is None else ["-m", module]
+        self._module = module
         self._environment = environment_of(settings) | variables
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None
 
     def start(self) -> None:
         """Start the worker."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *self._arguments], env=self._environment, stdout=log, stderr=log
-            )
+        self._pid = find_warm().start(module=self._module, environment=self._environment, log=self._log)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal without waiting for anything."""
@@ -276,27 +273,27 @@ class WorkerProcess:
 
     def end(self, number: signal.Signals) -> int:
         """Send a signal and wait for the end; gives the exit status."""
-        if self._process is None:
+        if self._pid is None:
             raise AssertionError("the worker was not started")
-        self._process.send_signal(number)
-        status = self._process.wait(timeout=30)
-        self._process = None
-        return status
+        self.send(number)
+        return self._wait(seconds=30)
 
     def wait(self) -> int:
         """Wait until it ends by itself; gives the exit status."""
-        assert self._process is not None
-        status = self._process.wait(timeout=60)
-        self._process = None
-        return status
+        return self._wait(seconds=60)
 
     @property
     def pid(self) -> int:
         """Process id."""
-        assert self._process is not None
-        return self._process.pid
+        assert self._pid is not None
+        return self._pid
 
     def close(self) -> None:
         """Kill what is left."""
-        if self._process is not None:
+        if self._pid is not None:
             self.end(signal.SIGKILL)
+
+    def _wait(self, *, seconds: float) -> int:
+        status = find_warm().wait(self.pid, seconds=seconds)
+        self._pid = None
+        return status
