@@ -20,6 +20,7 @@ from tests.harness import (
     server_folder,
     settings_for,
 )
+from tests.warm import find_warm
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,6 +33,8 @@ def _plain_tracebacks() -> None:
 @pytest.fixture(scope="session")
 async def services() -> AsyncIterator[EmbeddedStack]:
     """Real Postgres, Valkey and vector server for the whole session."""
+    # it imports while the servers start
+    find_warm()
     with server_folder() as folder:
         async with EmbeddedStack(folder / "data") as stack:
             await make_template(stack)
