@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import wordllama
-
 from app.domain.operations import Operation
-from app.pipeline.chunking.tokens import PACKAGED
+from app.embedders import wheel
 from benchmarks.bare import BareCores
 from benchmarks.bench import Bench
 from benchmarks.cpu import CpuSeconds, difference, read_cpu
@@ -25,7 +23,7 @@ BY_TOKENS, BY_CHARACTERS = "bare", "bare_by_characters"
 """The bare libraries with the model's tokenizer; and cutting by characters, which does not keep the limit in tokens."""
 
 WARM_FILES = 60
-TOKENIZER = Path(wordllama.__file__).parent / PACKAGED
+TOKENIZER = wheel.find_file(wheel.TOKENIZER)
 POLL_SECONDS = 0.05
 
 

@@ -1,23 +1,42 @@
 """Fixtures every test may use. Services start when the first test asks for them."""
 
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from app.bootstrap import Parts, configured_endpoints, open_parts, running_worker
 from app.embedded.stack import EmbeddedStack
 from app.settings import Settings
-from tests.harness import TEMPLATE, Api, WorkerProcess, make_template, open_client, run_sql, settings_for
+from tests.harness import (
+    Api,
+    WorkerProcess,
+    create_database,
+    drop_database,
+    make_template,
+    open_client,
+    server_folder,
+    settings_for,
+)
+from tests.warm import find_warm
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_tracebacks() -> None:
+    """Log lines as people read them; the tracebacks that they have unless told show all local variables, in seconds."""
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
 
 
 @pytest.fixture(scope="session")
 async def services() -> AsyncIterator[EmbeddedStack]:
     """Real Postgres, Valkey and vector server for the whole session."""
-    with tempfile.TemporaryDirectory(prefix="vecloom-tests-") as folder:
-        async with EmbeddedStack(Path(folder) / "data") as stack:
+    # it imports while the servers start
+    find_warm()
+    with server_folder() as folder:
+        async with EmbeddedStack(folder / "data") as stack:
             await make_template(stack)
             yield stack
 
@@ -26,9 +45,9 @@ async def services() -> AsyncIterator[EmbeddedStack]:
 async def settings(services: EmbeddedStack, tmp_path: Path) -> AsyncIterator[Settings]:
     """Settings with a database of this test's own."""
     name = f"t_{uuid4().hex[:12]}"
-    await run_sql(services.database_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    await create_database(services, name)
     yield settings_for(services, database=name, namespace=name, data=tmp_path / "data")
-    await run_sql(services.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+    await drop_database(services, name)
 
 
 @pytest.fixture

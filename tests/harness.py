@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,23 +24,27 @@ from app.db.migrate import migrate
 from app.embedded.stack import EmbeddedStack
 from app.operations.collections import IdentityService
 from app.settings import Settings
+from tests.warm import find_warm
 
 VECLOOM = [sys.executable, "-m", "app.cli.main"]
 TEMPLATE = "vecloom_template"
 DEADLINE_SECONDS = 60.0
+ENDS = ("completed", "failed", "cancelled")
 LISTS = ("secret_keys", "trusted_proxies")
 """Settings of several values, with commas between them."""
 SECRET_KEYS = "J3yQ_xAC67afRNAKxBWNTIKgJ2GDxGtCVp3Fq8-8O3Y="
 
 
-async def wait_until(predicate: Callable[[], Awaitable[Any]], *, seconds: float = DEADLINE_SECONDS) -> Any:
+async def wait_until(
+    predicate: Callable[[], Awaitable[Any]], *, seconds: float = DEADLINE_SECONDS, pause_seconds: float = 0.02
+) -> Any:
     """The first truthy answer of ``predicate``; fails after a deadline."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         answer = await predicate()
         if answer:
             return answer
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause_seconds)
     raise AssertionError(f"{predicate} was not true within {seconds} s")
 
 
@@ -68,6 +74,19 @@ def database_named(url: str, name: str) -> str:
     return f"{address.rpartition('/')[0]}/{name}?{query}"
 
 
+MEMORY = Path("/dev/shm")  # noqa: S108 — folders in it are made by tempfile
+MEMORY_BYTES = 8 * 1024**3
+"""What must be free there: a container often has 64 MiB."""
+
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder for the data of servers, in memory where there is room: each test makes and drops a database."""
+    has_room = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
+    with tempfile.TemporaryDirectory(prefix="vecloom-tests-", dir=MEMORY if has_room else None) as folder:
+        yield Path(folder)
+
+
 FORGETFUL = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
 """Tests kill processes, not machines: what Postgres was told survives without being on disk."""
 
@@ -81,8 +100,18 @@ async def make_template(stack: EmbeddedStack) -> None:
     await migrate(database_named(stack.database_url, TEMPLATE))
 
 
+async def create_database(stack: EmbeddedStack, name: str) -> None:
+    """A copy of the template, file by file, which is cheaper than through the log."""
+    await run_sql(stack.database_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
+
+
+async def drop_database(stack: EmbeddedStack, name: str) -> None:
+    """Remove it, whoever is connected."""
+    await run_sql(stack.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 def settings_for(stack: EmbeddedStack, *, database: str, namespace: str, data: Path, **changes: Any) -> Settings:
-    """Settings of a test: short leases, its own database and namespace."""
+    """Settings of a test: short leases, one child process, its own database and namespace."""
     return Settings(
         database_url=database_named(stack.database_url, database),
         redis_url=stack.redis_url,
@@ -93,7 +122,15 @@ def settings_for(stack: EmbeddedStack, *, database: str, namespace: str, data: P
         upload_folder=data / "uploads",
         secret_keys=SECRET_KEYS,
         # whatever is installed on this machine
-        **{"lease": 3, "heartbeat": 0.5, "reconcile": 1, "default_retry_delay": 0.1, "ocr": "off", **changes},
+        **{
+            "lease": 3,
+            "heartbeat": 0.5,
+            "reconcile": 1,
+            "default_retry_delay": 0.1,
+            "process_slots": 1,
+            "ocr": "off",
+            **changes,
+        },
     )
 
 
@@ -145,7 +182,7 @@ class Api:
         self,
         operation: dict[str, Any],
         *,
-        states: Sequence[str] = ("completed", "failed", "cancelled"),
+        states: Sequence[str] = ENDS,
         seconds: float = DEADLINE_SECONDS,
     ) -> dict[str, Any]:
         """Wait until the operation is in one of these states."""
@@ -155,7 +192,9 @@ class Api:
             # while Postgres is away the API says so
             return now if now.get("state") in states else None
 
-        reached_operation: dict[str, Any] = await wait_until(reached, seconds=seconds)
+        # an end stays, so that a request now and then is enough
+        pause_seconds = 0.05 if states == ENDS else 0.02
+        reached_operation: dict[str, Any] = await wait_until(reached, seconds=seconds, pause_seconds=pause_seconds)
         return reached_operation
 
     async def documents(self, name: str) -> dict[str, dict[str, Any]]:
@@ -219,18 +258,14 @@ class WorkerProcess:
     """
 
     def __init__(self, settings: Settings, log: Path, *, module: str | None = None, **variables: str) -> None:
-        code = "from app.settings import Settings; from app.worker import run_worker; run_worker(Settings())"
-        self._arguments = ["-c", code] if module is None else ["-m", module]
+        self._module = module
         self._environment = environment_of(settings) | variables
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None
 
     def start(self) -> None:
         """Start the worker."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *self._arguments], env=self._environment, stdout=log, stderr=log
-            )
+        self._pid = find_warm().start(module=self._module, environment=self._environment, log=self._log)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal without waiting for anything."""
@@ -238,27 +273,27 @@ class WorkerProcess:
 
     def end(self, number: signal.Signals) -> int:
         """Send a signal and wait for the end; gives the exit status."""
-        if self._process is None:
+        if self._pid is None:
             raise AssertionError("the worker was not started")
-        self._process.send_signal(number)
-        status = self._process.wait(timeout=30)
-        self._process = None
-        return status
+        self.send(number)
+        return self._wait(seconds=30)
 
     def wait(self) -> int:
         """Wait until it ends by itself; gives the exit status."""
-        assert self._process is not None
-        status = self._process.wait(timeout=60)
-        self._process = None
-        return status
+        return self._wait(seconds=60)
 
     @property
     def pid(self) -> int:
         """Process id."""
-        assert self._process is not None
-        return self._process.pid
+        assert self._pid is not None
+        return self._pid
 
     def close(self) -> None:
         """Kill what is left."""
-        if self._process is not None:
+        if self._pid is not None:
             self.end(signal.SIGKILL)
+
+    def _wait(self, *, seconds: float) -> int:
+        status = find_warm().wait(self.pid, seconds=seconds)
+        self._pid = None
+        return status

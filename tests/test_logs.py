@@ -54,7 +54,7 @@ with structlog.contextvars.bound_contextvars(operation_id="o1", attempt=2):
 
 
 def test_a_library_cannot_take_logging_over() -> None:
-    """Importing the embedder, whose library calls ``basicConfig``, changes nothing; a forced one keeps our lines."""
+    """Importing a library that calls ``basicConfig`` changes nothing; a forced one keeps our lines."""
     lines = log_lines("""
 import wordllama
 logging.getLogger("httpx").info("HTTP Request: GET https://h/?key=k1")

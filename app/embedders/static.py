@@ -3,15 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
-import wordllama
 from tokenizers import Tokenizer
 
 from app.domain.points import Vectors
 from app.domain.ports import Processes
 from app.embedders.child import embed_in_child
+from app.embedders.wheel import load_tokenizer, read_vectors
 
 MODEL = "wordllama"
 DIMENSION = 256
@@ -20,14 +19,8 @@ POOL_TOKENS = 8192
 
 @cache
 def load_model() -> tuple[Tokenizer, Vectors]:
-    """Tokenizer and token vectors, shape ``(vocabulary, 256)``, loaded once a process.
-
-    The wheel's own folder is where the weights really are.
-    """
-    folder = Path(wordllama.__file__).parent
-    model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
-    model.tokenizer.no_padding()
-    return model.tokenizer, model.embedding
+    """Tokenizer and token vectors, shape ``(vocabulary, 256)``, loaded once a process."""
+    return load_tokenizer(), read_vectors()
 
 
 def embed_texts(texts: Sequence[str]) -> Vectors:

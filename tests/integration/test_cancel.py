@@ -17,13 +17,18 @@ from tests.harness import Api, wait_until
 from tests.model_server import FakeModelServer
 from tests.vector_proxy import Plan, Spoil, VectorProxy
 
-IMPORT_SECONDS = 5.0
+IMPORT_SECONDS = 2.0
 
 
 @pytest.fixture
 def settings(settings: Settings, server: FakeModelServer, proxy: VectorProxy) -> Settings:
-    """Settings with both in between; waiting for Postgres' locks is allowed."""
-    changes = {"embedding_url": server.url, "embedding_model": server.model, "qdrant_url": proxy.url}
+    """Settings with both in between, and two child processes; waiting for Postgres' locks is allowed."""
+    changes = {
+        "embedding_url": server.url,
+        "embedding_model": server.model,
+        "qdrant_url": proxy.url,
+        "process_slots": 2,
+    }
     return settings.model_copy(update=changes)
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -23,7 +22,7 @@ from app.domain.operations import Worker
 from app.embedded.stack import EmbeddedStack
 from app.operations.diagnosis import judge_operations, judge_postgres, judge_workers
 from app.settings import Settings
-from tests.harness import Api, open_client, wait_until
+from tests.harness import Api, open_client, server_folder, wait_until
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "observability.md"
 TABLE_ROW = re.compile(r"^\| (`[^|]+`) \| [^|]+ \|$", re.MULTILINE)
@@ -80,15 +79,15 @@ def bad(checks: dict[str, dict[str, Any]]) -> set[str]:
 @asynccontextmanager
 async def private_stack() -> AsyncIterator[tuple[Api, EmbeddedStack]]:
     """An API over servers of its own, which may be broken."""
-    with tempfile.TemporaryDirectory(prefix="vecloom-tests-") as folder:
-        async with EmbeddedStack(Path(folder) / "data") as stack:
+    with server_folder() as folder:
+        async with EmbeddedStack(folder / "data") as stack:
             await migrate(stack.database_url)
             settings = Settings(
                 database_url=stack.database_url,
                 redis_url=stack.redis_url,
                 qdrant_url=stack.qdrant_url,
                 qdrant_api_key=stack.qdrant_api_key,
-                data=Path(folder) / "data",
+                data=folder / "data",
             )
             async with open_parts(settings, configured_endpoints(settings)) as parts, open_client(parts) as api:
                 yield api, stack

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
 from tests.harness import Api, wait_until
 from tests.processes.observed import find_children, is_pool_child
 
@@ -14,6 +15,12 @@ pytestmark = pytest.mark.usefixtures("worker")
 DOCUMENTS = 300
 KILLS = 2
 """Fewer than what any one document or batch of texts bears."""
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Two children, which are killed together."""
+    return settings.model_copy(update={"process_slots": 2})
 
 
 async def test_children_killed_from_outside_cost_no_document(api: Api, tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ async def test_at_the_soft_limit_an_operation_goes_on_in_slices(settings: Settin
     """An ingest that takes longer than several soft limits ends complete, with each document read once."""
     root = tmp_path / "corpus"
     write_corpus(root, DOCUMENTS)
-    short = settings.model_copy(update={"operation_soft_time_limit": 0.2, "operation_hard_time_limit": 60})
+    limits = {"operation_soft_time_limit": 0.2, "operation_hard_time_limit": 60}
+    short = settings.model_copy(update={**limits, "process_slots": 2})
     async with open_parts(short, configured_endpoints(short)) as parts, open_client(parts) as api:
         async with running_worker(parts):
             operation = await api.create("corpus", root)

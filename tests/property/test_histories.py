@@ -26,9 +26,9 @@ LONG_STEPS = 14
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Small batches, so that there are many moments at which something can come between."""
+    """Two child processes and small batches, so that there are many moments at which something can come between."""
     batches = {"document_removal_batch_size": 2, "vector_upload_batch_size": 2, "embedding_batch_size": 4}
-    return settings.model_copy(update=batches)
+    return settings.model_copy(update={**batches, "process_slots": 2})
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from app.bootstrap import configured_endpoints, open_parts, running_worker
 from app.embedded.stack import EmbeddedStack
 from app.operations.collections import IdentityService
-from tests.harness import TEMPLATE, Api, open_client, run_sql, settings_for
+from tests.harness import Api, create_database, drop_database, open_client, settings_for
 
 DOCUMENTS = {
     "a/guides/whales.md": "# Whales\n\nWhales are large mammals that live in the ocean and sing to each other.\n",
@@ -55,7 +55,7 @@ class Index:
 async def index(services: EmbeddedStack) -> AsyncIterator[Index]:
     """The documents above, indexed once."""
     database = f"t_{uuid4().hex[:12]}"
-    await run_sql(services.database_url, f"CREATE DATABASE {database} TEMPLATE {TEMPLATE}")
+    await create_database(services, database)
     with tempfile.TemporaryDirectory(prefix="vecloom-tests-") as name:
         folder = Path(name)
         for path, text in DOCUMENTS.items():
@@ -73,4 +73,4 @@ async def index(services: EmbeddedStack) -> AsyncIterator[Index]:
             assert ended["result"]["documents_added"] == len(DOCUMENTS)
             sources = (await api.client.get("/api/v1/collections/animals/sources")).json()["sources"]
             yield Index(api=api, name="animals", sources={source["url"][-1]: source["id"] for source in sources})
-    await run_sql(services.database_url, f"DROP DATABASE {database} WITH (FORCE)")
+    await drop_database(services, database)

@@ -8,10 +8,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
-import wordllama
 from tokenizers import Tokenizer
 
-PACKAGED = Path("tokenizers") / "l2_supercat_tokenizer_config.json"
+from app.embedders import wheel
+
 WORDS = re.compile(r" ?\S+|\s+(?= \S)|\s+")
 TOKENIZER = "tokenizer.json"
 MOST_WORDS = 200_000
@@ -53,13 +53,14 @@ class Sizes(Protocol):
 
 
 def load_tokenizer() -> Tokenizer:
-    """The tokenizer inside the wordllama wheel, without padding or truncation."""
-    return _open(None)
+    """The tokenizer of the built-in model, without padding or truncation."""
+    return wheel.load_tokenizer()
 
 
-@cache
 def _open(file: str | None) -> Tokenizer:
-    path = Path(file) if file else Path(wordllama.__file__).parent / PACKAGED
+    if file is None:
+        return load_tokenizer()
+    path = Path(file)
     tokenizer = Tokenizer.from_file(str(path / TOKENIZER if path.is_dir() else path))
     tokenizer.no_padding()
     tokenizer.no_truncation()
