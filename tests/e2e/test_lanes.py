@@ -22,9 +22,9 @@ WORKERS = 3
 
 @pytest.fixture
 def server() -> Iterator[FakeModelServer]:
-    """A model server that is slower than the workers, for any number of them at once."""
+    """A model server so slow that workers that start late on a busy machine still find something to do."""
     with FakeModelServer().running() as running:
-        running.delay_seconds = 0.1
+        running.delay_seconds = 0.2
         yield running
 
 
