@@ -16,7 +16,14 @@ from app.pipeline.budget import ByteBudget
 from app.pipeline.context import IngestContext, Limits
 from app.pipeline.fetch import UNREADABLE, prepare_fetched
 from app.pipeline.isolate import prepare_isolated
-from app.pipeline.lanes import close_lanes, count_all, look_after_lanes, offer_lanes, wait_for_earlier_lanes
+from app.pipeline.lanes import (
+    close_lanes,
+    count_all,
+    look_after_lanes,
+    look_for_sharers,
+    offer_lanes,
+    wait_for_earlier_lanes,
+)
 from app.pipeline.scanning import Scanning
 from app.pipeline.write import delete_leftovers, write_group
 from app.traces import stage_span
@@ -50,6 +57,7 @@ async def ingest_source(
     await wait_for_earlier_lanes(context)
     async with context.database.fenced(context.lease) as connection:
         await DocumentRepository(connection, context.collection.id).reset_processing(source_id)
+    await look_for_sharers(context)
     ended = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:

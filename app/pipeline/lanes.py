@@ -41,6 +41,12 @@ async def _wait(left: asyncio.Event, pause: float) -> float:
     return min(2 * pause, LONGEST_WAIT_SECONDS)
 
 
+async def look_for_sharers(context: IngestContext) -> None:
+    """Whether there are workers to share with: what is theirs later is not to be in hand here by then."""
+    async with context.database.begin() as connection:
+        context.demand.is_shared = await LaneRepository(connection).count_workers() > 1
+
+
 async def offer_lanes(context: IngestContext, source_id: UUID, scan: UUID) -> None:
     """Let other workers share a source's documents, if there are enough of them."""
     async with context.database.fenced(context.lease) as connection:
