@@ -25,6 +25,7 @@ from app.sources.git_listing import Entry, Listing, TooManyFilesError
 from app.sources.git_repository import GitAccess, GitRepository
 from app.sources.git_urls import GitOptions, GitUrl, check_git
 from app.sources.globs import PathFilter
+from app.sources.opened import opened
 from app.sources.walk import binary_suffixes
 
 BATCH = 1000
@@ -167,10 +168,10 @@ class GitSource:
             process.stdin.write(f"{blob}\n".encode())
             await process.stdin.drain()
             left = int((await process.stdout.readline()).split()[2])
-            with await asyncio.to_thread(file.open, "wb") as opened:
+            async with opened(file, "wb") as local:
                 while left:
                     part = await process.stdout.readexactly(min(left, PART_BYTES))
-                    await asyncio.to_thread(opened.write, part)
+                    await asyncio.to_thread(local.write, part)
                     left -= len(part)
             await process.stdout.readexactly(1)
         except (OSError, ValueError, IndexError, EOFError) as error:

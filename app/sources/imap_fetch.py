@@ -3,8 +3,6 @@
 import asyncio
 import hashlib
 from binascii import a2b_base64, a2b_qp
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +12,7 @@ from app.sources.imap_message import Message, Part, mime_header
 from app.sources.imap_names import MessagePlace
 from app.sources.imap_scan import describe_messages
 from app.sources.imap_wire import Sink
+from app.sources.opened import opened
 
 HEADER_BYTES = 64 * 1024
 HEADERS = "HEADER.FIELDS (FROM TO CC SUBJECT DATE MESSAGE-ID)"
@@ -90,7 +89,7 @@ async def _write_message(
     if sum(part.octets for part in message.texts) > max_bytes:
         raise PartTooLargeError
     boundary = hashlib.sha256(repr(place).encode()).hexdigest()
-    async with _opened(file) as mail:
+    async with opened(file, "w+b") as mail:
         await _download(session, place.uid, HEADERS, mail, HEADER_BYTES, may_be_cut=True)
         await asyncio.to_thread(_end_header, mail)
         if len(message.texts) != 1:
@@ -121,7 +120,7 @@ async def _write_attachment(session: ImapSession, place: MessagePlace, part: Par
     raw = file.with_name(f"{file.name}.raw")
     most = LARGEST_SHARE.get(part.encoding, 1) * max_bytes + HEADER_BYTES
     try:
-        async with _opened(raw) as packed:
+        async with opened(raw, "w+b") as packed:
             await _download(session, place.uid, part.section, packed, most)
         await asyncio.to_thread(_decode, raw, file, part.encoding, max_bytes)
     finally:
@@ -186,12 +185,3 @@ def _decode_base64(raw: Path, file: Path) -> None:
                 break
         if len(left) > 1:
             plain.write(a2b_base64(left + b"=" * (4 - len(left))))
-
-
-@asynccontextmanager
-async def _opened(path: Path) -> AsyncIterator[IO[bytes]]:
-    file = await asyncio.to_thread(path.open, "w+b")
-    try:
-        yield file
-    finally:
-        await asyncio.to_thread(file.close)

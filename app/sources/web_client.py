@@ -17,6 +17,7 @@ import httpx
 from app.domain.failures import NetworkError, find_distrust
 from app.domain.retry_after import parse_retry_after
 from app.sources.addresses import resolve_allowed
+from app.sources.opened import opened
 from app.sources.web_urls import find_link, origin_of
 
 CONNECT_SECONDS = 10.0
@@ -291,11 +292,9 @@ async def _write_body(response: httpx.Response, into: Path, max_bytes: int) -> t
 
 @asynccontextmanager
 async def _opened(path: Path) -> AsyncIterator[IO[bytes]]:
-    file = await asyncio.to_thread(path.open, "wb")
     try:
-        yield file
+        async with opened(path, "wb") as file:
+            yield file
     except BaseException:
         await asyncio.to_thread(path.unlink, missing_ok=True)
         raise
-    finally:
-        await asyncio.to_thread(file.close)
