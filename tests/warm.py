@@ -41,6 +41,8 @@ class WarmProcess:
 
     def start(self, *, module: str | None, environment: dict[str, str], log: Path) -> int:
         """Run a module as a process, without one a worker; gives its process id."""
+        # there from the start: whoever looks into it may be quicker than the process
+        log.touch()
         pid: int = self._ask({"module": module, "environment": environment, "log": str(log), "folder": str(Path.cwd())})
         return pid
 

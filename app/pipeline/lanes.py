@@ -53,7 +53,6 @@ async def offer_lanes(context: IngestContext, source_id: UUID, scan: UUID) -> No
         pending = await DocumentRepository(connection, context.collection.id).count_pending(
             source_id, scan=scan, limit=SHARE_FROM_DOCUMENTS
         )
-        context.demand.is_shared = await LaneRepository(connection).count_workers() > 1
         if pending < SHARE_FROM_DOCUMENTS:
             return
         offer = LaneOffer(source_id=source_id, scan=scan, generation_id=context.generation.id)

@@ -264,7 +264,7 @@ class FilesystemSource:
                 content: bytes = file.read(MOST_BYTES + 1)
         except FileNotFoundError:
             return None
-        except Exception as error:
+        except Exception as error:  # each of the libraries has errors of its own
             raise GitignoreError(f"reading it failed with {type(error).__name__}") from error
         return content
 

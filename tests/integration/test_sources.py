@@ -39,6 +39,22 @@ async def create(api: Api, name: str, url: str, **source: Any) -> dict[str, Any]
     return await api.wait(response.json()["operation"])
 
 
+async def crawl_and_stop(api: Api, site: Site) -> tuple[dict[str, Any], threading.Event]:
+    """A crawl whose last page does not answer before the event; documents are indexed by then, and it says so."""
+    site.link("/rockets.html", "/slow.html", title="Rockets", text="Rockets burn fuel to leave the atmosphere.")
+    site.link("/slow.html", title="Slow", text="Glaciers creep down the valley.")
+    gate = site.held["/slow.html"] = threading.Event()
+    body = {"name": "site", "sources": [{"url": f"{site.url}/", "options": {"per_second": 1000, "depth": 3}}]}
+    operation = (await api.client.post("/api/v1/collections", json=body)).json()["operation"]
+
+    async def has_begun() -> bool:
+        progress = (await api.get(operation))["progress"] or {}
+        return bool(progress.get("chunks"))
+
+    await wait_until(has_begun)
+    return operation, gate
+
+
 @pytest.mark.usefixtures("worker")
 async def test_a_site_is_indexed_and_found(api: Api, site: Site) -> None:
     """Each page is downloaded once, though it is looked at for links and read as a document."""
@@ -55,18 +71,14 @@ async def test_a_site_is_indexed_and_found(api: Api, site: Site) -> None:
 @pytest.mark.usefixtures("worker")
 async def test_pages_are_indexed_while_the_site_is_still_looked_through(api: Api, site: Site) -> None:
     """What is found can be searched although a page deeper in the site keeps the scan waiting."""
-    site.link("/rockets.html", "/slow.html", title="Rockets", text="Rockets burn fuel to leave the atmosphere.")
-    site.link("/slow.html", title="Slow", text="Glaciers creep down the valley.")
-    gate = site.held["/slow.html"] = threading.Event()
-    body = {"name": "site", "sources": [{"url": f"{site.url}/", "options": {"per_second": 1000, "depth": 3}}]}
-    operation = (await api.client.post("/api/v1/collections", json=body)).json()["operation"]
+    operation, gate = await crawl_and_stop(api, site)
 
     async def is_found() -> bool:
         response = await api.client.post("/api/v1/collections/site/search", json={"query": "mammals of the ocean"})
         return response.status_code == httpx.codes.OK and bool(response.json()["hits"])
 
     await wait_until(is_found)
-    running = await api.get(operation)
+    running = await api.wait(operation, states=["running"])
     gate.set()
     ended = await api.wait(operation)
 
@@ -82,17 +94,8 @@ async def test_pages_are_indexed_while_the_site_is_still_looked_through(api: Api
 @pytest.mark.usefixtures("worker")
 async def test_a_cancel_during_the_scan_keeps_what_is_indexed(api: Api, site: Site) -> None:
     """Nothing is taken for gone because the scan has not come to it, and the next run does the rest."""
-    site.link("/rockets.html", "/slow.html", title="Rockets", text="Rockets burn fuel to leave the atmosphere.")
-    site.link("/slow.html", title="Slow", text="Glaciers creep down the valley.")
-    gate = site.held["/slow.html"] = threading.Event()
-    body = {"name": "site", "sources": [{"url": f"{site.url}/", "options": {"per_second": 1000, "depth": 3}}]}
-    operation = (await api.client.post("/api/v1/collections", json=body)).json()["operation"]
+    operation, gate = await crawl_and_stop(api, site)
 
-    async def has_begun() -> bool:
-        progress = (await api.get(operation))["progress"] or {}
-        return bool(progress.get("chunks"))
-
-    await wait_until(has_begun)
     cancelled = await api.client.post(f"/api/v1/operations/{operation['operation_id']}/cancel")
     gate.set()
     ended = await api.wait(operation)

@@ -164,16 +164,15 @@ def email() -> bytes:
     return message.as_bytes()
 
 
+def request_for(path: Path, *, max_bytes: int = 2**20, **options: Any) -> PrepareRequest:
+    """What a child process is asked about a file."""
+    document: dict[str, Any] = {"document_id": uuid4(), "uri": path.as_uri(), "path": path.name, "known_hash": None}
+    return PrepareRequest(**{**document, "locator": Locator(path=str(path)), "max_bytes": max_bytes, **options})
+
+
 def prepare(path: Path, *, known_hash: bytes | None = None, max_bytes: int = 2**20) -> PreparedDocument:
     """Prepare one file."""
-    request = PrepareRequest(
-        document_id=uuid4(),
-        uri=path.as_uri(),
-        path=path.name,
-        locator=Locator(path=str(path)),
-        known_hash=known_hash,
-        max_bytes=max_bytes,
-    )
+    request = request_for(path, known_hash=known_hash, max_bytes=max_bytes)
     return prepare_documents([request], Chunking())[0]
 
 
@@ -323,15 +322,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path: Path) -> N
     with path.open("wb") as file:
         file.truncate(2**28)
     version = FileVersion(size=2**28, modified_ns=path.stat().st_mtime_ns)
-    request = PrepareRequest(
-        document_id=uuid4(),
-        uri=path.as_uri(),
-        path=path.name,
-        locator=Locator(path=str(path)),
-        known_hash=None,
-        max_bytes=2**28,
-        seen_version=version,
-    )
+    request = request_for(path, max_bytes=2**28, seen_version=version)
 
     _, still = read_content(request)
     with ThreadPoolExecutor(1) as threads:
@@ -385,14 +376,7 @@ def test_what_breaks_a_library_costs_one_document(tmp_path: Path) -> None:
     """A tokenizer that cannot be read fails the document that is counted with it, and not the one beside it."""
     path = tmp_path / "note.md"
     path.write_text(f"# Songs\n\n{SENTENCE}")
-    good = PrepareRequest(
-        document_id=uuid4(),
-        uri=path.as_uri(),
-        path=path.name,
-        locator=Locator(path=str(path)),
-        known_hash=None,
-        max_bytes=2**20,
-    )
+    good = request_for(path)
 
     broken, fine = prepare_documents([replace(good, tokenizer=str(tmp_path / "missing.json")), good], Chunking())
 
