@@ -25,6 +25,8 @@ POINTS = 100_000
 CHUNKS = 50
 """Of each document."""
 DOCUMENTS_PER_BATCH = 40
+NO_PARENTS = (None,) * 4
+"""Headings, where the parent begins and ends, and the white space before a chunk."""
 WORDS = ("whales", "rockets", "bread", "glaciers", "bees", "violins", "volcanoes", "rivers", "and", "of", "the", "in")
 
 INSERT = text(
@@ -107,7 +109,7 @@ async def _fill(bench: "Bench") -> None:
 def rows_of(collection: UUID, generation: UUID, chunks: Sequence[ChunkRow]) -> list[tuple[Any, ...]]:
     """Chunks as ``CHUNK_COLUMNS`` take them."""
     return [
-        (collection, generation, c.id, c.document_id, c.ordinal, 0, c.end, c.tokens, c.text, None, None, None)
+        (collection, generation, c.id, c.document_id, c.ordinal, 0, c.end, c.tokens, c.text, *NO_PARENTS)
         for c in chunks
     ]
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
-from app.api.operations import CollectionRef, IdempotencyKey, MaxRuntime, OperationBody, PriorityName, RunAfter
+from app.api.operations import CollectionRef, IdempotencyKey, OperationBody, PriorityName, RunAfter
+from app.api.reindex_config import MaxRuntime
 from app.api.services import ApiServices
 from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import ChunkingChoice, ChunkingStrategy, Source, SourceKind, SourceSpec

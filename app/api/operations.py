@@ -11,7 +11,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
-from app.domain.errors import UnsupportedOperationError
+from app.api.reindex_config import MaxRuntime, ReindexConfig
+from app.api.services import ApiServices
+from app.domain.errors import InvalidChunkingError, UnsupportedOperationError
 from app.domain.operations import Operation, OperationKind, OperationState, Priority, Submission
 from app.domain.syncs import AppendMode
 from app.traces import current_trace_parent
@@ -36,11 +38,6 @@ class PriorityName(StrEnum):
     HIGH = "high"
     NORMAL = "normal"
     LOW = "low"
-
-
-MaxRuntime = Annotated[
-    float | None, Field(gt=0, le=30 * 86_400, description="How long its attempts may run in all, in seconds.")
-]
 
 
 def in_utc(time: datetime) -> datetime:
@@ -183,13 +180,15 @@ class VerifyConfig(BaseModel):
     max_runtime_seconds: MaxRuntime = None
 
 
-CONFIGS: dict[str, type[AppendConfig | VerifyConfig]] = {
+Config = AppendConfig | VerifyConfig | ReindexConfig
+CONFIGS: dict[str, type[Config]] = {
     OperationKind.APPEND: AppendConfig,
     OperationKind.VERIFY: VerifyConfig,
+    OperationKind.REINDEX: ReindexConfig,
 }
 
 
-def parse_config(body: OperationCreate) -> AppendConfig | VerifyConfig:
+def parse_config(body: OperationCreate) -> Config:
     """The config of an operation that can be asked for.
 
     Raises:
@@ -206,6 +205,21 @@ def parse_config(body: OperationCreate) -> AppendConfig | VerifyConfig:
     except ValidationError as error:
         located = [{**item, "loc": ("body", "config", *item["loc"])} for item in error.errors()]
         raise RequestValidationError(located) from error
+
+
+async def begin_reindex(
+    services: ApiServices, user_id: UUID, collection: str, config: ReindexConfig, *, submission: Submission
+) -> Operation:
+    """Start a rebuild.
+
+    Raises:
+        RequestValidationError: if the overlap of chunks, said or usual, is not smaller than their size.
+    """
+    try:
+        return await services.rebuilds.reindex(user_id, collection, config.choice(), submission=submission)
+    except InvalidChunkingError as error:
+        # the same answer as to any other field that does not fit
+        raise RequestValidationError([{"loc": ("body",), "msg": f"Value error, {error.message}"}]) from error
 
 
 @router.post("/collections/{collection}/operations", status_code=202)
@@ -226,7 +240,9 @@ async def create_operation(
         max_runtime_seconds=config.max_runtime_seconds,
         trace_parent=current_trace_parent(),
     )
-    if isinstance(config, VerifyConfig):
+    if isinstance(config, ReindexConfig):
+        operation = await begin_reindex(services, caller.user_id, collection, config, submission=submission)
+    elif isinstance(config, VerifyConfig):
         operation = await services.operations.create_verify(
             caller.user_id, found.id, repair=config.repair, deep=config.deep, submission=submission
         )

@@ -5,7 +5,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth import CallerDep, ServicesDep
 from app.api.collections import SourceCreate
-from app.api.operations import IdempotencyKey, MaxRuntime, OperationBody, PriorityName, RunAfter
+from app.api.operations import IdempotencyKey, OperationBody, PriorityName, RunAfter
+from app.api.reindex_config import MaxRuntime
 from app.domain.documents import ChunkingChoice, ChunkingStrategy
 from app.domain.operations import Priority, Submission
 from app.traces import current_trace_parent

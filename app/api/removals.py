@@ -7,7 +7,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth import CallerDep, ServicesDep
-from app.api.operations import CollectionRef, IdempotencyKey, MaxRuntime, OperationBody, PriorityName, RunAfter
+from app.api.operations import CollectionRef, IdempotencyKey, OperationBody, PriorityName, RunAfter
+from app.api.reindex_config import MaxRuntime
 from app.domain.operations import Priority, Submission
 from app.traces import current_trace_parent
 

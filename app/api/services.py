@@ -17,6 +17,7 @@ from app.domain.operations import Operation, OperationState, Submission, Worker
 from app.domain.partitions import PartitionHealth, PartitionLook
 from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
 from app.domain.points import SearchAnswer, SearchFilter, SearchMode
+from app.domain.rebuilds import RebuildChoice
 from app.domain.statistics import CollectionStatistics, GrowthPoint
 from app.domain.syncs import AppendMode, SyncRun, SyncStatus
 from app.domain.users import Caller
@@ -173,6 +174,20 @@ class Removals(Protocol):
 
     async def delete(self, user_id: UUID, id_or_name: str, *, submission: Submission) -> Operation:
         """Hide a collection and add the DELETE operation. Raises CollectionNotFoundError."""
+
+
+class Rebuilds(Protocol):
+    """Makes collections anew, and goes back."""
+
+    async def reindex(
+        self, user_id: UUID, id_or_name: str, choice: RebuildChoice, *, submission: Submission
+    ) -> Operation:
+        """Add a REINDEX. Raises CollectionNotFoundError, NothingToRebuildError, RebuildInProgressError."""
+        ...
+
+    async def roll_back(self, user_id: UUID, id_or_name: str, *, submission: Submission) -> Operation:
+        """Add a ROLLBACK. Raises CollectionNotFoundError, NothingToRollBackError, RebuildInProgressError."""
+        ...
 
 
 class Sources(Protocol):
@@ -360,6 +375,7 @@ class ApiServices:
     sources: Sources
     search: Search
     removals: Removals
+    rebuilds: Rebuilds
     health: Checks
     diagnosis: Checks
     hub: ProgressHub

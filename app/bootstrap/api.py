@@ -24,6 +24,7 @@ from app.operations.diagnosis import diagnosis_probes
 from app.operations.health import health_probes
 from app.operations.partitions import PartitionService
 from app.operations.periodic_check import periodic_probe
+from app.operations.rebuilds import RebuildService
 from app.operations.removals import RemovalService
 from app.operations.service import OperationService
 from app.operations.sources import SourceService
@@ -85,6 +86,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             identity=IdentityService(parts.database),
             operations=operations,
             removals=RemovalService(parts.database, operations, parts.dispatcher, parts.queue),
+            rebuilds=RebuildService(parts.database, operations),
             collections=CollectionService(parts.database),
             sources=SourceService(parts.database, parts.box, opener),
             search=SearchService(parts.database, parts.store, embedders.find),

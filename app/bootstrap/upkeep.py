@@ -18,6 +18,7 @@ from app.jobs.upkeep.partitions import PartitionKeeper
 from app.jobs.upkeep.progress import ProgressKeeper
 from app.jobs.upkeep.statistics import StatisticsKeeper
 from app.jobs.upkeep.uploads import OldUploads
+from app.operations.abandoned import AbandonedGenerations
 from app.progress.keys import ProgressKeys
 from app.settings import Settings
 
@@ -37,9 +38,13 @@ def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
 def _dispatching(parts: Parts) -> list[PeriodicJob]:
     """What begins and ends operations."""
     settings, syncs = parts.settings, open_syncs(parts)
+    abandoned = AbandonedGenerations(parts.database, parts.store)
 
     async def reconcile(_: Round) -> Mapping[str, Any]:
         return await parts.dispatcher.reconcile()
+
+    async def settle_rebuilds(_: Round) -> Mapping[str, Any]:
+        return await abandoned.settle()
 
     async def begin_syncs(_: Round) -> Mapping[str, Any]:
         return await syncs.dispatch_due()
@@ -56,6 +61,14 @@ def _dispatching(parts: Parts) -> list[PeriodicJob]:
             has_dry_run=False,
             does="dispatches what is due, takes back what lost its worker, ends what nobody ends",
             work=reconcile,
+        ),
+        PeriodicJob(
+            name="settle_rebuilds",
+            every_seconds=settings.reconcile,
+            limit_seconds=MINUTE,
+            has_dry_run=False,
+            does="drops what rebuilds leave that have ended, and has the store's aliases follow switches",
+            work=settle_rebuilds,
         ),
         PeriodicJob(
             name="dispatch_due_syncs",

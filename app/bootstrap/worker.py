@@ -20,7 +20,7 @@ from app.bootstrap.upkeep import open_periodic_jobs
 from app.bootstrap.webhooks import open_courier
 from app.db.database import Database
 from app.db.guard import WorkerGuard
-from app.domain.operations import OperationKind, WorkerProfile
+from app.domain.operations import Operation, OperationKind, WorkerProfile
 from app.jobs.append import append_source
 from app.jobs.attempt import Attempt
 from app.jobs.context import Job, Resources
@@ -33,14 +33,17 @@ from app.jobs.lanes import Lanes
 from app.jobs.outcome import RetryPolicy, Settler
 from app.jobs.plan import plan_source
 from app.jobs.queue import create_arq_redis
+from app.jobs.reindex import reindex_collection
 from app.jobs.remove_source import remove_source
 from app.jobs.retry_documents import retry_documents
+from app.jobs.rollback import roll_back
 from app.jobs.runner import Runner, RunnerLimits
 from app.jobs.stopping import stop_task
 from app.jobs.verify import verify_collection
 from app.jobs.watchdog import Watchdog
 from app.jobs.worker import Ears, SteadyWorker, Wake, listening, worker_options
 from app.metrics import POOL_RESTARTS
+from app.operations.abandoned import AbandonedGenerations
 from app.operations.attempts import Attempts
 from app.operations.checkup import Checkup
 from app.operations.health import health_probes
@@ -64,6 +67,8 @@ JOBS: dict[OperationKind, Job] = {
     OperationKind.PLAN: plan_source,
     OperationKind.REMOVE_SOURCE: remove_source,
     OperationKind.RETRY_DOCUMENTS: retry_documents,
+    OperationKind.REINDEX: reindex_collection,
+    OperationKind.ROLLBACK: roll_back,
     OperationKind.DELETE: delete_collection,
 }
 PRELOAD = (
@@ -205,6 +210,10 @@ def _open_runner(
             collection_id = attempt.operation.require_collection()
             await release_documents(parts.database, parts.store, attempt.lease, collection_id)
 
+    async def clear_away(operation: Operation) -> None:
+        if operation.kind is OperationKind.REINDEX:
+            await AbandonedGenerations(parts.database, parts.store).drop_of(operation.id)
+
     policy = RetryPolicy(
         max_failures=settings.default_max_retries,
         max_interruptions=settings.max_interruptions,
@@ -216,7 +225,7 @@ def _open_runner(
         queue=parts.queue,
         events=parts.events,
         resources=resources,
-        settler=Settler(attempts, parts.dispatcher, release, policy),
+        settler=Settler(attempts, parts.dispatcher, release, policy, clear_away=clear_away),
         jobs=jobs,
         limits=RunnerLimits(
             soft_seconds=settings.operation_soft_time_limit,

@@ -16,6 +16,7 @@ from app.cli import verify as verification
 from app.cli import watch as watching
 from app.cli.doctor import diagnose
 from app.cli.progress import printable
+from app.cli.rebuild_commands import reindex, rollback
 from app.cli.removal_commands import delete, remove_source, retry_documents
 from app.cli.running import Data, Json, err, out
 from app.cli.running import explain as _explain
@@ -207,7 +208,9 @@ def verify(
     raise typer.Exit(verification.exit_code_of(ended))
 
 
-for command in (sync, remove_source, retry_documents, delete, audit, webhooks, stats, jobs, uploads):
+for command in (
+    sync, remove_source, retry_documents, reindex, rollback, delete, audit, webhooks, stats, jobs, uploads,
+):  # fmt: skip
     cli.command()(command)
 
 

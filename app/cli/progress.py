@@ -61,6 +61,8 @@ class ProgressView:
         data = event["data"]
         counters = {
             "ingest_progress": self._ingest,
+            "reprocessing_progress": self._rebuild,
+            "validation_progress": self._validation,
             "verify_progress": self._verify,
             "plan_progress": self._plan,
             "removing_documents": self._removal,
@@ -101,7 +103,13 @@ class ProgressView:
             "planning", note if self._live else f"{documents['done']}/{documents['total']} read, {note}", often=True
         )
 
-    def _ingest(self, data: dict[str, Any]) -> None:
+    def _validation(self, data: dict[str, Any]) -> None:
+        self._count("validating", data["done"], data["total"], data["stage"])
+
+    def _rebuild(self, data: dict[str, Any]) -> None:
+        self._ingest(data, what="rebuilding" if data["stage"] == "build" else "catching up")
+
+    def _ingest(self, data: dict[str, Any], *, what: str = "indexing") -> None:
         documents = data["documents"]
         settled = documents["done"] + documents["failed"] + documents.get("needs_ocr", 0)
         # what is found while others are indexed already is said with them, not in turn
@@ -117,7 +125,7 @@ class ProgressView:
         if (workers := data.get("workers", 1)) > 1:
             parts.append(f"on {workers} workers")
         note = ", ".join(parts)
-        self._say("indexing", note if self._live else f"{settled}/{total} documents, {note}", often=True)
+        self._say(what, note if self._live else f"{settled}/{total} documents, {note}", often=True)
 
     def _say(self, what: str, note: str, *, often: bool = False) -> None:
         self._bar.update(self._task, description=what, note=printable(note))
@@ -144,6 +152,8 @@ def _say_of(event: str, data: dict[str, Any]) -> tuple[str, str] | None:
         "operation_waiting": ("waiting" if data.get("why_waiting") else "going on", data.get("why_waiting") or ""),
         "operation_paused": ("paused", ""),
         "operation_retrying": ("waiting to try again", f"{data.get('error_code')}, at {data.get('retry_at')}"),
+        "validation_complete": ("validated", "passed" if data.get("passed") else "refused"),
+        "switch_completed": ("switched", f"to {data.get('to')}"),
         "scanning_completed": (
             "scanned",
             ", ".join(f"{data.get(name)} {name}" for name in ("new", "changed", "unchanged", "gone")),

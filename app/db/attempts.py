@@ -6,8 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from app.db.operation_rows import IS_DUE, RAN, RELAXED, SELECT, Rows, to_operation
-from app.db.statements import JSON_OR_NULL, UUIDS, parsed
+from app.db.statements import JSON, JSON_OR_NULL, UUIDS, parsed
 from app.domain.operations import Lease, LeaseAnswer, Operation, OperationState
+
+_WRITES_NO_MORE = "writes = writes AND NOT wants_to_write, wants_to_write = false"
+"""What became a writer in the middle of an attempt begins the next one as it began this one."""
 
 _LOCKED = "(SELECT id FROM operations WHERE id = :id FOR UPDATE)"
 """Waits for all fenced transactions of the attempt that is ended; see ``Database.fenced``."""
@@ -143,7 +146,7 @@ class AttemptRepository(Rows):
             f"""UPDATE operations o SET lease_token = NULL, lease_until = NULL,
                     state = CASE WHEN cancel_requested_at IS NULL THEN 'pending' ELSE 'cancelled' END,
                     finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN now() END,
-                    dispatched_at = NULL, run_after = now() + make_interval(secs => :delay),
+                    dispatched_at = NULL, run_after = now() + make_interval(secs => :delay), {_WRITES_NO_MORE},
                     failures = CASE WHEN :goes_on THEN 0 ELSE failures + :failures END,
                     interruptions = CASE WHEN :goes_on THEN 0 ELSE interruptions + :interruptions END,
                     why_waiting = CASE WHEN cancel_requested_at IS NULL THEN :why END,
@@ -215,6 +218,32 @@ class AttemptRepository(Rows):
         )
         return healed.rowcount
 
+    async def become_writer(self, lease: Lease) -> bool:
+        """Make a running operation the writer of its collection; False while another one is.
+
+        Nobody begins to write any more once this was called: it stands first in line.
+
+        Raises:
+            IntegrityError: if another one has become it at this moment.
+        """
+        statement = parsed(
+            """UPDATE operations o SET wants_to_write = true, writes = NOT EXISTS (
+                   SELECT 1 FROM operations w WHERE w.collection_id = o.collection_id AND w.writes
+                     AND w.state = 'running' AND w.id <> o.id)
+               WHERE o.id = :id AND o.lease_token = :token AND o.state = 'running' RETURNING o.writes"""
+        )
+        values = {"id": lease.operation_id, "token": lease.token}
+        return bool((await self._connection.execute(statement, values)).scalar_one_or_none())
+
+    async def keep_result(self, lease: Lease, result: dict[str, Any]) -> None:
+        """Keep what an operation has found out, however it ends."""
+        statement = parsed(
+            "UPDATE operations SET result = :result WHERE id = :id AND lease_token = :token AND state = 'running'",
+            result=JSON,
+        )
+        values = {"id": lease.operation_id, "token": lease.token, "result": result}
+        await self._connection.execute(statement, values)
+
     async def wait_at_most(self, seconds: float) -> None:
         """Have a statement of this transaction that waits longer for a lock raise a DBAPIError."""
         await self._connection.execute(
@@ -238,7 +267,8 @@ class AttemptRepository(Rows):
                                          THEN 'it was interrupted ' || interruptions + 1 || ' times' END,
                     retryable = CASE WHEN cancel_requested_at IS NULL AND interruptions >= :most THEN true END,
                     interruptions = interruptions + 1, lease_token = NULL, lease_until = NULL, dispatch = dispatch + 1,
-                    dispatched_at = NULL, run_after = now(), why_waiting = 'its worker is gone', {RAN}
+                    dispatched_at = NULL, run_after = now(), why_waiting = 'its worker is gone', {_WRITES_NO_MORE},
+                    {RAN}
                WHERE o.id = {_LOCKED} AND o.lease_token = :token AND o.state = 'running'
                  AND o.lease_until < now()""",
             {"id": lease.operation_id, "token": lease.token, "most": max_interruptions},

@@ -42,7 +42,10 @@ def _to_collection(row: Mapping[str, Any] | RowMapping) -> Collection:
 
 
 def _to_generation(row: Mapping[str, Any] | RowMapping) -> Generation:
-    names = ("id", "collection_id", "name", "model", "dimension", "fingerprint", "canaries", "created_at")
+    names = (
+        "id", "collection_id", "name", "model", "dimension", "fingerprint", "canaries", "created_at", "operation_id",
+        "index_settings", "activated_at", "retired_at",
+    )  # fmt: skip
     return Generation(
         state=GenerationState(row["state"]),
         chunking=_to_chunking(row["chunking"]),
@@ -153,10 +156,42 @@ class CollectionRepository:
             raise GenerationMissingError(str(generation_id))
         return _to_generation(row)
 
+    async def find_built_by(self, operation_id: UUID) -> Generation | None:
+        """The newest generation that a rebuild has begun and nobody has dropped."""
+        query = (
+            select(generations)
+            .where(generations.c.operation_id == operation_id, generations.c.state != GenerationState.DROPPED.value)
+            .order_by(generations.c.created_at.desc())
+            .limit(1)
+        )
+        row = (await self._connection.execute(query)).mappings().first()
+        return None if row is None else _to_generation(row)
+
+    async def find_replaced(self, collection_id: UUID) -> Generation | None:
+        """The generation that served last before the active one, if it is still kept."""
+        query = (
+            select(generations)
+            .where(
+                generations.c.collection_id == collection_id,
+                generations.c.state == GenerationState.RETIRED.value,
+                generations.c.activated_at.is_not(None),
+            )
+            .order_by(generations.c.retired_at.desc())
+            .limit(1)
+        )
+        row = (await self._connection.execute(query)).mappings().first()
+        return None if row is None else _to_generation(row)
+
     async def add_generation(
-        self, collection: Collection, *, dimension: int, fingerprint: str, canaries: bytes
+        self,
+        collection: Collection,
+        *,
+        dimension: int,
+        fingerprint: str,
+        canaries: bytes,
+        operation_id: UUID | None = None,
     ) -> Generation:
-        """Insert a building generation; its physical name is derived from its id."""
+        """Insert a building generation as the collection says; its physical name is derived from its id."""
         generation_id = uuid4()
         marker = await read_marker(self._connection)
         values = {
@@ -169,12 +204,14 @@ class CollectionRepository:
             "fingerprint": fingerprint,
             "canaries": canaries,
             "chunking": asdict(collection.chunking),
+            "index_settings": dict(collection.index_settings),
+            "operation_id": operation_id,
         }
         row = await self._connection.execute(insert(generations).values(values).returning(generations))
         return _to_generation(row.mappings().one())
 
     async def activate(self, generation: Generation) -> None:
-        """Make a building generation the one that searches read; the one before retires.
+        """Make a generation the one that searches read, and the collection what it says; the one before retires.
 
         Raises:
             GenerationDroppedError: if it was given up meanwhile, because nobody seemed to build it.
@@ -182,7 +219,7 @@ class CollectionRepository:
         values = {"collection": generation.collection_id, "generation": generation.id}
         await self._connection.execute(
             text(
-                "UPDATE generations SET state = 'retired', retired_at = now()"
+                "UPDATE generations SET state = 'retired', retired_at = now(), drop_after = NULL"
                 " WHERE collection_id = :collection AND state = 'active' AND id <> :generation"
             ),
             values,
@@ -190,14 +227,27 @@ class CollectionRepository:
         activated = await self._connection.execute(
             update(generations)
             .where(generations.c.id == generation.id, generations.c.state != GenerationState.DROPPED.value)
-            .values(state=GenerationState.ACTIVE.value, activated_at=func.now())
+            .values(state=GenerationState.ACTIVE.value, activated_at=func.now(), retired_at=None, drop_after=None)
         )
         if activated.rowcount == 0:
             raise GenerationDroppedError(generation.name)
         await self._connection.execute(
             update(collections)
             .where(collections.c.id == generation.collection_id)
-            .values(active_generation_id=generation.id)
+            .values(
+                active_generation_id=generation.id,
+                model=generation.model,
+                chunking=asdict(generation.chunking),
+                index_settings=dict(generation.index_settings),
+            )
+        )
+
+    async def keep_refused(self, generation: Generation) -> None:
+        """Keep a rebuild that was not switched to for as long as one that was replaced, to look at it."""
+        await self._connection.execute(
+            update(generations)
+            .where(generations.c.id == generation.id, generations.c.state == GenerationState.BUILDING.value)
+            .values(state=GenerationState.RETIRED.value, retired_at=func.now())
         )
 
     async def mark_dropped(self, generation: Generation) -> None:

@@ -16,7 +16,7 @@ from app.domain.sanitising import sanitise
 
 CHUNK_COLUMNS = (
     "collection_id", "generation_id", "id", "document_id", "ordinal", "start_char", "end_char", "tokens", "text",
-    "headings", "parent_start", "parent_end",
+    "headings", "parent_start", "parent_end", "gap",
 )  # fmt: skip
 
 _FIELDS = (
@@ -26,7 +26,8 @@ _FIELDS = (
 )  # fmt: skip
 
 
-def _to_document(row: RowMapping) -> Document:
+def to_document(row: RowMapping) -> Document:
+    """The document of a row."""
     locator = locator_of(row["uri"], offset=row["record_offset"], length=row["record_length"])
     return Document(state=DocumentState(row["state"]), locator=locator, **{name: row[name] for name in _FIELDS})
 
@@ -45,6 +46,7 @@ class ChunkRow:
     headings: tuple[str, ...] = ()
     parent_start: int | None = None
     parent_end: int | None = None
+    gap: str | None = None
 
     @property
     def embedded(self) -> str:
@@ -157,7 +159,7 @@ class DocumentRepository(ManifestRows):
             bytes=max_bytes,
             lane=lane,
         )
-        return [_to_document(row) for row in sorted(rows, key=lambda row: row["position"])]
+        return [to_document(row) for row in sorted(rows, key=lambda row: row["position"])]
 
     async def chunk_ids(self, generation_id: UUID, document_ids: Sequence[UUID]) -> dict[UUID, set[UUID]]:
         """The chunks each document has now."""
@@ -198,10 +200,11 @@ class DocumentRepository(ManifestRows):
         if moved:
             await self._execute(
                 """UPDATE chunks c SET ordinal = m.ordinal, start_char = m.start_char, end_char = m.end_char,
-                     tokens = m.tokens, parent_start = m.parent_start, parent_end = m.parent_end
+                     tokens = m.tokens, parent_start = m.parent_start, parent_end = m.parent_end, gap = m.gap
                    FROM unnest(:ids, CAST(:ordinals AS int[]), CAST(:starts AS int[]), CAST(:ends AS int[]),
-                               CAST(:tokens AS int[]), CAST(:parent_starts AS int[]), CAST(:parent_ends AS int[]))
-                     AS m (id, ordinal, start_char, end_char, tokens, parent_start, parent_end)
+                               CAST(:tokens AS int[]), CAST(:parent_starts AS int[]), CAST(:parent_ends AS int[]),
+                               CAST(:gaps AS text[]))
+                     AS m (id, ordinal, start_char, end_char, tokens, parent_start, parent_end, gap)
                    WHERE c.collection_id = :collection AND c.generation_id = :generation AND c.id = m.id""",
                 generation=generation_id,
                 ids=[chunk.id for chunk in moved],
@@ -212,11 +215,12 @@ class DocumentRepository(ManifestRows):
                 tokens=[chunk.tokens for chunk in moved],
                 parent_starts=[chunk.parent_start for chunk in moved],
                 parent_ends=[chunk.parent_end for chunk in moved],
+                gaps=[chunk.gap for chunk in moved],
             )
         rows = [
             (
                 *(self._collection, generation_id, c.id, c.document_id, c.ordinal, c.start, c.end, c.tokens, c.text),
-                *(list(c.headings) or None, c.parent_start, c.parent_end),
+                *(list(c.headings) or None, c.parent_start, c.parent_end, c.gap),
             )
             for c in added
         ]
@@ -351,7 +355,7 @@ class DocumentRepository(ManifestRows):
             limit=limit,
             after=after,
         )
-        return [_to_document(row) for row in rows]
+        return [to_document(row) for row in rows]
 
     async def load_hits(self, generation_id: UUID, ids: Sequence[UUID]) -> dict[UUID, HitRow]:
         """Text and document of chunks, by id; chunks the manifest does not know are missing."""

@@ -32,10 +32,13 @@ _SET_DROP_TIMES = (
     f"UPDATE generations g SET drop_after = {_DROP_TIME} WHERE g.state = 'retired' AND g.drop_after IS NULL"
 )
 
-# One that is being built is nobody's only when its collection has had no operation for as long.
+# One that is being built is nobody's only when its collection has had no operation for as long. One that was replaced
+# stays as long as somebody may be bringing it back.
 _PAST_THEIR_TIME = f"""
 SELECT g.name, g.state FROM generations g JOIN collections c ON c.id = g.collection_id
-WHERE c.active_generation_id IS DISTINCT FROM g.id AND ((g.state = 'retired' AND {_DROP_TIME} < now())
+WHERE c.active_generation_id IS DISTINCT FROM g.id AND ((g.state = 'retired' AND {_DROP_TIME} < now()
+        AND NOT EXISTS (SELECT 1 FROM operations r WHERE r.collection_id = g.collection_id AND r.kind = 'ROLLBACK'
+            AND r.state IN ('pending', 'running')))
     OR (g.state = 'building' AND g.created_at < now() - make_interval(secs => :grace) AND NOT EXISTS (
         SELECT 1 FROM operations o WHERE o.collection_id = g.collection_id
           AND (o.state IN ('pending', 'running') OR o.finished_at > now() - make_interval(secs => :grace)))))

@@ -26,12 +26,12 @@ WITH turn AS MATERIALIZED (
            state = 'pending' AND dispatched_at IS NULL AND run_after <= now() AND paused_at IS NULL
              AND cancel_requested_at IS NULL
              AND (kind IN (SELECT kind FROM known) OR NOT EXISTS (SELECT 1 FROM known)) AS is_due,
-           NOT writes OR (NOT bool_or(state = 'running') OVER line
-             AND seq = min(seq) FILTER (WHERE state = 'pending' AND (run_after <= now() OR attempt > 0)) OVER line)
+           NOT writes OR (NOT bool_or(state = 'running' AND (writes OR wants_to_write)) OVER line AND seq = min(seq)
+             FILTER (WHERE writes AND state = 'pending' AND (run_after <= now() OR attempt > 0)) OVER line)
              AS stands_first,
            greatest(0, priority - floor(extract(epoch FROM now() - greatest(created_at, run_after)) / :aging)) AS class
     FROM operations WHERE state IN ('pending', 'running')
-    WINDOW line AS (PARTITION BY collection_id, writes)
+    WINDOW line AS (PARTITION BY collection_id)
 ), room AS (
     SELECT greatest(0, CASE WHEN NOT (SELECT is_ours FROM turn) THEN 0
                             WHEN count(*) = 0 THEN :without ELSE sum(w.slots) + :lookahead

@@ -16,10 +16,10 @@ _FIELDS = (
     "heartbeat_at",
 )  # fmt: skip
 
-# Who goes before `o` in its collection: whoever writes now, and everybody older who wants to. What is meant for later
-# and was never begun holds up nobody.
+# Who goes before `o` in its collection: whoever writes now or will as soon as it can, and everybody older who wants to.
+# What is meant for later and was never begun holds up nobody.
 _BEFORE = """
-    e.collection_id = o.collection_id AND e.writes AND e.id <> o.id
+    e.collection_id = o.collection_id AND (e.writes OR e.wants_to_write) AND e.id <> o.id
     AND (e.state = 'running'
          OR (e.state = 'pending' AND e.seq < o.seq AND (e.run_after <= now() OR e.attempt > 0)))
 """
@@ -32,8 +32,8 @@ _NEXT_BEFORE = """
     WHERE e.id = coalesce(
         (SELECT p.id FROM operations p WHERE p.collection_id = o.collection_id AND p.writes AND p.state = 'pending'
            AND p.seq < o.seq AND (p.run_after <= now() OR p.attempt > 0) ORDER BY p.seq DESC LIMIT 1),
-        (SELECT r.id FROM operations r WHERE r.collection_id = o.collection_id AND r.writes AND r.state = 'running'
-           AND r.id <> o.id))
+        (SELECT r.id FROM operations r WHERE r.collection_id = o.collection_id AND (r.writes OR r.wants_to_write)
+           AND r.state = 'running' AND r.id <> o.id ORDER BY r.writes DESC LIMIT 1))
 """
 _FIRST_IN_LINE = f"(NOT o.writes OR NOT EXISTS (SELECT 1 FROM operations e WHERE {_BEFORE}))"
 

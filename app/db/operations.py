@@ -110,6 +110,15 @@ class OperationRepository(Rows):
         )
         return [to_operation(row) for row in rows]
 
+    async def find_rebuild(self, collection_id: UUID) -> UUID | None:
+        """The operation that rebuilds the collection, or goes back, or is going to."""
+        rows = await self._rows(
+            """SELECT id FROM operations WHERE collection_id = :id AND kind IN ('REINDEX', 'ROLLBACK')
+               AND state IN ('pending', 'running') AND (config ->> 'dry_run') IS DISTINCT FROM 'true'""",
+            {"id": collection_id},
+        )
+        return rows[0]["id"] if rows else None
+
     async def find_running_writer(self, collection_id: UUID) -> UUID | None:
         """The operation that is writing to the collection now."""
         rows = await self._rows(
@@ -169,7 +178,7 @@ class OperationRepository(Rows):
             """UPDATE operations o SET state = 'pending', failures = 0, interruptions = 0, run_after = now(),
                     dispatched_at = NULL, cancel_requested_at = NULL, finished_at = NULL, error_code = NULL,
                     error_message = NULL, retryable = NULL, why_waiting = NULL, paused_at = NULL, ran_seconds = 0,
-                    heartbeat_at = now()
+                    heartbeat_at = now(), writes = writes AND NOT wants_to_write, wants_to_write = false
                WHERE o.id = :id AND o.state IN ('failed', 'cancelled') AND (o.kind = 'DELETE'
                  OR o.former_collection IS NULL AND NOT EXISTS (
                      SELECT 1 FROM collections c WHERE c.id = o.collection_id AND c.deleted_at IS NOT NULL))""",

@@ -94,3 +94,11 @@ class RemovalRepository(ManifestRows):
             operation=operation_id,
         )
         return [row["operation_id"] for row in rows]
+
+    async def list_rebuilds(self) -> list[UUID]:
+        """Operations that build a generation beside the active one now, and are not known to be dead."""
+        rows = await self._execute(
+            """SELECT id FROM operations WHERE collection_id = :collection AND kind IN ('REINDEX', 'ROLLBACK')
+               AND state = 'running' AND lease_until > now()"""
+        )
+        return [row["id"] for row in rows]

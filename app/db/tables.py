@@ -76,6 +76,7 @@ collections = Table(
     Column("paused_at", DateTime(timezone=True)),
     # it is gone for everybody but the operation that clears it away; its name is free
     Column("deleted_at", DateTime(timezone=True)),
+    Column("index_settings", JSONB, nullable=False, server_default=text("'{}'")),
     Index("uq_collections_live_name", "user_id", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
 )
 
@@ -95,6 +96,10 @@ generations = Table(
     Column("activated_at", DateTime(timezone=True)),
     Column("retired_at", DateTime(timezone=True)),
     Column("drop_after", DateTime(timezone=True)),
+    # who builds it; the first one of a collection is built by whoever writes to it
+    Column("operation_id", Uuid),
+    Column("index_settings", JSONB, nullable=False, server_default=text("'{}'")),
+    Index("ix_generations_building", "created_at", postgresql_where=text("state = 'building'")),
     Index("uq_generations_one_active", "collection_id", unique=True, postgresql_where=text("state = 'active'")),
 )
 
@@ -185,6 +190,8 @@ chunks = Table(
     Column("headings", ARRAY(Text)),
     Column("parent_start", Integer),
     Column("parent_end", Integer),
+    # the white space between what chunks before it cover and it; none where an older version has written it
+    Column("gap", Text),
     Index("ix_chunks_document", "collection_id", "generation_id", "document_id"),
     postgresql_partition_by="HASH (collection_id)",
 )
@@ -231,6 +238,8 @@ operations = Table(
     Column("trace_parent", Text),
     # the name of the collection it was of, once that is gone
     Column("former_collection", Text),
+    # it runs without being a writer, and will be one as soon as none runs; nobody goes before it
+    Column("wants_to_write", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("collection_id IS NOT NULL OR NOT writes", name="ck_operations_writer_has_collection"),
     Index(
         "uq_operations_one_writer",
@@ -249,6 +258,40 @@ operations = Table(
         unique=True,
         postgresql_where=text("idempotency_key IS NOT NULL AND state IN ('pending', 'running')"),
     ),
+    Index(
+        "uq_operations_one_rebuild",
+        "collection_id",
+        unique=True,
+        postgresql_where=text(
+            "kind IN ('REINDEX', 'ROLLBACK') AND state IN ('pending', 'running')"
+            " AND (config ->> 'dry_run') IS DISTINCT FROM 'true'"
+        ),
+    ),
+)
+
+# What a generation holds that is not the active one, or was not when the row was written: of the active one `documents`
+# says it. `version` is `documents.updated_at` of what it holds; a row stands before anything of a document is written.
+generation_documents = Table(
+    "generation_documents",
+    metadata,
+    Column("generation_id", ForeignKey("generations.id", ondelete="CASCADE"), primary_key=True),
+    Column("document_id", Uuid, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("version", DateTime(timezone=True)),
+    # what filters see of its points, hashed
+    Column("labels", Text),
+    Column("chunk_count", Integer, nullable=False, server_default=text("0")),
+    Column("tokens", BigInteger, nullable=False, server_default=text("0")),
+    # the store may hold points of it that the manifest does not know
+    Column("points_dirty", Boolean, nullable=False, server_default=text("false")),
+    # why it could not be built in the way that was asked for
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("lane", Uuid),
+    Index(
+        "ix_generation_documents_pending", "generation_id", "document_id", postgresql_where=text("state = 'pending'")
+    ),
+    Index("ix_generation_documents_dirty", "generation_id", postgresql_where=text("points_dirty")),
 )
 
 # What all attempts at an operation have brought in: documents and these sums are committed together.

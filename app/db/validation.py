@@ -46,6 +46,7 @@ class Piece:
     headings: tuple[str, ...]
     parent_start: int | None
     parent_end: int | None
+    gap: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,7 @@ class ValidationRepository(ManifestRows):
         """Some documents with those of their chunks that begin within the first ``characters``, in order of ids."""
         rows = await self._execute(
             """SELECT c.document_id, c.id, c.start_char AS start, c.end_char AS "end", c.text, c.headings,
-                      c.parent_start, c.parent_end, d.path, d.title, d.mime_type,
+                      c.parent_start, c.parent_end, c.gap, d.path, d.title, d.mime_type,
                       d.record_offset IS NOT NULL AS is_record,
                       NOT EXISTS (SELECT 1 FROM chunks l WHERE l.collection_id = c.collection_id
                           AND l.generation_id = c.generation_id AND l.document_id = c.document_id
@@ -139,7 +140,7 @@ class ValidationRepository(ManifestRows):
         pieces: dict[UUID, list[Piece]] = {}
         heads = {row["document_id"]: row for row in rows}
         for row in rows:
-            values = {name: row[name] for name in ("id", "start", "end", "text", "parent_start", "parent_end")}
+            values = {name: row[name] for name in ("id", "start", "end", "text", "parent_start", "parent_end", "gap")}
             pieces.setdefault(row["document_id"], []).append(Piece(headings=tuple(row["headings"] or ()), **values))
         names = ("path", "title", "mime_type", "is_record", "is_whole")
         return [

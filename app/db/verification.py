@@ -73,7 +73,7 @@ def _to_row(row: RowMapping) -> ManifestRow:
 
 
 def _to_chunk(row: RowMapping) -> ChunkRow:
-    names = ("id", "document_id", "ordinal", "start", "end", "tokens", "text", "parent_start", "parent_end")
+    names = ("id", "document_id", "ordinal", "start", "end", "tokens", "text", "parent_start", "parent_end", "gap")
     return ChunkRow(headings=tuple(row["headings"] or ()), **{name: row[name] for name in names})
 
 
@@ -132,7 +132,7 @@ class ManifestRepository:
         """Chunks with what their documents are labelled with."""
         rows = await self._rows(
             f"""SELECT c.id, c.document_id, c.ordinal, c.start_char AS start, c.end_char AS "end", c.tokens, c.text,
-                       c.headings, c.parent_start, c.parent_end, d.source_id, d.path, {OTHERS} AS others
+                       c.headings, c.parent_start, c.parent_end, c.gap, d.source_id, d.path, {OTHERS} AS others
                 FROM chunks c {_OWNED} WHERE {_MINE} AND c.id = ANY(:ids)""",
             ids=list(ids),
         )

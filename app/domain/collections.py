@@ -1,8 +1,10 @@
 """Collections and their generations."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from app.domain.documents import Chunking
@@ -25,6 +27,7 @@ class Generation:
         name: the physical collection's name in the vector store.
         fingerprint: hex digest naming the model as it was when the generation was created.
         canaries: float32 bytes of the canary texts' embeddings, shape ``(3, dimension)``.
+        operation_id: the rebuild that makes it, or made it; None of a collection's first one.
     """
 
     id: UUID
@@ -36,7 +39,11 @@ class Generation:
     fingerprint: str
     canaries: bytes = field(repr=False)
     chunking: Chunking
+    index_settings: Mapping[str, Any] = field(default_factory=dict)
+    operation_id: UUID | None = None
     created_at: datetime | None = None
+    activated_at: datetime | None = None
+    retired_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +57,7 @@ class Collection:
     chunking: Chunking
     sparse: bool
     active_generation_id: UUID | None
+    index_settings: Mapping[str, Any] = field(default_factory=dict)
     created_at: datetime | None = None
     paused_at: datetime | None = None
     deleted_at: datetime | None = None

@@ -207,6 +207,7 @@ class TextChunk:
         headings: the headings over it, outermost first.
         parent_start: where the larger span begins that is shown for it, if there is one.
         parent_end: where that ends.
+        gap: the white space between what chunks before it cover and it; with it a text can be put together again.
     """
 
     text: str
@@ -216,6 +217,7 @@ class TextChunk:
     headings: tuple[str, ...] = ()
     parent_start: int | None = None
     parent_end: int | None = None
+    gap: str | None = None
 
     @property
     def embedded(self) -> str:

@@ -19,6 +19,8 @@ class OperationKind(StrEnum):
     PLAN = "PLAN"
     REMOVE_SOURCE = "REMOVE_SOURCE"
     RETRY_DOCUMENTS = "RETRY_DOCUMENTS"
+    REINDEX = "REINDEX"
+    ROLLBACK = "ROLLBACK"
     DELETE = "DELETE"
 
     @classmethod

@@ -28,6 +28,15 @@ def dimension_of(canaries: bytes) -> int:
     return len(canaries) // (np.dtype("<f4").itemsize * len(CANARY_TEXTS))
 
 
+def is_same_model(canaries: bytes, others: bytes) -> bool:
+    """Whether two sets of canary embeddings are of one model, whatever name a server calls it by."""
+    one, other = (np.frombuffer(given, dtype="<f4") for given in (canaries, others))
+    if len(one) != len(other):
+        return False
+    cosines = (one * other).reshape(len(CANARY_TEXTS), -1).sum(axis=1)
+    return bool(cosines.min() >= SMALLEST_COSINE)
+
+
 async def check_canaries(embedder: Embedder, canaries: bytes, dimension: int) -> None:
     """Raise EmbedderChangedError if the model's vectors are not those it gave before.
 

@@ -30,6 +30,15 @@ async def _begin_generation(context: JobContext, collection: Collection) -> Gene
         )
 
 
+async def make_physical(context: JobContext, generation: Generation, embedder: Embedder) -> None:
+    """Return when a generation that does not serve may be written to: its model is what it was, and it is there.
+
+    Raises:
+        EmbedderChangedError: if the model gives other vectors than before.
+    """
+    await _create_collection(context, generation, embedder)
+
+
 async def make_ready(context: JobContext, generation: Generation, embedder: Embedder) -> None:
     """Return when a generation may be written to: its model is what it was, and a new one is there and active.
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.domain.errors import DomainError, LeaseLostError, SliceEndedError, TransientError
 from app.domain.failures import DatabaseUnavailableError, HardTimeLimitError, MaxRuntimeError, UnexpectedError
-from app.domain.operations import Operation
+from app.domain.operations import Operation, OperationState
 from app.domain.ports import Reporter
 from app.jobs.attempt import Attempt, Reason
 from app.jobs.classify import classify
@@ -35,6 +35,9 @@ LONGEST_OUTAGE_BACKOFF_SECONDS = 60.0
 Release = Callable[[Attempt], Awaitable[None]]
 """Brings back what an attempt that did not complete had in its hands; bounded in time by its caller."""
 
+ClearAway = Callable[[Operation], Awaitable[None]]
+"""Takes away what an operation leaves that has ended without completing, once everybody knows that it has."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
@@ -48,11 +51,20 @@ class RetryPolicy:
 class Settler:
     """Commits outcomes, then publishes them."""
 
-    def __init__(self, attempts: Attempts, dispatcher: Dispatcher, release: Release, policy: RetryPolicy) -> None:
+    def __init__(
+        self,
+        attempts: Attempts,
+        dispatcher: Dispatcher,
+        release: Release,
+        policy: RetryPolicy,
+        *,
+        clear_away: ClearAway | None = None,
+    ) -> None:
         self._attempts = attempts
         self._dispatcher = dispatcher
         self._release = release
         self._policy = policy
+        self._clear_away = clear_away
 
     async def settle(self, attempt: Attempt, error: BaseException | None, reporter: Reporter) -> None:
         """Commit the outcome as long as the lease is held, then publish it. Not to be stopped by cancellation."""
@@ -70,7 +82,9 @@ class Settler:
             end_attempt(outcome=outcome, error_code=ended.error_code)
             await self._publish(ended, reporter)
             await self._dispatcher.pump()
-        except UNAVAILABLE as failure:
+            if ended.state in (OperationState.CANCELLED, OperationState.FAILED) and self._clear_away is not None:
+                await self._clear_away(ended)
+        except (*UNAVAILABLE, DomainError) as failure:
             log.warning("settle_failed", error=type(failure).__name__, note="the reconciler does what is left")
 
     async def _commit(self, attempt: Attempt, error: BaseException | None) -> Operation | None:

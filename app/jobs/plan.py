@@ -68,7 +68,7 @@ async def plan_source(context: JobContext, operation: Operation) -> dict[str, An
         "chunk_strategy": target.chunking.strategy.value,
         **plan.tally.result(),
         "estimate": await _estimate(context, operation, target.model, plan, prepare_seconds=prepared),
-        "cost": _cost(resources.price, target.model, plan.tally.tokens),
+        "cost": cost_of(resources.price, target.model, plan.tally.tokens),
         "seconds": round(time.monotonic() - started, 3),
     }
     await context.report.send_update("plan_completed", result)
@@ -88,7 +88,7 @@ async def _find_cache(context: JobContext, model: str) -> EmbeddingCache | None:
     return open_cache(context.resources, embedder, fingerprint=fingerprint, dimension=dimension)
 
 
-def _cost(price: Price | None, model: str, tokens: int) -> dict[str, Any] | None:
+def cost_of(price: Price | None, model: str, tokens: int) -> dict[str, Any] | None:
     """Only the model that the price was said for has one; a collection may have been made with another."""
     return None if price is None or price.model != model else price.cost_of(tokens)
 
@@ -136,14 +136,19 @@ async def _estimate(
     tally, rates = plan.tally, None
     if tally.tokens:
         try:
-            rates = await _find_rates(context, operation, model, plan.sample)
+            rates = await find_rates(context, operation, model, plan.sample)
         except DomainError as error:
             return {"seconds": None, "measured_by": None, "error_code": error.code}
     seconds = estimate_seconds(rates, prepare_seconds=prepare_seconds, tokens=tally.tokens, points=tally.points)
     return {"seconds": seconds, "measured_by": None if rates is None else rates.measured_by.value, "error_code": None}
 
 
-async def _find_rates(context: JobContext, operation: Operation, model: str, sample: Sample) -> Rates:
+async def find_rates(context: JobContext, operation: Operation, model: str, sample: Sample) -> Rates:
+    """How fast the model embeds: by operations of the collection or the user, else by one batch.
+
+    Raises:
+        DomainError: as ``Embedder.embed_documents``.
+    """
     resources = context.resources
     async with resources.database.begin() as connection:
         results, is_own = await list_results(

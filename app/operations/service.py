@@ -6,7 +6,7 @@ from dataclasses import asdict
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app.db.audit import record
 from app.db.collections import CollectionRepository
@@ -27,6 +27,7 @@ from app.domain.errors import (
 )
 from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind, OperationState, Submission, Worker
 from app.domain.ports import OperationEvents, OperationQueue
+from app.domain.rebuild_errors import RebuildInProgressError
 from app.domain.syncs import AppendChoice, AppendMode, Trigger
 from app.operations.dispatch import Dispatcher
 from app.operations.plans import PlanRequest, plan_config
@@ -312,12 +313,18 @@ class OperationService:
         Raises:
             OperationNotRetryableError: in any other state.
             CollectionNotFoundError: if its collection is deleted.
+            RebuildInProgressError: if it rebuilds a collection that is being rebuilt already.
         """
         before = await self.get(user_id, operation_id)
         if before.collection_deleted and before.kind is not OperationKind.DELETE:
             raise CollectionNotFoundError(before.collection_name)
-        async with self._database.begin() as connection:
-            operation = await OperationRepository(connection).restart(operation_id)
+        try:
+            async with self._database.begin() as connection:
+                operation = await OperationRepository(connection).restart(operation_id)
+        except IntegrityError as error:
+            async with self._database.begin() as connection:
+                other = await OperationRepository(connection).find_rebuild(before.require_collection())
+            raise RebuildInProgressError(before.collection_name, other or "that has just ended") from error
         if operation is None:
             raise OperationNotRetryableError(operation_id, before.state)
         await self._events.forget(operation_id)

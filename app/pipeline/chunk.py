@@ -88,7 +88,16 @@ def chunk_text(
     for start, end in _pieces(text):
         piece = _read_piece(text[start:end], chunking, kind, sizes)
         chunks += _shift(_chunk_piece(piece, chunking.strategy), start)
-    return chunks
+    return _note_gaps(text, chunks)
+
+
+def _note_gaps(text: str, chunks: Sequence[TextChunk]) -> list[TextChunk]:
+    """The same chunks, each with the white space before it that is in none."""
+    covered, noted = 0, []
+    for chunk in chunks:
+        noted.append(replace(chunk, gap=text[covered : chunk.start]) if chunk.start > covered else chunk)
+        covered = max(covered, chunk.end)
+    return noted
 
 
 def _read_piece(text: str, chunking: Chunking, kind: TextKind, sizes: Sizes) -> _Piece:

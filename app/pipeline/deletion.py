@@ -12,7 +12,7 @@ from app.db.leftovers import read_marker
 from app.db.totals import TotalsRepository
 from app.domain.collections import Generation, GenerationState
 from app.domain.errors import GenerationMissingError, SliceEndedError
-from app.pipeline.removal import RemovalContext, forget_uploads, wait_for_foreign_lanes
+from app.pipeline.removal import RemovalContext, forget_uploads, wait_for_foreign_lanes, wait_for_rebuild
 
 COUNTED = ("chunks", "documents", "generations")
 POINTS_OF = "points of "
@@ -48,7 +48,10 @@ class CollectionDeletion:
             name = await deletions.find_name()
             self._left = await deletions.count()
         if name is not None:
-            await wait_for_foreign_lanes(context)
+            await wait_for_foreign_lanes(
+                context.database, context.collection_id, context.lease.operation_id, poke=context.poke
+            )
+            await wait_for_rebuild(context)
             await self._drop_generations()
             await self._delete_chunks()
             await self._delete_documents()

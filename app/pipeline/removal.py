@@ -45,16 +45,31 @@ class RemovalContext:
     remove_uploads: Callable[[Sequence[str]], Awaitable[None]]
 
 
-async def wait_for_foreign_lanes(context: RemovalContext) -> None:
-    """Return when no other operation's lane can write to the collection's points any more."""
+async def wait_for_foreign_lanes(
+    database: Database, collection_id: UUID, operation_id: UUID, *, poke: Callable[[UUID], Awaitable[None]]
+) -> None:
+    """Return when no lane of another operation can write to the collection's points any more."""
+    pause = WAIT_SECONDS
+    while True:
+        async with database.begin() as connection:
+            others = await RemovalRepository(connection, collection_id).list_foreign_lanes(operation_id)
+        if not others:
+            return
+        for other in others:
+            await poke(other)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_WAIT_SECONDS)
+
+
+async def wait_for_rebuild(context: RemovalContext) -> None:
+    """Return when no rebuild can write to a generation of the collection any more; all were asked to stop."""
     pause = WAIT_SECONDS
     while True:
         async with context.database.begin() as connection:
-            removals = RemovalRepository(connection, context.collection_id)
-            others = await removals.list_foreign_lanes(context.lease.operation_id)
-        if not others:
+            running = await RemovalRepository(connection, context.collection_id).list_rebuilds()
+        if not running:
             return
-        for operation_id in others:
+        for operation_id in running:
             await context.poke(operation_id)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_WAIT_SECONDS)
@@ -88,7 +103,9 @@ class SourceRemoval:
             SliceEndedError: if the slice was asked to yield; what is removed stays removed.
         """
         context = self._context
-        await wait_for_foreign_lanes(context)
+        await wait_for_foreign_lanes(
+            context.database, context.collection_id, context.lease.operation_id, poke=context.poke
+        )
         async with context.database.begin() as connection:
             collections = CollectionRepository(connection)
             self._generations = await collections.list_generations(context.collection_id, *GenerationState)

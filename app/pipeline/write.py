@@ -63,6 +63,7 @@ def diff_chunks(prepared: Sequence[PreparedDocument], present: dict[UUID, set[UU
                 headings=chunk.headings,
                 parent_start=chunk.parent_start,
                 parent_end=chunk.parent_end,
+                gap=chunk.gap,
             )
             (moved if chunk_id in had else added).append(row)
         if left := had.difference(ids):

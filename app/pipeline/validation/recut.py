@@ -61,8 +61,9 @@ def kind_of(document: TextDocument) -> TextKind:
 def join_pieces(document: TextDocument, *, as_lines: bool = False) -> str:
     """The text of a document, put together from its chunks.
 
-    What lies between them was white space, of which only the length is known: it becomes what most white space of that
-    length is inside the chunks, or ends of lines where there is none or ``as_lines`` says so.
+    What lies between them is white space. Of chunks that an older version has written only its length is known: it
+    becomes what most white space of that length is inside the chunks, or ends of lines where there is none or
+    ``as_lines`` says so.
     """
     pieces = document.pieces
     fillers = {} if as_lines else _find_fillers(pieces)
@@ -71,7 +72,8 @@ def join_pieces(document: TextDocument, *, as_lines: bool = False) -> str:
     for piece in pieces:
         gap = piece.start - length
         if gap > 0:
-            parts.append(fillers.get(gap, "\n" * gap))
+            is_known = piece.gap is not None and len(piece.gap) == gap
+            parts.append(piece.gap if is_known and piece.gap else fillers.get(gap, "\n" * gap))
         parts.append(piece.text[max(0, -gap) :])
         length = max(length, piece.end)
     return "".join(parts)

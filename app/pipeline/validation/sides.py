@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
-import numpy as np
-
 from app.db.database import Database
 from app.domain.collections import Generation
 from app.domain.points import Hit, SearchMode, Vectors
 from app.domain.ports import Embedder, Processes, VectorStore
-from app.embedders.fingerprint import CANARY_TEXTS, SMALLEST_COSINE
+from app.embedders.fingerprint import is_same_model
 from app.evaluation.policy import DEFAULT, Policy
 
 Tell = Callable[[str, int, int], Awaitable[None]]
@@ -101,12 +99,8 @@ class Validation:
 
     @property
     def is_same_model(self) -> bool:
-        """Whether both have one model, whatever its name: servers call the same one by another."""
-        old, new = (np.frombuffer(side.generation.canaries, dtype="<f4") for side in (self.old, self.new))
-        if len(old) != len(new):
-            return False
-        cosines = (old * new).reshape(len(CANARY_TEXTS), -1).sum(axis=1)
-        return bool(cosines.min() >= SMALLEST_COSINE)
+        """Whether both have one model, whatever its name."""
+        return is_same_model(self.old.generation.canaries, self.new.generation.canaries)
 
     @property
     def is_same_cut(self) -> bool:

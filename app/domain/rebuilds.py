@@ -1,0 +1,72 @@
+"""What a rebuild of a collection makes anew, and from what."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from app.domain.collections import Generation
+from app.domain.documents import Chunking, ChunkingChoice, ChunkingStrategy
+
+
+class Level(StrEnum):
+    """What a rebuild begins with; the cheapest one that gives what indexing anew would give."""
+
+    CHUNKS = "chunks"
+    TEXT = "text"
+    SOURCE = "source"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a collection shall be after its rebuild, whatever it was.
+
+    Attributes:
+        extract: whether documents are read from their sources again and extracted anew.
+    """
+
+    model: str
+    chunking: Chunking
+    extract: bool = False
+
+    def to_config(self) -> dict[str, Any]:
+        """As an operation's config keeps it."""
+        return {"model": self.model, "chunking": asdict(self.chunking), "extract": self.extract}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildChoice:
+    """What a caller said about a rebuild; the rest stays as the collection is.
+
+    Attributes:
+        extract: whether documents are read from their sources again.
+        gate: the policy, as ``parse_policy`` reads it; it has to have been checked.
+        keep_refused: whether a rebuild that is refused is kept, to be compared with what serves.
+        dry_run: only say what it would do, take and cost.
+    """
+
+    model: str | None = None
+    chunking: ChunkingChoice | None = None
+    extract: bool = False
+    gate: str | Mapping[str, Any] | None = None
+    keep_refused: bool = False
+    dry_run: bool = False
+
+
+def read_target(config: Mapping[str, Any]) -> Target:
+    """The target of ``Target.to_config``."""
+    said = config["chunking"]
+    chunking = Chunking(strategy=ChunkingStrategy(said["strategy"]), size=said["size"], overlap=said["overlap"])
+    return Target(model=config["model"], chunking=chunking, extract=bool(config.get("extract")))
+
+
+def choose_level(old: Generation, target: Target, *, tokenizers: Mapping[str, str]) -> Level:
+    """The cheapest level; ``tokenizers`` says by the name of a model what a token is, where that is not as usual.
+
+    Chunks sized in tokens are others where tokens are.
+    """
+    if target.extract:
+        return Level.SOURCE
+    in_tokens = target.chunking.strategy is not ChunkingStrategy.CHARACTER
+    same_tokens = not in_tokens or tokenizers.get(old.model) == tokenizers.get(target.model)
+    return Level.CHUNKS if old.chunking == target.chunking and same_tokens else Level.TEXT

@@ -1,0 +1,198 @@
+"""What REINDEX and ROLLBACK have in common: bring a generation up to date beside the one that serves, and switch."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+
+from app.db.attempts import AttemptRepository
+from app.db.audit import record
+from app.db.collections import CollectionRepository
+from app.db.operations import OperationRepository
+from app.db.rebuilds import RebuildRepository
+from app.db.totals import TotalsRepository
+from app.domain.collections import Collection, Generation
+from app.domain.errors import SliceEndedError
+from app.domain.operations import Operation
+from app.domain.rebuilds import Level
+from app.embedders.fingerprint import is_same_model
+from app.jobs.append import open_ingest
+from app.jobs.context import JobContext
+from app.jobs.generation import make_physical
+from app.pipeline.rebuild.context import RebuildContext
+from app.pipeline.rebuild.rounds import Rounds
+from app.pipeline.removal import wait_for_foreign_lanes
+
+log = structlog.get_logger(__name__)
+
+FEW_DOCUMENTS = 50
+"""So few changes are caught up with while nobody may write."""
+MOST_ROUNDS = 20
+"""A collection that changes as fast as it is caught up with is caught up with while nobody may write."""
+TURN_SECONDS = 0.1
+LONGEST_TURN_SECONDS = 1.0
+PROBLEMS_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilding:
+    """One attempt at it; ``old`` serves, ``new`` is brought up to date with the collection."""
+
+    job: JobContext
+    operation: Operation
+    collection: Collection
+    old: Generation
+    new: Generation
+    level: Level
+
+    async def bring_up_to_date(self) -> RebuildContext:
+        """Return when ``new`` holds the collection as it is, and nobody but this operation may write to that.
+
+        Raises:
+            SliceEndedError: if the slice was asked to yield; what was finished is kept.
+            EmbedderChangedError: if the model is not what it was when ``new`` was begun.
+        """
+        context = self._open()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._make_ready(context))
+                tasks.create_task(self._catch_up(context))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        return context
+
+    def _open(self) -> RebuildContext:
+        resources = self.job.resources
+        wanted = replace(self.collection, model=self.new.model, chunking=self.new.chunking)
+        return RebuildContext(
+            ingest=open_ingest(self.job, wanted, self.new),
+            old=self.old,
+            level=self.level,
+            is_same_model=is_same_model(self.old.canaries, self.new.canaries),
+            open_source=resources.open_source,
+        )
+
+    async def _make_ready(self, context: RebuildContext) -> None:
+        await make_physical(self.job, self.new, context.ingest.embedder)
+        context.ingest.may_write.set()
+
+    async def _catch_up(self, context: RebuildContext) -> None:
+        rounds = Rounds(context)
+        await self._carry_on(context)
+        await rounds.begin()
+        for _ in range(MOST_ROUNDS):
+            if await rounds.run() <= FEW_DOCUMENTS:
+                break
+        await self._become_writer(rounds)
+        # an operation that wrote before may have lanes that do not know yet that it has ended
+        await wait_for_foreign_lanes(
+            self.job.resources.database, self.collection.id, self.operation.id, poke=self.job.resources.poke
+        )
+        while await rounds.run():
+            pass
+        # what a generation without documents is made of has to be there too
+        await context.ingest.may_write.wait()
+
+    async def _carry_on(self, context: RebuildContext) -> None:
+        async with self.job.resources.database.begin() as connection:
+            totals = await TotalsRepository(connection, self.operation.id).load()
+        context.ingest.account.carry_on(totals)
+
+    async def _become_writer(self, rounds: Rounds) -> None:
+        """Wait for the turn to write, which comes before everybody else's; what is written meanwhile is followed."""
+        pause, told = TURN_SECONDS, None
+        while not await self._try_to_become_writer():
+            if self.job.should_yield():
+                raise SliceEndedError("the slice ended before it was the rebuild's turn to write")
+            async with self.job.resources.database.begin() as connection:
+                writer = await OperationRepository(connection).find_running_writer(self.collection.id)
+            if writer is not None and writer != told:
+                await self.job.tell_why_waiting(f"behind operation {writer}, which writes until it ends")
+                told = writer
+            if not await rounds.run():
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_TURN_SECONDS)
+        if told is not None:
+            await self.job.tell_why_waiting(None)
+
+    async def _try_to_become_writer(self) -> bool:
+        try:
+            async with self.job.resources.database.fenced(self.job.lease) as connection:
+                return await AttemptRepository(connection).become_writer(self.job.lease)
+        except IntegrityError:
+            # somebody else has begun to write at this moment
+            return False
+
+    async def switch(self) -> None:
+        """Have ``new`` serve from now on; all of it or nothing. The alias for other readers follows.
+
+        Raises:
+            GenerationDroppedError: if it was given up meanwhile.
+        """
+        async with self.job.resources.database.fenced(self.job.lease) as connection:
+            await RebuildRepository(connection, self.collection.id, self.old.id).keep_manifest()
+            await CollectionRepository(connection).activate(self.new)
+            await RebuildRepository(connection, self.collection.id, self.new.id).take_manifest()
+            await record(
+                connection,
+                "collection.switched",
+                self.collection,
+                before=describe_generation(self.old),
+                after=describe_generation(self.new),
+            )
+        log.info("switched", generation=self.new.name, replaced=self.old.name)
+        await conclude_switch(self.job, old=self.old, new=self.new)
+
+    async def summarise(self, context: RebuildContext) -> dict[str, Any]:
+        """What all attempts have done, as far as it is known before the switch."""
+        async with self.job.resources.database.begin() as connection:
+            rebuilds = RebuildRepository(connection, self.collection.id, self.new.id)
+            progress, problems = await rebuilds.count(), await rebuilds.list_problems(limit=PROBLEMS_SHOWN)
+            totals = await TotalsRepository(connection, self.operation.id).load()
+        account = context.ingest.account
+        chunks, reused = account.amount("chunks"), account.amount("reused")
+        return {
+            "from": self.old.name,
+            "to": self.new.name,
+            "model": self.new.model,
+            "dimension": self.new.dimension,
+            "chunk_size": self.new.chunking.size,
+            "chunk_overlap": self.new.chunking.overlap,
+            "chunk_strategy": self.new.chunking.strategy.value,
+            "level": self.level.value,
+            "documents": progress.held,
+            "documents_failed": progress.failed,
+            "documents_outdated": int(totals.get("documents_outdated", 0)),
+            "problems": [
+                {"document_id": str(one.document_id), "uri": one.uri, "error_code": one.error_code} for one in problems
+            ],
+            "chunks": chunks,
+            "points": int(totals.get("points", 0)),
+            "tokens": account.amount("tokens"),
+            "reused_chunks": reused,
+            "reused_share": round(reused / chunks, 4) if chunks else 1.0,
+            "cache": account.cache_summary(),
+            "embedder_busy_ratio": round(account.embedder_busy_ratio(), 3),
+            "limiting_stage": account.limiting_stage(),
+            "stages": account.stage_table(),
+        }
+
+
+async def conclude_switch(job: JobContext, *, old: Generation | None, new: Generation) -> None:
+    """What follows a switch that is committed; done again by an attempt that finds it so."""
+    await job.resources.store.set_alias(f"vecloom_{new.collection_id}", to=new.name)
+    await job.report.send_update("switch_completed", {"from": None if old is None else old.name, "to": new.name})
+
+
+def describe_generation(generation: Generation) -> dict[str, Any]:
+    """What the audit log says of a generation."""
+    chunking = generation.chunking
+    return {
+        "generation": generation.name,
+        "model": generation.model,
+        "chunk_size": chunking.size,
+        "chunk_overlap": chunking.overlap,
+        "chunk_strategy": chunking.strategy.value,
+    }
