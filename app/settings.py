@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import (
     AliasChoices,
     AliasGenerator,
+    BaseModel,
+    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -82,6 +84,26 @@ def default_data_folder() -> Path:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         return Path("/var/lib/vecloom")
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "vecloom"
+
+
+class EmbeddingServer(BaseModel):
+    """A further model behind HTTP, as one that a collection is rebuilt with, or was built with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(min_length=1, max_length=200)
+    url: str
+    tokenizer: Path | None = None
+    api_key: SecretStr | None = None
+    internal_key: SecretStr | None = None
+    query_prefix: str = ""
+    document_prefix: str = ""
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        require_url(value, schemes=WEB)
+        return value
 
 
 class Settings(BaseSettings):
@@ -159,6 +181,7 @@ class Settings(BaseSettings):
     embedding_model: str = "wordllama"
     embedding_url: str | None = None
     embedding_tokenizer: Path | None = None
+    embedding_others: tuple[EmbeddingServer, ...] = ()
     embedding_api_key: SecretStr | None = None
     embedding_internal_key: SecretStr | None = None
     embedding_timeout: Seconds = 60
@@ -189,6 +212,7 @@ class Settings(BaseSettings):
 
     # upkeep
     default_days_to_keep: Count = 30
+    reindex_gate_sample: Annotated[float, Field(gt=0, le=10)] = 1.0
     reindex_rollback_window: SecondsOrNone = 86_400
     cleanup_delay_base: SecondsOrNone = 300
     cleanup_delay_per_10k_vectors: SecondsOrNone = 60

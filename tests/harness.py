@@ -17,6 +17,7 @@ from uuid import UUID
 
 import asyncpg
 import httpx
+import orjson
 from sqlalchemy import text
 
 from app.bootstrap import Parts, open_api
@@ -139,6 +140,11 @@ def environment_of(settings: Settings) -> dict[str, str]:
     values: dict[str, str] = {}
     for name in settings.model_fields_set:
         value = getattr(settings, name)
+        if name == "embedding_others":
+            values["VECLOOM_EMBEDDING_OTHERS"] = orjson.dumps(
+                [server.model_dump(exclude_none=True) for server in value]
+            ).decode()
+            continue
         values[f"VECLOOM_{name.upper()}"] = ",".join(_plain(part) for part in value) if name in LISTS else _plain(value)
     return {**os.environ, **values}
 
@@ -218,7 +224,11 @@ class Api:
         collection = (await self.client.get(f"/api/v1/collections/{name}")).json()
         async with self.parts.database.begin() as connection:
             rows = await connection.execute(
-                text("SELECT id FROM chunks WHERE collection_id = :id"), {"id": collection["id"]}
+                text(
+                    """SELECT c.id FROM chunks c JOIN generations g ON g.id = c.generation_id AND g.state = 'active'
+                       WHERE c.collection_id = :id"""
+                ),
+                {"id": collection["id"]},
             )
             manifest = {row.id for row in rows}
             generation = await connection.scalar(

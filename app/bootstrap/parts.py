@@ -23,7 +23,7 @@ from app.operations.syncs import SyncRules, SyncService
 from app.processes.pool import ProcessPool
 from app.progress.reporter import ProgressStreams
 from app.secrets_box import SecretBox
-from app.settings import Settings
+from app.settings import EmbeddingServer, Settings
 from app.stores.qdrant import QdrantStore
 from app.traces import start_tracing
 
@@ -84,7 +84,9 @@ class EmbedderRegistry:
     def __init__(self, settings: Settings, processes: ProcessPool | None) -> None:
         self._embedders: dict[str, Embedder] = {"wordllama": StaticEmbedder(processes)}
         if settings.embedding_url is not None:
-            self._embedders[settings.embedding_model] = _http_embedder(settings, settings.embedding_url, processes)
+            self._embedders[settings.embedding_model] = _http_embedder(settings, _main_server(settings), processes)
+        for server in settings.embedding_others:
+            self._embedders.setdefault(server.model, _http_embedder(settings, server, processes))
         self._model_process: ProcessPool | None = None
         if settings.fastembed_path is not None:
             self._model_process = open_model_process(settings)
@@ -123,16 +125,29 @@ def fast_embedder(settings: Settings, folder: Path, process: ProcessPool) -> Fas
     )
 
 
-def _http_embedder(settings: Settings, url: str, processes: ProcessPool | None) -> HttpEmbedder:
-    key, internal = settings.embedding_api_key, settings.embedding_internal_key
-    return HttpEmbedder(
-        url,
+def _main_server(settings: Settings) -> EmbeddingServer:
+    if settings.embedding_url is None:
+        raise MissingSettingError("set VECLOOM_EMBEDDING_URL")
+    return EmbeddingServer(
         model=settings.embedding_model,
+        url=settings.embedding_url,
+        api_key=settings.embedding_api_key,
+        internal_key=settings.embedding_internal_key,
+        query_prefix=settings.embedding_query_prefix,
+        document_prefix=settings.embedding_document_prefix,
+    )
+
+
+def _http_embedder(settings: Settings, server: EmbeddingServer, processes: ProcessPool | None) -> HttpEmbedder:
+    key, internal = server.api_key, server.internal_key
+    return HttpEmbedder(
+        server.url,
+        model=server.model,
         api_key=None if key is None else key.get_secret_value(),
         internal_key=None if internal is None else internal.get_secret_value(),
         timeout_seconds=settings.embedding_timeout,
-        query_prefix=settings.embedding_query_prefix,
-        document_prefix=settings.embedding_document_prefix,
+        query_prefix=server.query_prefix,
+        document_prefix=server.document_prefix,
         concurrency=settings.embedding_concurrency_per_worker,
         processes=processes,
     )

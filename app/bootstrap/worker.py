@@ -265,6 +265,7 @@ def _open_resources(
         signals=LaneSignals(parts.queue.tell_lanes),
         remove_uploads=partial(_remove_uploads, parts.database, open_upload_folder(settings)),
         price=_price(settings),
+        gate_sample=settings.reindex_gate_sample,
     )
 
 

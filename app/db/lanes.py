@@ -117,8 +117,16 @@ class LaneRepository(Rows):
             lanes=UUIDS,
             sources=UUIDS,
         )
-        values = {"lanes": [row["id"] for row in rows], "sources": [row["source_id"] for row in rows]}
-        await self._connection.execute(given_back, values)
+        ended = [row["id"] for row in rows]
+        if sources := [row["source_id"] for row in rows if row["source_id"] is not None]:
+            await self._connection.execute(given_back, {"lanes": ended, "sources": sources})
+        if len(sources) < len(ended):
+            of_rebuilds = parsed(
+                """UPDATE generation_documents SET state = 'pending', points_dirty = true, lane = NULL
+                   WHERE state = 'claimed' AND lane = ANY(:lanes)""",
+                lanes=UUIDS,
+            )
+            await self._connection.execute(of_rebuilds, {"lanes": ended})
         return len(rows)
 
     async def end_lost(self) -> int:

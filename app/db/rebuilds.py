@@ -13,7 +13,8 @@ from uuid import UUID
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.documents import ChunkRow, ManifestRows, to_document
+from app.db.documents import PARTS, ChunkRow, ManifestRows, to_document
+from app.db.operation_rows import ALIVE
 from app.db.shared_documents import OTHERS
 from app.domain.documents import Document
 
@@ -41,7 +42,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class HeldDocument:
     """What the generation holds of a document from now on."""
 
     document_id: UUID
@@ -130,7 +131,7 @@ class RebuildRepository(ManifestRows):
         )
 
     async def reset_claimed(self) -> None:
-        """Give back what a dead attempt had in hand; its points may be half written."""
+        """Give back what a dead attempt had in hand; its points may be half written. Its lanes have to have ended."""
         await self._run(
             """UPDATE generation_documents SET state = 'pending', points_dirty = true, lane = NULL
                WHERE generation_id = :generation AND state = 'claimed'""",
@@ -144,14 +145,30 @@ class RebuildRepository(ManifestRows):
             ids=list(ids),
         )
 
-    async def claim(self, *, limit: int) -> list[Claimed]:
-        """Take the next pending documents; those that are gone meanwhile are left to the next sweep."""
+    async def claim(self, *, limit: int, least: int, lane: UUID | None = None) -> list[Claimed]:
+        """Take the next pending documents; those that are gone meanwhile are left to the next sweep.
+
+        Where others share them, parts are a fraction of what is left, so that all end together, but ``least``. A lane
+        gets none once its offer is closed.
+        """
         rows = await self._run(
-            f"""WITH next AS MATERIALIZED (
+            f"""WITH open AS MATERIALIZED (
+                    SELECT 1 WHERE CAST(:lane AS uuid) IS NULL OR EXISTS (SELECT 1 FROM lanes l JOIN lane_offers f
+                        ON f.operation_id = l.operation_id AND f.token = l.token WHERE l.id = :lane)
+                ), sharers AS MATERIALIZED (
+                    SELECT CASE WHEN EXISTS (SELECT 1 FROM lane_offers WHERE generation_id = :generation)
+                                THEN (SELECT greatest(1, count(*)) FROM workers w WHERE {ALIVE}) ELSE 1 END AS n
+                ), waiting AS MATERIALIZED (
+                    SELECT count(*) AS n FROM (SELECT 1 FROM generation_documents WHERE generation_id = :generation
+                        AND state = 'pending' LIMIT {PARTS} * :limit * (SELECT n FROM sharers)) AS few
+                ), next AS MATERIALIZED (
                     SELECT document_id FROM generation_documents WHERE generation_id = :generation
-                      AND state = 'pending' ORDER BY document_id LIMIT :limit FOR UPDATE SKIP LOCKED
+                      AND state = 'pending' AND EXISTS (SELECT 1 FROM open) ORDER BY document_id
+                      LIMIT (SELECT CASE WHEN sharers.n = 1 THEN :limit
+                                         ELSE least(:limit, greatest(:least, waiting.n / ({PARTS} * sharers.n))) END
+                             FROM sharers, waiting) FOR UPDATE SKIP LOCKED
                 ), taken AS (
-                    UPDATE generation_documents g SET state = 'claimed' FROM next
+                    UPDATE generation_documents g SET state = 'claimed', lane = :lane FROM next
                     WHERE g.generation_id = :generation AND g.document_id = next.document_id
                     RETURNING g.document_id, g.labels AS held_labels
                 )
@@ -159,6 +176,8 @@ class RebuildRepository(ManifestRows):
                 FROM taken LEFT JOIN documents d ON d.id = taken.document_id AND d.collection_id = :collection
                   AND {_HAS_CONTENT}""",
             limit=limit,
+            least=least,
+            lane=lane,
         )
         if gone := [row["document_id"] for row in rows if row["id"] is None]:
             await self._run(
@@ -209,7 +228,7 @@ class RebuildRepository(ManifestRows):
             chunks.setdefault(chunk.document_id, []).append(chunk)
         return chunks
 
-    async def hold(self, held: Sequence[Held]) -> None:
+    async def hold(self, held: Sequence[HeldDocument]) -> None:
         """Record that the chunks and points of documents are in place; dirty ones stay so until they are cleaned."""
         await self._run(
             """UPDATE generation_documents g SET state = 'held', lane = NULL, version = n.version, labels = n.labels,

@@ -291,6 +291,7 @@ generation_documents = Table(
     Index(
         "ix_generation_documents_pending", "generation_id", "document_id", postgresql_where=text("state = 'pending'")
     ),
+    Index("ix_generation_documents_claimed", "generation_id", postgresql_where=text("state = 'claimed'")),
     Index("ix_generation_documents_dirty", "generation_id", postgresql_where=text("points_dirty")),
 )
 
@@ -303,14 +304,14 @@ operation_totals = Table(
     Column("amount", Double, nullable=False),
 )
 
-# An attempt whose documents other workers may share, until it has none left.
+# An attempt whose documents other workers may share, until it has none left: of a source, or of a whole generation.
 lane_offers = Table(
     "lane_offers",
     metadata,
     Column("operation_id", ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True),
     Column("token", Uuid, nullable=False),
-    Column("source_id", Uuid, nullable=False),
-    Column("scan", Uuid, nullable=False),
+    Column("source_id", Uuid),
+    Column("scan", Uuid),
     Column("generation_id", Uuid, nullable=False),
     _created_at(),
 )
@@ -322,7 +323,7 @@ lanes = Table(
     Column("id", Uuid, primary_key=True),
     Column("operation_id", ForeignKey("operations.id", ondelete="CASCADE"), nullable=False),
     Column("token", Uuid, nullable=False),
-    Column("source_id", Uuid, nullable=False),
+    Column("source_id", Uuid),
     Column("worker_id", Uuid, nullable=False),
     Column("worker", Text, nullable=False),
     Column("lease_until", DateTime(timezone=True), nullable=False),

@@ -132,10 +132,13 @@ class LeaseAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneOffer:
-    """What a lane of an operation works on: the pending documents that ``scan`` has seen in a source."""
+    """What a lane of an operation works on: the pending documents that ``scan`` has seen in a source.
 
-    source_id: UUID
-    scan: UUID
+    The lane of a rebuild has neither: it works on what is pending of the generation.
+    """
+
+    source_id: UUID | None = None
+    scan: UUID | None = None
     generation_id: UUID
 
 

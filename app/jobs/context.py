@@ -19,7 +19,12 @@ from app.pipeline.lane_signals import LaneSignals
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a worker opens once and all its jobs share; ``price`` is the model's, if its operator said it."""
+    """What a worker opens once and all its jobs share.
+
+    Attributes:
+        price: the model's, if its operator said it.
+        gate_sample: how much the gate of a rebuild samples, as a share of the usual.
+    """
 
     database: Database
     store: VectorStore
@@ -33,6 +38,7 @@ class Resources:
     signals: LaneSignals
     remove_uploads: Callable[[Sequence[str]], Awaitable[None]]
     price: Price | None = None
+    gate_sample: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

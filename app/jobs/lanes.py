@@ -22,6 +22,7 @@ from app.embedders.fingerprint import check_canaries
 from app.jobs.append import open_ingest
 from app.jobs.attempt import Attempt, Reason, now
 from app.jobs.context import JobContext, Resources
+from app.jobs.rebuilding import share_rebuild
 from app.jobs.stopping import stop_task
 from app.metrics import LANES
 from app.pipeline.context import IngestContext
@@ -151,7 +152,7 @@ class Lanes:
             collections = CollectionRepository(connection)
             collection = await collections.get(operation.user_id, operation.require_collection())
             generation = await collections.get_generation(offer.generation_id)
-            source = await SourceRepository(connection).get(collection.id, offer.source_id)
+            old = await collections.find_generation(collection.id, GenerationState.ACTIVE)
         context = JobContext(
             resources=resources,
             lease=attempt.lease,
@@ -160,11 +161,18 @@ class Lanes:
             note_progress=attempt.note_progress,
             require_lease=attempt.require_lease,
         )
+        log.info("lane_started")
+        if offer.source_id is None or offer.scan is None:
+            if old is None:
+                raise GenerationMissingError(generation.name)
+            await share_rebuild(context, operation, collection, old=old, new=generation)
+            return {}
+        async with resources.database.begin() as connection:
+            source = await SourceRepository(connection).get(collection.id, offer.source_id)
         ingest = open_ingest(context, collection, generation)
         # offers are made when all is found
         shared = Scanning.past(offer.scan)
         shared.close()
-        log.info("lane_started")
         try:
             async with resources.open_source(source) as adapter, asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._allow_writing(ingest))

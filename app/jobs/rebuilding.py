@@ -15,14 +15,14 @@ from app.db.rebuilds import RebuildRepository
 from app.db.totals import TotalsRepository
 from app.domain.collections import Collection, Generation
 from app.domain.errors import SliceEndedError
-from app.domain.operations import Operation
-from app.domain.rebuilds import Level
-from app.embedders.fingerprint import is_same_model
+from app.domain.operations import Operation, OperationKind
+from app.domain.rebuilds import Level, Target, choose_level
+from app.embedders.fingerprint import check_canaries, is_same_model
 from app.jobs.append import open_ingest
 from app.jobs.context import JobContext
 from app.jobs.generation import make_physical
 from app.pipeline.rebuild.context import RebuildContext
-from app.pipeline.rebuild.rounds import Rounds
+from app.pipeline.rebuild.rounds import Rounds, carry_all
 from app.pipeline.removal import wait_for_foreign_lanes
 
 log = structlog.get_logger(__name__)
@@ -64,15 +64,7 @@ class Rebuilding:
         return context
 
     def _open(self) -> RebuildContext:
-        resources = self.job.resources
-        wanted = replace(self.collection, model=self.new.model, chunking=self.new.chunking)
-        return RebuildContext(
-            ingest=open_ingest(self.job, wanted, self.new),
-            old=self.old,
-            level=self.level,
-            is_same_model=is_same_model(self.old.canaries, self.new.canaries),
-            open_source=resources.open_source,
-        )
+        return open_rebuild(self.job, self.collection, old=self.old, new=self.new, level=self.level)
 
     async def _make_ready(self, context: RebuildContext) -> None:
         await make_physical(self.job, self.new, context.ingest.embedder)
@@ -178,6 +170,46 @@ class Rebuilding:
             "limiting_stage": account.limiting_stage(),
             "stages": account.stage_table(),
         }
+
+
+def open_rebuild(
+    job: JobContext, collection: Collection, *, old: Generation, new: Generation, level: Level
+) -> RebuildContext:
+    """What the parts of a rebuild share, with its accounts at zero."""
+    wanted = replace(collection, model=new.model, chunking=new.chunking)
+    return RebuildContext(
+        ingest=open_ingest(job, wanted, new),
+        old=old,
+        level=level,
+        is_same_model=is_same_model(old.canaries, new.canaries),
+        open_source=job.resources.open_source,
+    )
+
+
+async def share_rebuild(
+    job: JobContext, operation: Operation, collection: Collection, *, old: Generation, new: Generation
+) -> None:
+    """The lane of another worker: bring in what is pending of ``new`` until its offer is closed."""
+    extract = operation.kind is OperationKind.REINDEX and bool(operation.config.get("extract"))
+    target = Target(model=new.model, chunking=new.chunking, extract=extract)
+    level = choose_level(old, target, tokenizers=job.resources.limits.tokenizers)
+    context = open_rebuild(job, collection, old=old, new=new, level=level)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_wait_until_ready(job, context))
+            tasks.create_task(carry_all(context))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+
+
+async def _wait_until_ready(job: JobContext, context: RebuildContext) -> None:
+    """Ask the model while documents are prepared; the operation's own worker makes the generation."""
+    generation = context.generation
+    await check_canaries(context.ingest.embedder, generation.canaries, dimension=generation.dimension)
+    while await job.resources.store.find_collection(generation.name) is None:
+        job.require_lease()
+        await asyncio.sleep(TURN_SECONDS)
+    context.ingest.may_write.set()
 
 
 async def conclude_switch(job: JobContext, *, old: Generation | None, new: Generation) -> None:

@@ -21,7 +21,7 @@ from app.jobs.context import JobContext
 from app.jobs.rebuild_plan import describe_rebuild, plan_rebuild
 from app.jobs.rebuilding import Rebuilding, conclude_switch
 from app.pipeline.validation.gate import validate
-from app.pipeline.validation.sides import Side, Validation
+from app.pipeline.validation.sides import Side, Sizes, Validation
 from app.search.service import SearchService
 
 
@@ -113,6 +113,7 @@ async def _validate(rebuilding: Rebuilding) -> Report:
             policy=parse_policy(rebuilding.operation.config.get("gate")),
             is_same_text=rebuilding.level is not Level.SOURCE,
             tokenizer=resources.limits.tokenizers.get(rebuilding.new.model),
+            sizes=Sizes().scaled(resources.gate_sample),
             tell=tell,
         )
     )

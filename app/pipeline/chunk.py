@@ -79,8 +79,10 @@ def chunk_text(
     """Chunks in order, ``text[start:end] == chunk.text``; none is empty or white space alone.
 
     A text that fits into one chunk is one chunk; very long texts are cut into pieces between paragraphs first.
-    ``tokenizer`` is a file that says how many tokens a text has; None is the packaged one.
+    ``tokenizer`` is a file that says how many tokens a text has; None is the packaged one. White space at the end
+    changes nothing: chunks and the gaps between them are all that is kept of a text, and give the same chunks again.
     """
+    text = text.rstrip()
     kind = FORCED.get(chunking.strategy, kind)
     is_by_character = chunking.strategy is ChunkingStrategy.CHARACTER
     sizes: Sizes = Characters() if is_by_character else load_counter(tokenizer)

@@ -60,6 +60,15 @@ async def offer_lanes(context: IngestContext, source_id: UUID, scan: UUID) -> No
     await context.signals.tell(context.lease.operation_id, LaneChange.OFFERED)
 
 
+async def offer_generation(context: IngestContext, *, pending: int) -> None:
+    """Let other workers share what is pending of a whole generation, if there is enough of it."""
+    if pending < SHARE_FROM_DOCUMENTS:
+        return
+    async with context.database.fenced(context.lease) as connection:
+        await LaneRepository(connection).offer(context.lease, LaneOffer(generation_id=context.generation.id))
+    await context.signals.tell(context.lease.operation_id, LaneChange.OFFERED)
+
+
 async def close_lanes(context: IngestContext) -> int:
     """Let nobody join any more, and wait until no lane is left or a dead one's documents are pending again.
 

@@ -44,11 +44,20 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'pending'"),
     )
     op.create_index(
+        "ix_generation_documents_claimed",
+        "generation_documents",
+        ["generation_id"],
+        postgresql_where=sa.text("state = 'claimed'"),
+    )
+    op.create_index(
         "ix_generation_documents_dirty",
         "generation_documents",
         ["generation_id"],
         postgresql_where=sa.text("points_dirty"),
     )
+    # what lanes of a rebuild work on is of no one source
+    for table, column in (("lane_offers", "source_id"), ("lane_offers", "scan"), ("lanes", "source_id")):
+        op.alter_column(table, column, nullable=True)
     op.add_column("generations", sa.Column("operation_id", sa.Uuid))
     op.add_column("generations", sa.Column("index_settings", JSONB, nullable=False, server_default=sa.text("'{}'")))
     op.add_column("collections", sa.Column("index_settings", JSONB, nullable=False, server_default=sa.text("'{}'")))
@@ -80,4 +89,8 @@ def downgrade() -> None:
     op.drop_column("collections", "index_settings")
     op.drop_column("generations", "index_settings")
     op.drop_column("generations", "operation_id")
+    op.execute("DELETE FROM lanes WHERE source_id IS NULL")
+    op.execute("DELETE FROM lane_offers WHERE source_id IS NULL")
+    for table, column in (("lane_offers", "source_id"), ("lane_offers", "scan"), ("lanes", "source_id")):
+        op.alter_column(table, column, nullable=False)
     op.drop_table("generation_documents")

@@ -24,6 +24,7 @@ from tests.api.doubles import (
     FakeCollections,
     FakeIdentity,
     FakeOperations,
+    FakeRebuilds,
     FakeRemovals,
     FakeSearch,
     FakeSources,
@@ -50,6 +51,7 @@ class Edge:
     sources: FakeSources
     search: FakeSearch
     removals: FakeRemovals
+    rebuilds: FakeRebuilds
     health: FakeChecks
     syncs: FakeSyncs
     hub: ProgressHub
@@ -86,7 +88,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
     """The application over doubles, with room for two watchers of a user."""
     identity = FakeIdentity()
     operations, collections, search = FakeOperations(), FakeCollections(identity.user_id), FakeSearch()
-    health, removals = FakeChecks(), FakeRemovals(operations)
+    health, removals, rebuilds = FakeChecks(), FakeRemovals(operations), FakeRebuilds(operations)
     syncs, sources = FakeSyncs(), FakeSources(collections)
     namespace = f"test-{uuid4().hex[:8]}"
     async with ProgressHub(redis, namespace=namespace, queue_size=50) as hub:
@@ -97,6 +99,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             sources=sources,
             search=search,
             removals=removals,
+            rebuilds=rebuilds,
             health=health,
             diagnosis=health,
             hub=hub,
@@ -119,6 +122,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             sources=sources,
             search=search,
             removals=removals,
+            rebuilds=rebuilds,
             health=health,
             syncs=syncs,
             hub=hub,

@@ -36,6 +36,8 @@ from app.domain.operations import Operation, OperationKind, OperationState, Subm
 from app.domain.partitions import PartitionHealth, PartitionLook
 from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
 from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
+from app.domain.rebuild_errors import NothingToRollBackError
+from app.domain.rebuilds import RebuildChoice
 from app.domain.statistics import Amounts, CollectionStatistics, GrowthPoint
 from app.domain.users import Caller
 from app.domain.webhooks import (
@@ -361,6 +363,31 @@ class FakeRemovals:
         """A pending DELETE."""
         self.asked = {"submission": submission}
         return self._add(user_id, id_or_name, OperationKind.DELETE)
+
+
+class FakeRebuilds:
+    """Adds operations to those of its neighbour; the collection ``young`` has nothing to go back to."""
+
+    def __init__(self, operations: FakeOperations) -> None:
+        self._operations = operations
+        self.asked: dict[str, Any] = {}
+
+    async def reindex(
+        self, user_id: UUID, id_or_name: str, choice: RebuildChoice, *, submission: Submission
+    ) -> Operation:
+        """A pending REINDEX; what was not said of chunks is as usual."""
+        chunking = (choice.chunking or ChunkingChoice()).fill(Chunking())
+        self.asked = {"choice": choice, "chunking": chunking, "submission": submission}
+        collection = make_collection(user_id, id_or_name)
+        return self._operations.add(user_id, collection, OperationState.PENDING, OperationKind.REINDEX)
+
+    async def roll_back(self, user_id: UUID, id_or_name: str, *, submission: Submission) -> Operation:
+        """A pending ROLLBACK."""
+        if id_or_name == "young":
+            raise NothingToRollBackError(id_or_name)
+        self.asked = {"submission": submission}
+        collection = make_collection(user_id, id_or_name)
+        return self._operations.add(user_id, collection, OperationState.PENDING, OperationKind.ROLLBACK)
 
 
 class FakeChecks:

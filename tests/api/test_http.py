@@ -242,7 +242,7 @@ async def test_other_operations_are_refused(client: httpx.AsyncClient) -> None:
     """Kinds that cannot be created and configs that do not fit are told apart."""
     path = "/api/v1/collections/handbook/operations"
 
-    other_kind = await client.post(path, json={"kind": "REINDEX", "config": {}})
+    other_kind = await client.post(path, json={"kind": "ROLLBACK", "config": {}})
     wrong_config = await client.post(path, json={"kind": "APPEND", "config": {"source_id": "x", "mode": "some"}})
 
     assert_problem(other_kind, 422, "unsupported_operation")

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -217,3 +218,24 @@ def test_a_file_that_is_no_tokenizer_is_named_at_the_start(tmp_path: Path, conte
 
     with pytest.raises(InvalidSettingError, match=r"VECLOOM_EMBEDDING_TOKENIZER: .*tokenizer\.json"):
         check_tokenizer(Settings(embedding_tokenizer=path))
+
+
+@pytest.mark.parametrize("strategy", ChunkingStrategy)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_text_is_put_together_again_from_its_chunks(strategy: ChunkingStrategy, seed: int) -> None:
+    """To the last space inside it, whatever it was cut by; so cutting it in another way needs no source."""
+    random = Random(seed)  # noqa: S311 — the same texts every time
+    spaces = [" ", " ", " ", "\n", "\n\n", "  \n", "\t", "\n\n\n", "\u00a0", ". ", ".\n\n## Part\n\n"]
+    words = [random.choice(["whale", "song", "ocean", "deep", "ein", "x" * 40, "été"]) for _ in range(900)]
+    text = "".join(f"{word}{random.choice(spaces)}" for word in words)
+    kind = random.choice(list(TextKind))
+    chunks = chunk_text(text, Chunking(strategy=strategy, size=40, overlap=random.choice([0, 6])), kind=kind)
+
+    again, covered = "", 0
+    for chunk in chunks:
+        again += (chunk.gap or "") + chunk.text[max(0, covered - chunk.start) :]
+        covered = max(covered, chunk.end)
+
+    assert again == text.rstrip()
+    for other in (Chunking(strategy=strategy, size=90, overlap=9), Chunking(size=25, overlap=0)):
+        assert chunk_text(again, other, kind=kind) == chunk_text(text, other, kind=kind)

@@ -13,6 +13,14 @@ from app.db.rebuilds import Claimed, RebuildRepository
 from app.domain.errors import GenerationMissingError, SliceEndedError
 from app.pipeline.budget import ByteBudget
 from app.pipeline.ingest import CLAIM_DOCUMENTS, PROGRESS_SECONDS, WRITERS, group_documents, size_of
+from app.pipeline.lanes import (
+    close_lanes,
+    count_all,
+    look_after_lanes,
+    look_for_sharers,
+    offer_generation,
+    wait_for_earlier_lanes,
+)
 from app.pipeline.rebuild.context import RebuildContext
 from app.pipeline.rebuild.read import Sources, opening_sources, read_group
 from app.pipeline.rebuild.write import write_group
@@ -31,6 +39,7 @@ class Rounds:
     async def begin(self) -> None:
         """Give back what an earlier attempt had in hand, and count what it has done."""
         ingest = self._context.ingest
+        await wait_for_earlier_lanes(ingest)
         async with ingest.database.fenced(ingest.lease) as connection:
             rebuilds = self._rebuilds(connection)
             await rebuilds.reset_claimed()
@@ -50,12 +59,14 @@ class Rounds:
             pending = await self._rebuilds(connection).seed()
         ingest.account.total = ingest.account.settled + pending
         if pending:
+            await look_for_sharers(ingest)
+            await offer_generation(ingest, pending=pending)
             await self._work()
         await self._clean()
         return gone + pending
 
     def _rebuilds(self, connection: AsyncConnection) -> RebuildRepository:
-        return RebuildRepository(connection, self._context.ingest.collection.id, self._context.generation.id)
+        return rebuilds_of(self._context, connection)
 
     async def _sweep(self) -> int:
         """Removals win: whatever was brought in of a document that is gone goes, points first."""
@@ -101,12 +112,26 @@ class Rounds:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._report_progress(until=ended))
-                work = tasks.create_task(self._carry_all())
+                tasks.create_task(look_after_lanes(self._context.ingest, until=ended))
+                work = tasks.create_task(self._work_with_lanes())
                 work.add_done_callback(lambda _: ended.set())
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
+        await count_all(self._context.ingest)
         await self._tell()
         self._stop_if_asked()
+
+    async def _work_with_lanes(self) -> None:
+        """Work until nothing is pending and no lane has anything in hand; what lanes give back is done here."""
+        ingest = self._context.ingest
+        while True:
+            await carry_all(self._context)
+            if await close_lanes(ingest):
+                continue
+            async with ingest.database.begin() as connection:
+                is_over = not await self._rebuilds(connection).has_pending()
+            if ingest.should_yield() or is_over:
+                return
 
     async def _report_progress(self, *, until: asyncio.Event) -> None:
         while not until.is_set():
@@ -120,44 +145,65 @@ class Rounds:
         about = {"stage": "build" if self._number == 1 else "catch_up", "level": self._context.level.value}
         await self._context.ingest.report.send_update("reprocessing_progress", {**snapshot, **about})
 
-    async def _carry_all(self) -> None:
-        ingest = self._context.ingest
-        budget = ByteBudget(ingest.limits.pipeline_max_bytes)
-        to_carry, groups = anyio.create_memory_object_stream[Group](1)
-        async with opening_sources(self._context) as sources:
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._claim(to_carry))
-                    for _ in range(ingest.processes.size + 1 + WRITERS):
-                        tasks.create_task(self._carry(budget, groups.clone(), sources))
-                    groups.close()
-            except ExceptionGroup as failures:
-                raise failures.exceptions[0] from failures
 
-    async def _claim(self, out: MemoryObjectSendStream[Group]) -> None:
-        ingest = self._context.ingest
-        async with out:
-            while not ingest.should_yield():
+async def carry_all(context: RebuildContext) -> None:
+    """Bring in documents until none is pending, or the slice is to end; also in the lane of another worker."""
+    ingest = context.ingest
+    budget = ByteBudget(ingest.limits.pipeline_max_bytes)
+    to_carry, groups = anyio.create_memory_object_stream[Group](1)
+    async with opening_sources(context) as sources:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_claim(context, to_carry))
+                for _ in range(ingest.processes.size + 1 + WRITERS):
+                    tasks.create_task(_carry(context, budget, groups.clone(), sources))
+                groups.close()
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+
+
+def rebuilds_of(context: RebuildContext, connection: AsyncConnection) -> RebuildRepository:
+    """What the generation that is made holds."""
+    return RebuildRepository(connection, context.ingest.collection.id, context.generation.id)
+
+
+async def _claim(context: RebuildContext, out: MemoryObjectSendStream[Group]) -> None:
+    ingest = context.ingest
+    async with out:
+        while not ingest.should_yield():
+            await ingest.demand.wait()
+            limit, least = ingest.demand.choose_claim(CLAIM_DOCUMENTS)
+            async with ingest.database.fenced(ingest.lease) as connection:
+                claimed = await rebuilds_of(context, connection).claim(limit=limit, least=least, lane=ingest.lease.lane)
+                # a lane gets none once its offer is closed; those that are gone are no work
+                is_over = not claimed and (
+                    ingest.lease.lane is not None or not await rebuilds_of(context, connection).has_pending()
+                )
+            if is_over:
+                return
+            for group in group_claimed(claimed, processes=ingest.processes.size):
+                ingest.demand.take()
+                await out.send(group)
+
+
+async def _carry(
+    context: RebuildContext, budget: ByteBudget, groups: MemoryObjectReceiveStream[Group], sources: Sources
+) -> None:
+    ingest = context.ingest
+    async with groups:
+        async for group in groups:
+            if ingest.should_yield():
+                ingest.demand.drop()
                 async with ingest.database.fenced(ingest.lease) as connection:
-                    claimed = await self._rebuilds(connection).claim(limit=CLAIM_DOCUMENTS)
-                    is_over = not claimed and not await self._rebuilds(connection).has_pending()
-                if is_over:
-                    return
-                for group in group_claimed(claimed, processes=ingest.processes.size):
-                    await out.send(group)
-
-    async def _carry(self, budget: ByteBudget, groups: MemoryObjectReceiveStream[Group], sources: Sources) -> None:
-        ingest = self._context.ingest
-        async with groups:
-            async for group in groups:
-                if ingest.should_yield():
-                    async with ingest.database.fenced(ingest.lease) as connection:
-                        await self._rebuilds(connection).unclaim([claimed.document.id for claimed in group])
-                    continue
-                async with budget.hold(sum(size_of(claimed.document) for claimed in group)):
-                    with stage_span("prepare", documents=len(group)):
-                        rebuilt = await read_group(self._context, group, sources)
-                    await write_group(self._context, group, rebuilt)
+                    await rebuilds_of(context, connection).unclaim([claimed.document.id for claimed in group])
+                continue
+            async with budget.hold(sum(size_of(claimed.document) for claimed in group)):
+                with stage_span("prepare", documents=len(group)):
+                    rebuilt = await read_group(context, group, sources)
+                ingest.demand.drop()
+                texts = sum(len(one.chunks) for one in rebuilt)
+                with ingest.demand.holding(texts, documents=len(group)) as held:
+                    await write_group(context, group, rebuilt, held)
 
 
 def group_claimed(claimed: Sequence[Claimed], *, processes: int) -> list[Group]:

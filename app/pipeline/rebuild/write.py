@@ -7,11 +7,12 @@ from uuid import UUID
 import numpy as np
 
 from app.db.documents import DocumentRepository
-from app.db.rebuilds import Claimed, Held, RebuildRepository
+from app.db.rebuilds import Claimed, HeldDocument, RebuildRepository
 from app.db.totals import TotalsRepository
 from app.domain.documents import PreparedDocument
 from app.domain.errors import DomainError
 from app.domain.points import Vectors
+from app.pipeline.demand import Held
 from app.pipeline.embed import embed_texts
 from app.pipeline.rebuild.context import RebuildContext
 from app.pipeline.rebuild.read import Rebuilt
@@ -38,14 +39,17 @@ class _Work:
         return len(self.changes.added) + len(self.changes.moved)
 
 
-async def write_group(context: RebuildContext, group: Sequence[Claimed], rebuilt: Sequence[Rebuilt]) -> None:
+async def write_group(
+    context: RebuildContext, group: Sequence[Claimed], rebuilt: Sequence[Rebuilt], held: Held
+) -> None:
     """Embed what has no vector yet, store it, commit the group.
 
     Raises:
         DomainError: if the model or the store does not answer; the group is as if it had not been begun.
     """
     ingest = context.ingest
-    work = await _embed(context, rebuilt)
+    work = await _embed(context, rebuilt, held)
+    held.drop_all()
     claimed = {one.document.id: one for one in group}
     await _store(context, claimed, work)
     with ingest.account.timed("commit", len(group)), stage_span("commit", documents=len(group)):
@@ -55,7 +59,7 @@ async def write_group(context: RebuildContext, group: Sequence[Claimed], rebuilt
     await _tell_failures(context, claimed, rebuilt, work)
 
 
-async def _embed(context: RebuildContext, rebuilt: Sequence[Rebuilt]) -> _Work:
+async def _embed(context: RebuildContext, rebuilt: Sequence[Rebuilt], held: Held) -> _Work:
     ingest = context.ingest
     with ingest.account.timed("reuse", sum(len(one.chunks) for one in rebuilt)):
         async with ingest.database.begin() as connection:
@@ -69,7 +73,7 @@ async def _embed(context: RebuildContext, rebuilt: Sequence[Rebuilt]) -> _Work:
     await ingest.may_write.wait()
     with stage_span("embed", chunks=len(tokens), tokens=sum(tokens)):
         texts = [chunk.embedded for chunk in changes.added]
-        embedded = await embed_texts(ingest, texts, tokens, known=known, on_answer=lambda: None)
+        embedded = await embed_texts(ingest, texts, tokens, known=known, on_answer=held.drop)
     vectors, new_tokens = embedded.vectors, sum(tokens[index] for index in embedded.new)
     ingest.account.add("pack", 0.0, len(embedded.new))
     ingest.account.add_tokens(new_tokens)
@@ -132,10 +136,10 @@ async def _commit(
         await TotalsRepository(connection, ingest.lease.operation_id).add(amounts)
 
 
-def _held(claimed: Claimed, one: Rebuilt, work: _Work) -> Held:
+def _held(claimed: Claimed, one: Rebuilt, work: _Work) -> HeldDocument:
     error = work.refused.get(one.document_id)
     chunks = () if error else one.chunks
-    return Held(
+    return HeldDocument(
         document_id=one.document_id,
         version=claimed.version,
         labels=claimed.labels,

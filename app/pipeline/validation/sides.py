@@ -1,7 +1,7 @@
 """What a validation compares, and what it needs for that."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from uuid import UUID
 
@@ -11,6 +11,9 @@ from app.domain.points import Hit, SearchMode, Vectors
 from app.domain.ports import Embedder, Processes, VectorStore
 from app.embedders.fingerprint import is_same_model
 from app.evaluation.policy import DEFAULT, Policy
+
+FEWEST = 10
+"""However little is to be sampled, so much is."""
 
 Tell = Callable[[str, int, int], Awaitable[None]]
 """Told of the progress: the stage, how much of it is done, and how much there is."""
@@ -65,6 +68,11 @@ class Sizes:
     documents: int = 200
     given: int = 500
     at_once: int = 4
+
+    def scaled(self, share: float) -> "Sizes":
+        """A share of each, and never next to nothing."""
+        sampled = ("texts", "words", "neighbours", "filters", "recut", "documents", "given")
+        return replace(self, **{name: max(FEWEST, round(getattr(self, name) * share)) for name in sampled})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,632 @@
+"""Collections that are rebuilt beside what serves, and that go back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.bootstrap import Parts, configured_endpoints, open_parts, running_worker
+from app.embedded.stack import EmbeddedStack
+from app.settings import EmbeddingServer, Settings
+from benchmarks.corpus import write_corpus
+from tests.harness import Api, open_client, wait_until
+from tests.integration.test_removals import add_source, remove_source
+from tests.model_server import FakeModelServer
+
+DOCUMENTS = 40
+SMALL = {"chunk_size": 64, "chunk_overlap": 8}
+REPORT_ONLY = {"gate": "report-only"}
+
+
+async def reindex(api: Api, name: str, **body: Any) -> dict[str, Any]:
+    """Ask for a rebuild; gives the operation."""
+    answer = await api.client.post(f"/api/v1/collections/{name}/reindex", json=body)
+    assert answer.status_code == 202, answer.text
+    operation: dict[str, Any] = answer.json()
+    return operation
+
+
+async def roll_back(api: Api, name: str) -> dict[str, Any]:
+    """Ask for the way back; gives the operation."""
+    answer = await api.client.post(f"/api/v1/collections/{name}/rollback")
+    assert answer.status_code == 202, answer.text
+    operation: dict[str, Any] = answer.json()
+    return operation
+
+
+async def read_chunks(api: Api, name: str) -> list[tuple[Any, ...]]:
+    """Everything the active generation has of each document, told by paths: ids are those of a collection."""
+    query = text(
+        """SELECT d.path, c.ordinal, c.start_char, c.end_char, c.tokens, c.text, c.headings, c.parent_start, c.gap
+           FROM chunks c JOIN documents d ON d.id = c.document_id
+           JOIN collections o ON o.id = c.collection_id AND o.active_generation_id = c.generation_id
+           WHERE o.name = :name AND o.deleted_at IS NULL ORDER BY d.path, c.ordinal, c.start_char"""
+    )
+    async with api.parts.database.begin() as connection:
+        rows = await connection.execute(query, {"name": name})
+        return [tuple(tuple(cell) if isinstance(cell, list) else cell for cell in row) for row in rows]
+
+
+async def read_documents(api: Api, name: str) -> list[tuple[Any, ...]]:
+    """What the manifest says of each document."""
+    query = text(
+        """SELECT path, state, content_hash, chunk_count, tokens FROM documents d
+           JOIN collections o ON o.id = d.collection_id
+           WHERE o.name = :name AND o.deleted_at IS NULL AND d.state <> 'removed' ORDER BY path"""
+    )
+    async with api.parts.database.begin() as connection:
+        return [tuple(row) for row in await connection.execute(query, {"name": name})]
+
+
+async def assert_as_fresh(api: Api, name: str, folder: Path, **options: Any) -> None:
+    """Fail unless the collection is what indexing the folder anew gives, and its store agrees."""
+    fresh = await api.wait(await api.create("fresh", folder, **options))
+    assert fresh["state"] == "completed", fresh
+    assert await read_chunks(api, name) == await read_chunks(api, "fresh")
+    assert await read_documents(api, name) == await read_documents(api, "fresh")
+    await assert_verified(api, name)
+
+
+async def assert_verified(api: Api, name: str) -> None:
+    """Fail unless the manifest and the store agree, vectors and payloads too."""
+    await api.assert_consistent(name)
+    answer = await api.client.post(
+        f"/api/v1/collections/{name}/operations", json={"kind": "VERIFY", "config": {"deep": True}}
+    )
+    verified = await api.wait(answer.json())
+    assert verified["result"]["ok"], verified["result"]
+
+
+async def count_generations(parts: Parts) -> dict[str, int]:
+    """Generations by state, physical collections, and rows of what is beside the active generations."""
+    async with parts.database.begin() as connection:
+        rows = await connection.execute(text("SELECT state, count(*) AS n FROM generations GROUP BY state"))
+        counts = {row.state: row.n for row in rows}
+        counts["rows"] = await connection.scalar(text("SELECT count(*) FROM generation_documents")) or 0
+        names = {row.name for row in await connection.execute(text("SELECT name FROM generations"))}
+        counts["chunks_elsewhere"] = (
+            await connection.scalar(
+                text(
+                    """SELECT count(*) FROM chunks c JOIN generations g ON g.id = c.generation_id
+                       WHERE g.state IN ('building', 'dropped')"""
+                )
+            )
+            or 0
+        )
+    counts["stored"] = sum(name in names for name in await parts.store.list_collections())
+    return {name: count for name, count in counts.items() if count}
+
+
+@pytest.fixture(autouse=True)
+def _small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a rebuild of few documents has a middle."""
+    monkeypatch.setattr("app.pipeline.ingest.GROUP_DOCUMENTS", 4)
+
+
+def list_files(folder: Path, pattern: str) -> list[Path]:
+    """Files by name."""
+    return sorted(path for path in folder.rglob(pattern) if path.is_file())
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A gate that is soon through."""
+    return settings.model_copy(update={"reindex_gate_sample": 0.05})
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A folder of documents of all kinds."""
+    root = tmp_path / "corpus"
+    write_corpus(root, DOCUMENTS, seed=7)
+    return root
+
+
+# --- what comes out -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ["recursive", "markdown", "character", "semantic", "hierarchical"])
+async def test_other_chunks_are_those_of_a_fresh_index(api: Api, corpus: Path, worker: None, strategy: str) -> None:
+    """The stored text is put together again to the last space, so nothing is read again."""
+    await api.wait(await api.create("notes", corpus))
+    wanted = {**SMALL, "chunk_strategy": strategy}
+
+    ended = await api.wait(await reindex(api, "notes", **wanted, **REPORT_ONLY))
+
+    assert ended["state"] == "completed", ended
+    result = ended["result"]
+    assert (result["level"], result["documents"], result["documents_failed"]) == ("text", DOCUMENTS, 0)
+    collection = (await api.client.get("/api/v1/collections/notes")).json()
+    assert collection["chunking"] == {"strategy": strategy, "size": 64, "overlap": 8}
+    assert collection["chunks"] == result["chunks"]
+    await assert_as_fresh(api, "notes", corpus, **wanted)
+
+
+async def test_a_rebuild_of_nothing_else_embeds_nothing(api: Api, corpus: Path, worker: None) -> None:
+    """Vectors are copied, the gate passes, and events tell of each step in turn."""
+    created = await api.wait(await api.create("notes", corpus))
+
+    operation = await reindex(api, "notes")
+    ended = await api.wait(operation)
+
+    assert ended["state"] == "completed", ended
+    result = ended["result"]
+    assert (result["level"], result["tokens"], result["reused_share"]) == ("chunks", 0, 1.0)
+    assert result["chunks"] == result["reused_chunks"] == created["result"]["chunks"]
+    assert result["validation"]["passed"]
+    assert len(result["validation"]["checks"]) == 13
+    events = await read_events(api, operation)
+    steps = ["reindex_preflight", "generation_created", "validation_complete", "switch_completed"]
+    assert [event for event in events if event in steps] == [*steps]
+    assert "reprocessing_progress" in events
+    assert events[-1] == "operation_completed"
+    await assert_as_fresh(api, "notes", corpus)
+
+
+async def read_events(api: Api, operation: dict[str, Any]) -> list[str]:
+    """Types of all events of an operation that has ended."""
+    answer = await api.client.get(f"/api/v1/operations/{operation['operation_id']}/events")
+    return [line.removeprefix("event: ") for line in answer.text.splitlines() if line.startswith("event: ")]
+
+
+async def test_documents_are_extracted_again_if_that_is_asked_for(api: Api, corpus: Path, worker: None) -> None:
+    """What has changed at its source since, or is gone, is made of the text that is stored; the rest is read."""
+    await api.wait(await api.create("notes", corpus))
+    paths = list_files(corpus, "*")
+    before = await read_chunks(api, "notes")
+    paths[0].write_text("Another text by now.\n")
+    paths[1].unlink()
+
+    ended = await api.wait(await reindex(api, "notes", extract=True))
+
+    assert ended["state"] == "completed", ended
+    result = ended["result"]
+    assert (result["level"], result["documents"], result["documents_outdated"]) == ("source", DOCUMENTS, 1)
+    assert [problem["error_code"] for problem in result["problems"]] == ["file_vanished"]
+    assert result["documents_failed"] == 1
+    assert await read_chunks(api, "notes") == before
+    await api.wait(await api.append("notes"))
+    await assert_as_fresh(api, "notes", corpus)
+
+
+async def test_dry_run_says_what_the_rebuild_does(api: Api, corpus: Path, worker: None) -> None:
+    """The same figures as the rebuild's own, and nothing is changed."""
+    await api.wait(await api.create("notes", corpus))
+    before = await count_generations(api.parts)
+
+    planned = await api.wait(await reindex(api, "notes", **SMALL, dry_run=True))
+    after = await count_generations(api.parts)
+    ended = await api.wait(await reindex(api, "notes", **SMALL, **REPORT_ONLY))
+
+    assert planned["state"] == ended["state"] == "completed", planned
+    plan, result = planned["result"], ended["result"]
+    assert before == after
+    names = ("level", "documents", "chunks", "tokens", "reused_chunks", "documents_failed")
+    assert {name: plan[name] for name in names} == {name: result[name] for name in names}
+    assert plan["documents_to_chunk"] == DOCUMENTS
+    assert plan["disk_bytes"] > plan["chunks"] * 256 * 4
+    assert plan["estimate"]["seconds"][0] <= plan["estimate"]["seconds"][1]
+
+
+async def test_an_empty_collection_is_rebuilt(api: Api, tmp_path: Path, worker: None) -> None:
+    """Nothing is compared with nothing, and the settings are the new ones."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    await api.wait(await api.create("notes", empty))
+
+    ended = await api.wait(await reindex(api, "notes", **SMALL))
+
+    assert ended["state"] == "completed", ended
+    (empty / "a.md").write_text("# A\n\nWhales sing.\n")
+    await api.wait(await api.append("notes"))
+    await assert_as_fresh(api, "notes", empty, **SMALL)
+
+
+# --- other models -------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def serving(settings: Settings, *servers: FakeModelServer, **changes: Any) -> AsyncIterator[Api]:
+    """The API and a worker that know these models beside the packaged one."""
+    others = tuple(EmbeddingServer(model=server.model, url=server.url) for server in servers)
+    changed = settings.model_copy(update={"embedding_others": others, **changes})
+    async with (
+        open_parts(changed, configured_endpoints(changed)) as parts,
+        open_client(parts) as client,
+        running_worker(parts),
+    ):
+        yield client
+
+
+async def test_another_dimension_is_switched_with_its_model(settings: Settings, corpus: Path) -> None:
+    """Searches ask the model of the generation that they find, before and after."""
+    with FakeModelServer(model="wide", dimension=384).running() as server:
+        async with serving(settings, server) as api:
+            await api.wait(await api.create("notes", corpus))
+            assert await api.search("notes", "the first whale", mode="dense")
+
+            strictly = {"checks": {"search_quality": {"unmade": "fail"}}}
+            refused = await api.wait(await reindex(api, "notes", model="wide", keep_refused=True, gate=strictly))
+            served = (await api.client.get("/api/v1/collections/notes")).json()
+            ended = await api.wait(await reindex(api, "notes", model="wide", **REPORT_ONLY))
+
+            # too few queries to say that a model is as good which knows nothing of meaning
+            assert (refused["state"], refused["error_code"]) == ("failed", "validation_failed"), refused
+            assert "search_quality" in refused["error_message"]
+            assert not refused["result"]["validation"]["passed"]
+            assert served["model"] == "wordllama"
+            assert ended["state"] == "completed", ended
+            result = ended["result"]
+            assert (result["model"], result["dimension"], result["level"]) == ("wide", 384, "chunks")
+            # what the refused rebuild has embedded is in the cache
+            assert (result["tokens"], result["cache"]["hit_rate"]) == (0, 1.0)
+            assert (await api.client.get("/api/v1/collections/notes")).json()["model"] == "wide"
+            assert await api.search("notes", "the first whale", mode="dense")
+            await assert_as_fresh(api, "notes", corpus, model="wide")
+            # the refused one is kept to be looked at, the replaced one to go back to
+            assert (await count_generations(api.parts))["retired"] == 2
+
+
+async def test_a_renamed_model_embeds_nothing(settings: Settings, corpus: Path) -> None:
+    """The server calls it otherwise, and answers to the old name no more: its vectors are what they were."""
+    with FakeModelServer(model="old-name").running() as server:
+        async with serving(settings, server, embedding_cache_bytes=0) as api:
+            await api.wait(await api.create("notes", corpus, model="old-name"))
+            server.model = "new-name"
+            embedded = len(server.texts)
+        async with serving(settings, server, embedding_cache_bytes=0) as api:
+            ended = await api.wait(await reindex(api, "notes", model="new-name"))
+
+            assert ended["state"] == "completed", ended
+            assert (ended["result"]["tokens"], ended["result"]["reused_share"]) == (0, 1.0)
+            checks = {check["name"]: check for check in ended["result"]["validation"]["checks"]}
+            # the old name cannot be asked any more
+            assert checks["search_overlap"]["value"] is None
+            asked = set(server.texts[embedded:])
+            assert len(asked) < 1000
+            assert await api.search("notes", "the first whale", mode="dense")
+
+
+async def test_documents_the_new_model_refuses_fail_the_gate(settings: Settings, corpus: Path) -> None:
+    """They are named, and whoever takes the rebuild all the same has them as failed documents."""
+    (corpus / "poison.md").write_text("# Poison\n\nNobody embeds arsenic here.\n")
+    with FakeModelServer(model="picky").running() as server:
+        server.poison = "arsenic"
+        async with serving(settings, server) as api:
+            await api.wait(await api.create("notes", corpus))
+
+            refused = await api.wait(await reindex(api, "notes", model="picky"))
+            taken = await api.wait(await reindex(api, "notes", model="picky", **REPORT_ONLY))
+
+            assert refused["error_code"] == "validation_failed", refused
+            checks = {check["name"]: check for check in refused["result"]["validation"]["checks"]}
+            assert not checks["documents"]["passed"]
+            assert taken["state"] == "completed", taken
+            assert taken["result"]["documents_failed"] == 1
+            documents = (await api.client.get("/api/v1/collections/notes/documents?state=failed")).json()["documents"]
+            assert [(item["path"], item["error_code"]) for item in documents] == [("poison.md", "embedder_rejected")]
+            await api.assert_consistent("notes")
+
+
+async def test_an_unknown_model_is_refused_and_nothing_begun(api: Api, corpus: Path, worker: None) -> None:
+    """The operation fails at once and says which models there are."""
+    await api.wait(await api.create("notes", corpus))
+
+    ended = await api.wait(await reindex(api, "notes", model="nobody"))
+
+    assert (ended["state"], ended["error_code"]) == ("failed", "unknown_model"), ended
+    assert await count_generations(api.parts) == {"active": 1, "stored": 1}
+
+
+# --- what happens beside it ---------------------------------------------------------------------
+
+
+async def test_changes_beside_a_rebuild_are_in_it(settings: Settings, corpus: Path, tmp_path: Path) -> None:
+    """Documents are added, changed and removed, and a source goes, while it builds: as if they had been so before."""
+    with FakeModelServer(model="slow").running() as server:
+        async with serving(settings, server) as api:
+            extra = tmp_path / "extra"
+            write_corpus(extra, 8, seed=9)
+            await api.wait(await api.create("notes", corpus))
+            await add_source(api, "notes", extra)
+            server.seconds_per_text = 0.004
+
+            operation = await reindex(api, "notes", model="slow", **SMALL, **REPORT_ONLY)
+            await wait_until(lambda: _has_held(api.parts, 5))
+            paths = list_files(corpus, "*.md")
+            paths[0].write_text("# Changed\n\nThis text is another one.\n")
+            paths[1].unlink()
+            (corpus / "added.md").write_text("# Added\n\nThis document is new.\n")
+            appended = await api.wait(await api.append("notes"))
+            removed = await api.wait(await remove_source(api, "notes", extra))
+            assert (await api.get(operation))["state"] == "running"
+            ended = await api.wait(operation, seconds=120)
+
+            assert appended["state"] == removed["state"] == ended["state"] == "completed", ended
+            await assert_as_fresh(api, "notes", corpus, model="slow", **SMALL)
+
+
+async def _has_held(parts: Parts, number: int) -> bool:
+    async with parts.database.begin() as connection:
+        held = await connection.scalar(text("SELECT count(*) FROM generation_documents WHERE state = 'held'"))
+    return (held or 0) >= number
+
+
+async def test_writers_wait_for_the_last_round_only(settings: Settings, corpus: Path) -> None:
+    """An APPEND that is asked for while the rebuild has its turn says behind whom it waits, and comes after."""
+    with FakeModelServer(model="slow").running() as server:
+        async with serving(settings, server) as api:
+            await api.wait(await api.create("notes", corpus))
+            operation = await reindex(api, "notes", model="slow", **REPORT_ONLY)
+            await wait_until(lambda: _writes(api.parts))
+
+            (corpus / "added.md").write_text("# Added\n\nThis document is new.\n")
+            append = await api.append("notes")
+            waiting = await api.get(append)
+            ended, appended = await api.wait(operation), await api.wait(append)
+
+            assert f"behind operation {operation['operation_id']}" in (waiting["why_waiting"] or ""), waiting
+            assert ended["state"] == appended["state"] == "completed"
+            assert ended["finished_at"] <= appended["started_at"]
+            await assert_as_fresh(api, "notes", corpus, model="slow")
+
+
+async def _writes(parts: Parts) -> bool:
+    query = "SELECT EXISTS (SELECT 1 FROM operations WHERE kind = 'REINDEX' AND state = 'running' AND writes)"
+    async with parts.database.begin() as connection:
+        return bool(await connection.scalar(text(query)))
+
+
+async def test_a_rebuild_follows_a_writer_and_goes_before_the_next(settings: Settings, corpus: Path) -> None:
+    """It waits for an APPEND that writes, keeps up with it, and no other one begins in between."""
+    with FakeModelServer(model="slow").running() as server:
+        async with serving(settings, server) as api:
+            await api.wait(await api.create("notes", corpus, model="slow"))
+            write_corpus(corpus / "more", 10, seed=11)
+            server.held = True
+            append = await api.wait(await api.append("notes"), states=["running"])
+            operation = await reindex(api, "notes", model="wordllama", **REPORT_ONLY)
+            await wait_until(lambda: _wants_to_write(api.parts))
+            (corpus / "added.md").write_text("# Added\n\nThis document is new.\n")
+            later = await api.append("notes")
+            waiting = await wait_until(lambda: _why_waiting(api, operation))
+            server.held = False
+
+            ended = [await api.wait(one) for one in (append, operation, later)]
+
+            assert append["operation_id"] in waiting
+            assert [one["state"] for one in ended] == ["completed"] * 3, ended
+            assert ended[0]["finished_at"] <= ended[1]["finished_at"] <= ended[2]["started_at"]
+            await assert_as_fresh(api, "notes", corpus)
+
+
+async def _wants_to_write(parts: Parts) -> bool:
+    query = "SELECT EXISTS (SELECT 1 FROM operations WHERE wants_to_write AND NOT writes AND state = 'running')"
+    async with parts.database.begin() as connection:
+        return bool(await connection.scalar(text(query)))
+
+
+async def _why_waiting(api: Api, operation: dict[str, Any]) -> str | None:
+    why: str | None = (await api.get(operation))["why_waiting"]
+    return why if why and why.startswith("behind operation") else None
+
+
+async def test_one_rebuild_at_a_time(settings: Settings, corpus: Path) -> None:
+    """A second one, and a rollback, are refused while one is there; a dry run is not."""
+    with FakeModelServer(model="slow").running() as server:
+        async with serving(settings, server) as api:
+            await api.wait(await api.create("notes", corpus))
+            await api.wait(await reindex(api, "notes"))
+            server.held = True
+            operation = await reindex(api, "notes", model="slow")
+
+            second = await api.client.post("/api/v1/collections/notes/reindex", json={})
+            back = await api.client.post("/api/v1/collections/notes/rollback")
+            planned = await api.wait(await reindex(api, "notes", dry_run=True))
+            cancelled = await api.client.post(f"/api/v1/operations/{operation['operation_id']}/cancel")
+            ended = await api.wait(operation)
+            third = await api.wait(await reindex(api, "notes"))
+
+            for refused in (second, back):
+                assert (refused.status_code, refused.json()["code"]) == (409, "rebuild_in_progress")
+                assert operation["operation_id"] in refused.json()["detail"]
+            assert cancelled.status_code == 202
+            assert (planned["state"], ended["state"], third["state"]) == ("completed", "cancelled", "completed")
+
+
+async def test_a_cancelled_rebuild_leaves_nothing(settings: Settings, corpus: Path) -> None:
+    """In the middle of its work, and while it waits between two attempts."""
+    with FakeModelServer(model="slow").running() as server:
+        async with serving(settings, server) as api:
+            await api.wait(await api.create("notes", corpus))
+            before = await read_chunks(api, "notes")
+            server.seconds_per_text = 0.005
+
+            running = await reindex(api, "notes", model="slow", **SMALL)
+            await wait_until(lambda: _has_held(api.parts, 2))
+            await api.client.post(f"/api/v1/operations/{running['operation_id']}/cancel")
+            first = await api.wait(running)
+            await wait_until(lambda: _is_clean(api.parts))
+            paused = await reindex(api, "notes", model="slow", **SMALL)
+            await wait_until(lambda: _has_held(api.parts, 2))
+            await api.client.post(f"/api/v1/operations/{paused['operation_id']}/pause")
+            await api.wait(paused, states=["pending"])
+            await api.client.post(f"/api/v1/operations/{paused['operation_id']}/cancel")
+            second = await api.wait(paused)
+            await wait_until(lambda: _is_clean(api.parts))
+
+            assert (first["state"], second["state"]) == ("cancelled", "cancelled")
+            assert await read_chunks(api, "notes") == before
+            # what it had was not all for nothing
+            server.seconds_per_text = 0.0
+            again = await api.client.post(f"/api/v1/operations/{paused['operation_id']}/retry")
+            ended = await api.wait(again.json())
+            assert ended["error_code"] == "validation_failed", ended
+            assert ended["result"]["cache"]["hits"] > 0
+
+
+async def _is_clean(parts: Parts) -> bool:
+    counts = await count_generations(parts)
+    return (counts.get("rows"), counts.get("chunks_elsewhere"), counts["stored"]) == (None, None, 1)
+
+
+async def test_a_paused_rebuild_goes_on_where_it_was(settings: Settings, corpus: Path) -> None:
+    """Nothing is embedded twice, and the pause lets writers through."""
+    with FakeModelServer(model="slow").running() as server:
+        async with serving(settings, server, embedding_cache_bytes=0) as api:
+            await api.wait(await api.create("notes", corpus))
+            server.seconds_per_text = 0.01
+            operation = await reindex(api, "notes", model="slow", **REPORT_ONLY)
+            await wait_until(lambda: _has_held(api.parts, 2))
+            await api.client.post(f"/api/v1/operations/{operation['operation_id']}/pause")
+            await api.wait(operation, states=["pending"])
+            appended = await api.wait(await api.append("notes"))
+            server.seconds_per_text = 0.0
+            await api.client.post(f"/api/v1/operations/{operation['operation_id']}/resume")
+            ended = await api.wait(operation)
+
+            assert appended["state"] == ended["state"] == "completed", ended
+            assert ended["attempt"] == 2
+            chunks = (await api.client.get("/api/v1/collections/notes")).json()["chunks"]
+            assert ended["result"]["chunks"] == chunks
+            await assert_as_fresh(api, "notes", corpus, model="slow")
+
+
+# --- back ---------------------------------------------------------------------------------------
+
+
+async def test_rollback_has_what_was_changed_since(api: Api, corpus: Path, worker: None) -> None:
+    """Adds, changes and removals after the switch are in the generation of before, and forward it is the same."""
+    await api.wait(await api.create("notes", corpus))
+    await api.wait(await reindex(api, "notes", **SMALL, **REPORT_ONLY))
+    paths = list_files(corpus, "*.md")
+    paths[0].write_text("# Changed\n\nThis text is another one.\n")
+    paths[1].unlink()
+    (corpus / "added.md").write_text("# Added\n\nThis document is new.\n")
+    await api.wait(await api.append("notes"))
+
+    back = await api.wait(await roll_back(api, "notes"))
+    collection = (await api.client.get("/api/v1/collections/notes")).json()
+
+    assert back["state"] == "completed", back
+    assert (back["kind"], back["result"]["level"]) == ("ROLLBACK", "text")
+    assert collection["chunking"]["size"] == 400
+    await assert_as_fresh(api, "notes", corpus)
+    (corpus / "added.md").write_text("# Added\n\nThis document was new and is changed.\n")
+    await api.wait(await api.append("notes"))
+    forward = await api.wait(await roll_back(api, "notes"))
+    assert forward["state"] == "completed", forward
+    assert (await api.client.get("/api/v1/collections/notes")).json()["chunking"]["size"] == 64
+    await api.wait((await api.client.delete("/api/v1/collections/fresh")).json())
+    await assert_as_fresh(api, "notes", corpus, **SMALL)
+
+
+async def test_there_may_be_nothing_to_go_back_to(api: Api, corpus: Path, worker: None) -> None:
+    """Before any rebuild, and once the generation of before is dropped."""
+    await api.wait(await api.create("notes", corpus))
+
+    before = await api.client.post("/api/v1/collections/notes/rollback")
+    missing = await api.client.post("/api/v1/collections/none/rollback")
+
+    assert (before.status_code, before.json()["code"]) == (409, "nothing_to_roll_back")
+    assert (missing.status_code, missing.json()["code"]) == (404, "collection_not_found")
+
+
+async def test_the_alias_follows_a_switch_that_was_cut_off(api: Api, corpus: Path, worker: None) -> None:
+    """Whatever it names, within one round of the periodic job it names what serves."""
+    ended = await api.wait(await api.create("notes", corpus))
+    rebuilt = await api.wait(await reindex(api, "notes"))
+    alias = f"vecloom_{ended['collection_id']}"
+    assert (await api.parts.store.list_aliases())[alias] == rebuilt["result"]["to"]
+
+    await api.parts.store.set_alias(alias, to=rebuilt["result"]["from"])
+
+    async def is_back() -> bool:
+        return bool((await api.parts.store.list_aliases())[alias] == rebuilt["result"]["to"])
+
+    await wait_until(is_back)
+
+
+async def test_a_collection_is_deleted_beside_its_rebuild(settings: Settings, corpus: Path) -> None:
+    """The rebuild is cancelled, and nothing is left of either generation."""
+    with FakeModelServer(model="slow").running() as server:
+        async with serving(settings, server) as api:
+            await api.wait(await api.create("notes", corpus))
+            server.seconds_per_text = 0.005
+            operation = await reindex(api, "notes", model="slow", **SMALL)
+            await wait_until(lambda: _has_held(api.parts, 2))
+
+            answer = await api.client.delete("/api/v1/collections/notes")
+            deleted, ended = await api.wait(answer.json()), await api.wait(operation)
+
+            assert (deleted["state"], ended["state"]) == ("completed", "cancelled")
+            assert await count_generations(api.parts) == {}
+            async with api.parts.database.begin() as connection:
+                assert await connection.scalar(text("SELECT count(*) FROM chunks")) == 0
+
+
+async def test_wrong_wishes_are_refused(api: Api, corpus: Path, worker: None) -> None:
+    """Before anything is queued, with what to change."""
+    await api.wait(await api.create("notes", corpus))
+    wishes: dict[str, tuple[dict[str, Any], int, str]] = {
+        "policy": ({"gate": "lenient"}, 422, "invalid_gate_policy"),
+        "threshold": ({"gate": {"checks": {"latency": {"threshold": -1}}}}, 422, "invalid_gate_policy"),
+        "overlap": ({"chunk_size": 64, "chunk_overlap": 64}, 422, "invalid_request"),
+        "size": ({"chunk_size": 1}, 422, "invalid_request"),
+        "field": ({"modle": "x"}, 422, "invalid_request"),
+    }
+
+    answers = {
+        name: await api.client.post("/api/v1/collections/notes/reindex", json=body)
+        for name, (body, _, _) in wishes.items()
+    }
+
+    assert {name: (answer.status_code, answer.json()["code"]) for name, answer in answers.items()} == {
+        name: (status, code) for name, (_, status, code) in wishes.items()
+    }
+    operations = (await api.client.get("/api/v1/operations")).json()["operations"]
+    assert [operation["kind"] for operation in operations] == ["INDEX"]
+
+
+async def test_searches_find_what_there_is_all_the_time(
+    settings: Settings, services: EmbeddedStack, corpus: Path
+) -> None:
+    """None fails, none is empty and none mixes two generations while a collection is rebuilt and goes back."""
+    del services
+    with FakeModelServer(model="wide", dimension=48).running() as server:
+        async with serving(settings, server) as api:
+            await api.wait(await api.create("notes", corpus))
+            answers: list[dict[str, Any]] = []
+            stop = asyncio.Event()
+
+            async def search_on() -> None:
+                while not stop.is_set():
+                    body = {"query": "the first chunk of a document", "limit": 5}
+                    answer = await api.client.post("/api/v1/collections/notes/search", json=body)
+                    answers.append({"status": answer.status_code, **answer.json()})
+
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(4):
+                    tasks.create_task(search_on())
+                try:
+                    rebuilt = await api.wait(await reindex(api, "notes", model="wide", **SMALL, **REPORT_ONLY))
+                    back = await api.wait(await roll_back(api, "notes"))
+                finally:
+                    stop.set()
+
+            assert rebuilt["state"] == back["state"] == "completed", (rebuilt, back)
+            assert {answer["status"] for answer in answers} == {200}
+            assert all(answer["hits"] for answer in answers)
+            seen = {answer["generation"] for answer in answers}
+            assert seen == {rebuilt["result"]["from"], rebuilt["result"]["to"]}
+            async with api.parts.database.begin() as connection:
+                rows = await connection.execute(
+                    text("SELECT g.name, c.id FROM chunks c JOIN generations g ON g.id = c.generation_id")
+                )
+                chunks = {(row.name, str(row.id)) for row in rows}
+            for answer in answers:
+                assert all((answer["generation"], hit["chunk_id"]) in chunks for hit in answer["hits"])
