@@ -24,6 +24,7 @@ from benchmarks.no_change import bench_no_change
 from benchmarks.operations import bench_queue
 from benchmarks.overhead import bench_overhead
 from benchmarks.recovery import bench_recovery
+from benchmarks.reindex import bench_reindex, bench_reindex_load
 from benchmarks.scaling import bench_scaling
 from benchmarks.search import bench_search
 from benchmarks.side_by_side import bench_side_by_side
@@ -52,6 +53,8 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "recovery": bench_recovery,
     "lag": bench_lag,
     "delete": bench_delete,
+    "reindex": bench_reindex,
+    "reindex-load": bench_reindex_load,
 }
 BESIDE = {"overhead": overhead.SYSTEMS, "recovery": recovery.SYSTEMS, "side-by-side": side_by_side.SYSTEMS}
 """Benchmarks of several systems, and the prefixes of their figures: a column of the table each."""

@@ -36,7 +36,7 @@ async def bench_under_load(
     corpus = await asyncio.to_thread(write_mixed, bench.folder / "load", files)
     async with Vecloom(bench, bench.folder / "load-system") as system, system.workers(REAL, 1):
         await bench.index(SEARCHED, searched.folder, poll_seconds=POLL_SECONDS)
-        async with _serving_api(bench, system.environment()) as client:
+        async with serving_api(bench, system.environment()) as client:
             await _search(client, searched, go_on=lambda times: len(times) < WARM_SEARCHES)
             idle = await _search(client, searched, go_on=lambda times: len(times) < searches)
             indexing = asyncio.create_task(bench.index("load", corpus.folder, poll_seconds=POLL_SECONDS))
@@ -71,7 +71,7 @@ async def _search(client: httpx.AsyncClient, searched: Corpus, *, go_on: Callabl
 
 
 @asynccontextmanager
-async def _serving_api(bench: Bench, environment: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+async def serving_api(bench: Bench, environment: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
     """The API in a process of its own, and a client with a key."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

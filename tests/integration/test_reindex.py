@@ -1,19 +1,23 @@
 """Collections that are rebuilt beside what serves, and that go back."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
 from app.bootstrap import Parts, configured_endpoints, open_parts, running_worker
+from app.domain.identity import document_id
 from app.embedded.stack import EmbeddedStack
 from app.settings import EmbeddingServer, Settings
 from benchmarks.corpus import write_corpus
-from tests.harness import Api, open_client, wait_until
+from tests.harness import Api, WorkerProcess, open_client, wait_until
 from tests.integration.test_removals import add_source, remove_source
 from tests.model_server import FakeModelServer
 
@@ -630,3 +634,103 @@ async def test_searches_find_what_there_is_all_the_time(
                 chunks = {(row.name, str(row.id)) for row in rows}
             for answer in answers:
                 assert all((answer["generation"], hit["chunk_id"]) in chunks for hit in answer["hits"])
+
+
+async def test_a_thousand_changes_during_a_rebuild(settings: Settings, tmp_path: Path) -> None:
+    """Adds, changes and removals at random, in ten APPENDs, most of them while it builds: nothing is lost."""
+    random = Random(11)  # noqa: S311 — the same changes every time
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    texts = {f"{number}.md": _text(random) for number in range(250)}
+    for name, written in texts.items():
+        (corpus / name).write_text(written)
+    with FakeModelServer(model="slow").running() as server:
+        async with serving(settings, server) as api:
+            await api.wait(await api.create("notes", corpus))
+            server.seconds_per_text = 0.01
+            operation = await reindex(api, "notes", model="slow", **SMALL, **REPORT_ONLY)
+            await wait_until(lambda: _has_held(api.parts, 5))
+            beside = 0
+            for _ in range(10):
+                for _ in range(100):
+                    _change(random, corpus, texts)
+                assert (await api.wait(await api.append("notes")))["state"] == "completed"
+                beside += (await api.get(operation))["state"] == "running"
+            server.seconds_per_text = 0.0
+            ended = await api.wait(operation, seconds=120)
+
+            assert ended["state"] == "completed", ended
+            assert beside > 2
+            await api.wait(await api.append("notes"))
+            await assert_as_fresh(api, "notes", corpus, model="slow", **SMALL)
+            ids = await _read_ids(api)
+            assert ids == {document_id(UUID(ended["collection_id"]), (corpus / name).as_uri()) for name in texts}
+
+
+def _text(random: Random) -> str:
+    words = [random.choice(["whale", "song", "ocean", "deep", "rocket", "bread"]) for _ in range(120)]
+    return f"# {random.random()}\n\n{' '.join(words)}\n"
+
+
+def _change(random: Random, corpus: Path, texts: dict[str, str]) -> None:
+    """One file is added, changed or removed."""
+    what, name = random.choice(["add", "change", "remove"]), random.choice(sorted(texts))
+    if what == "remove" and len(texts) > 200:
+        (corpus / name).unlink()
+        del texts[name]
+        return
+    if what == "add":
+        name = f"added-{random.random()}.md"
+    texts[name] = _text(random)
+    (corpus / name).write_text(texts[name])
+
+
+async def _read_ids(api: Api) -> set[UUID]:
+    async with api.parts.database.begin() as connection:
+        rows = await connection.execute(
+            text(
+                """SELECT DISTINCT c.document_id FROM chunks c JOIN collections o
+                   ON o.id = c.collection_id AND o.active_generation_id = c.generation_id WHERE o.name = 'notes'"""
+            )
+        )
+        return {row.document_id for row in rows}
+
+
+# --- several workers ----------------------------------------------------------------------------
+
+
+async def test_a_rebuild_is_shared_with_other_workers(settings: Settings, corpus: Path, tmp_path: Path) -> None:
+    """A second worker takes documents in hand; one that is killed gives its back, and nothing is done twice."""
+    with FakeModelServer(model="slow").running() as server:
+        others = (EmbeddingServer(model="slow", url=server.url),)
+        shared = settings.model_copy(update={"embedding_others": others, "embedding_cache_bytes": 0})
+        process = WorkerProcess(shared, tmp_path / "second.log")
+        try:
+            async with serving(settings, server, embedding_cache_bytes=0) as api:
+                write_corpus(corpus / "more", 80, seed=13)
+                await api.wait(await api.create("notes", corpus))
+                process.start()
+                await wait_until(lambda: _count_workers(api, 2))
+                server.seconds_per_text = 0.003
+                operation = await reindex(api, "notes", model="slow", **REPORT_ONLY)
+                await wait_until(lambda: _has_lane(api.parts))
+                process.end(signal.SIGKILL)
+                process.start()
+                ended = await api.wait(operation, seconds=120)
+
+                assert ended["state"] == "completed", ended
+                assert ended["result"]["documents"] == DOCUMENTS + 80
+                await assert_as_fresh(api, "notes", corpus, model="slow")
+        finally:
+            process.close()
+
+
+async def _count_workers(api: Api, number: int) -> bool:
+    workers = (await api.client.get("/api/v1/workers")).json()["workers"]
+    return sum(bool(worker["alive"]) for worker in workers) >= number
+
+
+async def _has_lane(parts: Parts) -> bool:
+    query = "SELECT EXISTS (SELECT 1 FROM generation_documents WHERE lane IS NOT NULL)"
+    async with parts.database.begin() as connection:
+        return bool(await connection.scalar(text(query)))
