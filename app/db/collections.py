@@ -41,7 +41,8 @@ def _to_collection(row: Mapping[str, Any] | RowMapping) -> Collection:
     return Collection(**{**row, "chunking": _to_chunking(row["chunking"])})
 
 
-def _to_generation(row: Mapping[str, Any] | RowMapping) -> Generation:
+def read_generation(row: Mapping[str, Any] | RowMapping) -> Generation:
+    """A generation of its row."""
     names = ("id", "collection_id", "name", "model", "dimension", "fingerprint", "canaries", "created_at")
     return Generation(
         state=GenerationState(row["state"]),
@@ -118,7 +119,7 @@ class CollectionRepository:
             .limit(1)
         )
         row = (await self._connection.execute(query)).mappings().first()
-        return None if row is None else _to_generation(row)
+        return None if row is None else read_generation(row)
 
     async def get_searched(self, user_id: UUID, id_or_name: UUID | str) -> tuple[Collection, Generation | None]:
         """A collection with its active generation, in one statement. Raises CollectionNotFoundError."""
@@ -134,7 +135,7 @@ class CollectionRepository:
             raise CollectionNotFoundError(id_or_name)
         collection = _to_collection({name: row[name] for name in collections.c.keys()})  # noqa: SIM118 — not a mapping
         generation = {name: row[f"{PREFIX}{name}"] for name in generations.c.keys()}  # noqa: SIM118 — not a mapping
-        return collection, None if generation["id"] is None else _to_generation(generation)
+        return collection, None if generation["id"] is None else read_generation(generation)
 
     async def list_generations(self, collection_id: UUID, *states: GenerationState) -> list[Generation]:
         """Generations in one of these states, oldest first."""
@@ -143,7 +144,7 @@ class CollectionRepository:
             .where(generations.c.collection_id == collection_id, generations.c.state.in_(states))
             .order_by(generations.c.created_at)
         )
-        return [_to_generation(row) for row in (await self._connection.execute(query)).mappings()]
+        return [read_generation(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def get_generation(self, generation_id: UUID) -> Generation:
         """Raises GenerationMissingError."""
@@ -151,7 +152,7 @@ class CollectionRepository:
         row = (await self._connection.execute(query)).mappings().first()
         if row is None:
             raise GenerationMissingError(str(generation_id))
-        return _to_generation(row)
+        return read_generation(row)
 
     async def add_generation(
         self, collection: Collection, *, dimension: int, fingerprint: str, canaries: bytes
@@ -171,7 +172,7 @@ class CollectionRepository:
             "chunking": asdict(collection.chunking),
         }
         row = await self._connection.execute(insert(generations).values(values).returning(generations))
-        return _to_generation(row.mappings().one())
+        return read_generation(row.mappings().one())
 
     async def activate(self, generation: Generation) -> None:
         """Make a building generation the one that searches read; the one before retires.

@@ -38,6 +38,11 @@ class Generation:
     chunking: Chunking
     created_at: datetime | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it holds all it is to hold."""
+        return self.state is not GenerationState.BUILDING
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:

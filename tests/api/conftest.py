@@ -32,6 +32,7 @@ from tests.api.doubles import (
     NoPeriodicJobs,
     NoStatistics,
 )
+from tests.api.generation_doubles import FakeComparisons, FakeGenerations
 from tests.api.sync_doubles import FakeSyncs
 from tests.api.upload_doubles import NoBatches, NoUploads
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
@@ -49,6 +50,7 @@ class Edge:
     collections: FakeCollections
     sources: FakeSources
     search: FakeSearch
+    comparisons: FakeComparisons
     removals: FakeRemovals
     health: FakeChecks
     syncs: FakeSyncs
@@ -87,7 +89,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
     identity = FakeIdentity()
     operations, collections, search = FakeOperations(), FakeCollections(identity.user_id), FakeSearch()
     health, removals = FakeChecks(), FakeRemovals(operations)
-    syncs, sources = FakeSyncs(), FakeSources(collections)
+    syncs, sources, comparisons = FakeSyncs(), FakeSources(collections), FakeComparisons()
     namespace = f"test-{uuid4().hex[:8]}"
     async with ProgressHub(redis, namespace=namespace, queue_size=50) as hub:
         services = ApiServices(
@@ -96,6 +98,8 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             collections=collections,
             sources=sources,
             search=search,
+            generations=FakeGenerations(),
+            comparisons=comparisons,
             removals=removals,
             health=health,
             diagnosis=health,
@@ -118,6 +122,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             collections=collections,
             sources=sources,
             search=search,
+            comparisons=comparisons,
             removals=removals,
             health=health,
             syncs=syncs,
