@@ -15,6 +15,7 @@ from app.cli import uploads as uploading
 from app.cli import verify as verification
 from app.cli import watch as watching
 from app.cli.doctor import diagnose
+from app.cli.generations_commands import compare, generations
 from app.cli.progress import printable
 from app.cli.removal_commands import delete, remove_source, retry_documents
 from app.cli.running import Data, Json, err, out
@@ -207,7 +208,19 @@ def verify(
     raise typer.Exit(verification.exit_code_of(ended))
 
 
-for command in (sync, remove_source, retry_documents, delete, audit, webhooks, stats, jobs, uploads):
+for command in (
+    sync,
+    remove_source,
+    retry_documents,
+    delete,
+    audit,
+    webhooks,
+    stats,
+    jobs,
+    uploads,
+    compare,
+    generations,
+):
     cli.command()(command)
 
 
