@@ -3,7 +3,6 @@
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from app.cli.client import collection_path
 from app.cli.progress import printable
@@ -22,33 +21,26 @@ def describe(generation: dict[str, Any]) -> str:
     state = (
         generation["state"] if generation["is_complete"] else f"[yellow]{generation['state']}, not complete[/yellow]"
     )
-    return f"{printable(generation['name'])}  {state}, {_model(generation)}, {_chunks(generation)}"
+    return f"{printable(generation['name'])}  {state}, {printable(_model(generation))}, {_chunks(generation)}"
 
 
 def show_generations(answer: dict[str, Any], console: Console) -> None:
-    """One row a generation."""
+    """One line a generation, with its whole name; no line is cut, whatever the width of the terminal."""
     if not answer["generations"]:
         console.print("no generation yet; wait for the first INDEX operation")
         return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("generation", overflow="fold")
-    for name in ("state", "model", "chunks", "points", "created", "kept until"):
-        table.add_column(name, overflow="fold", justify="right" if name == "points" else "left")
+    rows = [("generation", "state", "model", "chunks", "points", "created", "kept until")]
     for each in answer["generations"]:
-        table.add_row(
-            printable(each["name"]),
-            f"[green]{each['state']}[/green]" if each["state"] == "active" else each["state"],
-            _model(each),
-            _chunks(each),
-            str(each["points"]),
-            _minute(each["created_at"]),
-            _minute(each["drop_after"]),
-        )
-    console.print(table)
+        times = (_minute(each["created_at"]), _minute(each["drop_after"]))
+        rows.append((each["name"], each["state"], _model(each), _chunks(each), str(each["points"]), *times))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        line = "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True))
+        console.print(printable(line.rstrip()), highlight=False, soft_wrap=True)
 
 
 def _model(generation: dict[str, Any]) -> str:
-    return f"{printable(generation['model'])} ({generation['dimension']})"
+    return f"{generation['model']} ({generation['dimension']})"
 
 
 def _chunks(generation: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +12,8 @@ import orjson
 import pytest
 from sqlalchemy import text
 
+from app.api.serving import serving
+from app.bootstrap.api import open_api
 from app.domain.collections import Generation
 from app.domain.comparison import Change, Comparison, NothingToCompareError
 from app.domain.documents import Chunking
@@ -22,7 +25,7 @@ from app.operations.collections import IdentityService
 from app.search.comparison import ComparisonService
 from app.search.service import SearchService
 from tests.api.test_http import assert_problem
-from tests.harness import open_client
+from tests.harness import open_client, run_cli
 from tests.model_server import FakeModelServer
 from tests.reindex.generations import CRANFIELD, ProjectedServer, Shelf, first_numbers, turned
 
@@ -175,15 +178,17 @@ async def test_a_model_that_hangs_keeps_nobody_waiting(shelf: Shelf) -> None:
 
 
 async def test_a_model_that_is_another_one_now_is_not_believed(shelf: Shelf) -> None:
-    """Each generation has a check of its own, though the models have the same name."""
+    """Each generation has a check of its own, though both models have the same name and one of them was checked."""
     async with (
-        asking(server := ProjectedServer("same-name", turned(4), dimension=256)) as model,
+        asking(ProjectedServer("wordllama", turned(4), dimension=256)) as model,
         second(shelf, embedder=model),
     ):
-        server.project = turned(5)
-        found = await compare(shelf, service(shelf, shelf.embedder, model), "wings")
+        comparisons = service(shelf, shelf.embedder)
+        found = await compare(shelf, comparisons, "wings")
+        again = await compare(shelf, comparisons, "wings")
 
-    assert (found.old.error_code, found.new.error_code) == (None, "embedder_changed")
+    for answer in (found, again):
+        assert (answer.old.error_code, answer.new.error_code) == (None, "embedder_changed")
 
 
 async def test_where_neither_side_can_be_asked_there_is_no_answer(shelf: Shelf) -> None:
@@ -316,3 +321,30 @@ async def _ask_as_somebody_else(
         await client.get(list_path, headers=headers),
         await client.post(compare_path, json={"query": "wings"}, headers=headers),
     ]
+
+
+async def test_the_command_asks_a_server(shelf: Shelf, tmp_path: Path) -> None:
+    """With ``VECLOOM_URL`` it needs no folder; a model that is away is exit code 3, with the other side shown."""
+    data = tmp_path / "data"
+    key = await IdentityService(shelf.parts.database).issue_key("tester", name="command")
+    async with (
+        asking(ProjectedServer("away-http", turned(8), dimension=256)) as model,
+        second(shelf, embedder=model) as generation,
+        open_api(shelf.parts) as application,
+        serving(application, host="127.0.0.1", port=0) as url,
+    ):
+        environment = {"VECLOOM_URL": url, "VECLOOM_API_KEY": key}
+        command = ("compare", "cranfield", "--query", "flow over wings", "--json")
+        away, told, _ = await run_cli(*command, data=data, **environment)
+        both, said, _ = await run_cli(*command, "--mode", "bm25", data=data, **environment)
+        _, table, _ = await run_cli("generations", "cranfield", data=data, **environment)
+
+    answer = orjson.loads(told)
+    assert (away, answer["new"]["error"]["code"], len(answer["queries"][0]["hits"])) == (3, "unknown_model", 10)
+    assert (both, orjson.loads(said)["overlap"]) == (0, 1)
+    assert generation.name in table
+    assert not _exists(data)
+
+
+def _exists(data: Path) -> bool:
+    return data.exists()
