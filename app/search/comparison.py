@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from app.db.collections import CollectionRepository
@@ -25,6 +25,8 @@ from app.search.service import SearchService
 
 MODEL_SECONDS = 30.0
 """How long a side's model may take for all queries; a person waits."""
+TIED = 5
+"""Hits beyond those that are shown, for some have the score of the last one."""
 STANDING = tuple(state for state in GenerationState if state is not GenerationState.DROPPED)
 
 
@@ -37,9 +39,8 @@ class Answers:
 
 
 def compare_hits(query: str, old: Sequence[Hit] | None, new: Sequence[Hit] | None, *, depth: int) -> ComparedQuery:
-    """Align two answers to a query; None stands for a side that could not be asked."""
-    before = {hit.document_id: cut_excerpt(hit) for hit in old or ()}
-    after = {hit.document_id: cut_excerpt(hit) for hit in new or ()}
+    """Align the first hits of two answers to a query; None stands for a side that could not be asked."""
+    before, after = (_rank_hits(side or (), depth) for side in (old, new))
     is_asked = old is not None and new is not None
     known: dict[UUID, int] = {}
     left, right = (number_rankings([list(side)], depth=depth, known=known) for side in (before, after))
@@ -56,6 +57,12 @@ def compare_hits(query: str, old: Sequence[Hit] | None, new: Sequence[Hit] | Non
             for aligned in align_rankings(list(before), list(after))
         ],
     )
+
+
+def _rank_hits(hits: Sequence[Hit], depth: int) -> dict[UUID, Hit]:
+    """The best hits by document; those of equal scores come by chance, so here they come by their documents' ids."""
+    ordered = sorted(hits, key=lambda hit: (-hit.score, hit.document_id))[:depth]
+    return {hit.document_id: replace(cut_excerpt(hit), rank=rank) for rank, hit in enumerate(ordered, 1)}
 
 
 def choose_other(
@@ -174,7 +181,7 @@ class ComparisonService:
             vectors = await self._embed(generation, queries, mode)
             found = [
                 await self._search.find_hits(
-                    collection, generation, query=query, vector=vector, mode=mode, limit=limit, filter=filter
+                    collection, generation, query=query, vector=vector, mode=mode, limit=limit + TIED, filter=filter
                 )
                 for query, vector in zip(queries, vectors, strict=True)
             ]

@@ -75,7 +75,7 @@ def test_there_may_be_nothing_to_compare_with() -> None:
 def test_answers_are_aligned_by_document() -> None:
     """Chunks may be others on each side; scores are of the first ranks of both."""
     whale, squid, ship = (make_hit(number, f"{number}.md") for number in (1, 2, 3))
-    risen = replace(squid, rank=1, chunk_id=UUID(int=5), text="another chunk")
+    risen = replace(squid, rank=1, score=0.7, chunk_id=UUID(int=5), text="another chunk")
 
     found = compare_hits("q", [whale, squid], [risen, replace(ship, rank=2)], depth=10)
 
@@ -89,6 +89,18 @@ def test_answers_are_aligned_by_document() -> None:
     assert found.overlap == 0.5
     assert found.rank_biased_overlap is not None
     assert 0 < found.rank_biased_overlap < 1
+
+
+def test_equal_scores_are_no_change() -> None:
+    """They come in any order, which says nothing about a generation; what does not fit any more is left out."""
+    first, *tied = (replace(make_hit(rank, f"{rank}.md"), score=0.5 if rank > 1 else 0.9) for rank in range(1, 7))
+    turned = [replace(hit, rank=rank) for rank, hit in enumerate(reversed(tied), 2)]
+
+    found = compare_hits("q", [first, *tied], [first, *turned], depth=4)
+
+    assert [hit.change for hit in found.hits] == [Change.SAME] * 4
+    assert [hit.hit.rank for hit in found.hits] == [1, 2, 3, 4]
+    assert found.overlap == 1
 
 
 def test_a_side_that_was_not_asked_changes_nothing() -> None:
