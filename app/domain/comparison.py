@@ -70,6 +70,10 @@ class Comparison:
     queries: Sequence[ComparedQuery]
 
 
+SHOWN = 10
+"""Names in a message; the newest ones."""
+
+
 class NothingToCompareError(ConflictError):
     """The collection has no complete generation beside the active one."""
 
@@ -82,11 +86,10 @@ class NothingToCompareError(ConflictError):
 
 
 class GenerationUnknownError(NotFoundError):
-    """The collection has no such generation, or it was dropped."""
+    """The collection has no such generation, or it was dropped; ``known`` are those there are, oldest first."""
 
     code = "generation_unknown"
 
     def __init__(self, generation: str, known: Sequence[str]) -> None:
-        super().__init__(
-            f"the collection has no generation {generation!r}, or it was dropped; there are: {', '.join(known)}"
-        )
+        shown = ", ".join(known[-SHOWN:])
+        super().__init__(f"the collection has no generation {generation!r}, or it was dropped; there are: {shown}")
