@@ -8,6 +8,7 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
+from app.api.generation_services import Comparisons, Generations
 from app.api.upload_services import UploadBatches, Uploads
 from app.domain.audit import AuditEntry, AuditFilter
 from app.domain.checks import Check
@@ -374,6 +375,8 @@ class ApiServices:
     collections: Collections
     sources: Sources
     search: Search
+    generations: Generations
+    comparisons: Comparisons
     removals: Removals
     rebuilds: Rebuilds
     health: Checks

@@ -34,6 +34,8 @@ from app.operations.uploads import UploadService
 from app.pipeline.spool import open_spool
 from app.processes.pool import ProcessPool
 from app.progress.hub import ProgressHub
+from app.search.comparison import ComparisonService
+from app.search.generations import GenerationService
 from app.search.service import SearchService
 from app.settings import Settings
 
@@ -82,6 +84,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         uploads = UploadService(parts.database, operations, open_upload_folder(settings), upload_limits(settings))
         periodic = open_periodic_jobs(parts, worker=f"{socket.gethostname()}:{os.getpid()} (API)")
         stack.push_async_callback(periodic.aclose)
+        search = SearchService(parts.database, parts.store, embedders.find)
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=operations,
@@ -89,7 +92,9 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             rebuilds=RebuildService(parts.database, operations),
             collections=CollectionService(parts.database),
             sources=SourceService(parts.database, parts.box, opener),
-            search=SearchService(parts.database, parts.store, embedders.find),
+            search=search,
+            generations=GenerationService(parts.database),
+            comparisons=ComparisonService(parts.database, search, kept_seconds=settings.reindex_rollback_window),
             health=health,
             diagnosis=diagnosis,
             hub=hub,

@@ -15,6 +15,7 @@ from app.cli import uploads as uploading
 from app.cli import verify as verification
 from app.cli import watch as watching
 from app.cli.doctor import diagnose
+from app.cli.generations_commands import compare, generations
 from app.cli.progress import printable
 from app.cli.rebuild_commands import reindex, rollback
 from app.cli.removal_commands import delete, remove_source, retry_documents
@@ -209,8 +210,20 @@ def verify(
 
 
 for command in (
-    sync, remove_source, retry_documents, reindex, rollback, delete, audit, webhooks, stats, jobs, uploads,
-):  # fmt: skip
+    sync,
+    remove_source,
+    retry_documents,
+    reindex,
+    rollback,
+    compare,
+    generations,
+    delete,
+    audit,
+    webhooks,
+    stats,
+    jobs,
+    uploads,
+):
     cli.command()(command)
 
 

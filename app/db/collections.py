@@ -41,7 +41,8 @@ def _to_collection(row: Mapping[str, Any] | RowMapping) -> Collection:
     return Collection(**{**row, "chunking": _to_chunking(row["chunking"])})
 
 
-def _to_generation(row: Mapping[str, Any] | RowMapping) -> Generation:
+def read_generation(row: Mapping[str, Any] | RowMapping) -> Generation:
+    """A generation of its row."""
     names = (
         "id", "collection_id", "name", "model", "dimension", "fingerprint", "canaries", "created_at", "operation_id",
         "index_settings", "activated_at", "retired_at",
@@ -121,7 +122,7 @@ class CollectionRepository:
             .limit(1)
         )
         row = (await self._connection.execute(query)).mappings().first()
-        return None if row is None else _to_generation(row)
+        return None if row is None else read_generation(row)
 
     async def get_searched(self, user_id: UUID, id_or_name: UUID | str) -> tuple[Collection, Generation | None]:
         """A collection with its active generation, in one statement. Raises CollectionNotFoundError."""
@@ -137,7 +138,7 @@ class CollectionRepository:
             raise CollectionNotFoundError(id_or_name)
         collection = _to_collection({name: row[name] for name in collections.c.keys()})  # noqa: SIM118 — not a mapping
         generation = {name: row[f"{PREFIX}{name}"] for name in generations.c.keys()}  # noqa: SIM118 — not a mapping
-        return collection, None if generation["id"] is None else _to_generation(generation)
+        return collection, None if generation["id"] is None else read_generation(generation)
 
     async def list_generations(self, collection_id: UUID, *states: GenerationState) -> list[Generation]:
         """Generations in one of these states, oldest first."""
@@ -146,7 +147,7 @@ class CollectionRepository:
             .where(generations.c.collection_id == collection_id, generations.c.state.in_(states))
             .order_by(generations.c.created_at)
         )
-        return [_to_generation(row) for row in (await self._connection.execute(query)).mappings()]
+        return [read_generation(row) for row in (await self._connection.execute(query)).mappings()]
 
     async def get_generation(self, generation_id: UUID) -> Generation:
         """Raises GenerationMissingError."""
@@ -154,7 +155,7 @@ class CollectionRepository:
         row = (await self._connection.execute(query)).mappings().first()
         if row is None:
             raise GenerationMissingError(str(generation_id))
-        return _to_generation(row)
+        return read_generation(row)
 
     async def find_built_by(self, operation_id: UUID) -> Generation | None:
         """The newest generation that a rebuild has begun and nobody has dropped."""
@@ -165,7 +166,7 @@ class CollectionRepository:
             .limit(1)
         )
         row = (await self._connection.execute(query)).mappings().first()
-        return None if row is None else _to_generation(row)
+        return None if row is None else read_generation(row)
 
     async def find_replaced(self, collection_id: UUID) -> Generation | None:
         """The generation that served last before the active one, if it is still kept."""
@@ -180,7 +181,7 @@ class CollectionRepository:
             .limit(1)
         )
         row = (await self._connection.execute(query)).mappings().first()
-        return None if row is None else _to_generation(row)
+        return None if row is None else read_generation(row)
 
     async def add_generation(
         self,
@@ -208,7 +209,7 @@ class CollectionRepository:
             "operation_id": operation_id,
         }
         row = await self._connection.execute(insert(generations).values(values).returning(generations))
-        return _to_generation(row.mappings().one())
+        return read_generation(row.mappings().one())
 
     async def activate(self, generation: Generation) -> None:
         """Make a generation the one that searches read, and the collection what it says; the one before retires.

@@ -45,6 +45,11 @@ class Generation:
     activated_at: datetime | None = None
     retired_at: datetime | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it holds all it is to hold."""
+        return self.state is not GenerationState.BUILDING
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 Ranks = NDArray[np.int64]
 Scores = NDArray[np.float64]
 NOBODY = -1
+PERSISTENCE = 0.9
+"""The first ten ranks have 86 % of the weight."""
 
 Item = TypeVar("Item", bound=Hashable)
 """What is ranked, as the id of a document."""
@@ -67,6 +69,32 @@ def overlaps(left: Ranks, right: Ranks) -> Scores:
     shared = ((left[:, :, None] == right[:, None, :]) & (left != NOBODY)[:, :, None]).any(axis=2).sum(axis=1)
     longer = np.maximum((left != NOBODY).sum(axis=1), (right != NOBODY).sum(axis=1))
     return np.where(longer > 0, shared / np.maximum(longer, 1), 1.0)
+
+
+def rank_biased_overlaps(left: Ranks, right: Ranks, *, persistence: float = PERSISTENCE) -> Scores:
+    """How far two rankings agree, where the first ranks count most; 1 where both are empty.
+
+    The extrapolated measure of Webber, Moffat and Zobel (2010, equation 32), which takes rankings of different lengths.
+    ``persistence`` is the chance that a reader goes on to the next rank.
+    """
+    depth = left.shape[1]
+    both = (left[:, :, None] == right[:, None, :]) & (left != NOBODY)[:, :, None]
+    place = np.arange(depth)
+    # an item is shared from the later one of its two places on
+    begins = np.maximum(place[:, None], place[None, :])
+    shared = np.stack([both[:, begins <= last].sum(axis=1) for last in place], axis=1).astype(np.float64)
+    lengths = np.stack([(side != NOBODY).sum(axis=1) for side in (left, right)])
+    shorter, longer = lengths.min(axis=0), lengths.max(axis=0)
+    rows = np.arange(len(left))
+    at_shorter = np.where(shorter > 0, shared[rows, shorter - 1], 0.0)
+    at_longer = np.where(longer > 0, shared[rows, longer - 1], 0.0)
+    ranks = place + 1.0
+    # beyond the end of the shorter one it is taken to go on as before
+    guessed = at_shorter[:, None] * (ranks - shorter[:, None]).clip(min=0) / np.maximum(shorter, 1)[:, None]
+    weights = persistence**ranks * (ranks <= longer[:, None])
+    seen = ((shared + guessed) / ranks * weights).sum(axis=1) * (1 - persistence) / persistence
+    last_agreement = (at_longer - at_shorter) / np.maximum(longer, 1) + at_shorter / np.maximum(shorter, 1)
+    return np.where(longer > 0, seen + last_agreement * persistence**longer, 1.0)
 
 
 def recall_by_score(found: Scores, exact: Scores) -> Scores:

@@ -67,16 +67,26 @@ class SearchService:
             raise CollectionNotReadyError(collection.name)
         vector = None
         if mode is not SearchMode.BM25:
-            embedder = self._find_embedder(generation.model)
-            await self._guard.check(embedder, generation)
-            vector = await embedder.embed_query(query)
-            if len(vector) != generation.dimension:
-                raise EmbedderDimensionError(generation.model, expected=generation.dimension, actual=len(vector))
+            vector = await self.embed_query(generation, query)
         hits = await self.find_hits(
             collection, generation, query=query, vector=vector, mode=mode, limit=limit, filter=filter
         )
         took = (time.perf_counter() - started) * 1000
         return SearchAnswer(mode=mode, took_ms=round(took, 3), generation=generation.name, hits=hits)
+
+    async def embed_query(self, generation: Generation, query: str) -> Vectors:
+        """The vector of a query by a generation's own model, float32 of shape ``(dimension,)``.
+
+        Raises:
+            UnknownModelError: if this server does not have the model.
+            EmbedderChangedError: if the model is not the one the generation was built with.
+        """
+        embedder = self._find_embedder(generation.model)
+        await self._guard.check(embedder, generation)
+        vector = await embedder.embed_query(query)
+        if len(vector) != generation.dimension:
+            raise EmbedderDimensionError(generation.model, expected=generation.dimension, actual=len(vector))
+        return vector
 
     async def find_hits(
         self,

@@ -33,6 +33,7 @@ from tests.api.doubles import (
     NoPeriodicJobs,
     NoStatistics,
 )
+from tests.api.generation_doubles import FakeComparisons, FakeGenerations
 from tests.api.sync_doubles import FakeSyncs
 from tests.api.upload_doubles import NoBatches, NoUploads
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
@@ -50,6 +51,7 @@ class Edge:
     collections: FakeCollections
     sources: FakeSources
     search: FakeSearch
+    comparisons: FakeComparisons
     removals: FakeRemovals
     rebuilds: FakeRebuilds
     health: FakeChecks
@@ -89,7 +91,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
     identity = FakeIdentity()
     operations, collections, search = FakeOperations(), FakeCollections(identity.user_id), FakeSearch()
     health, removals, rebuilds = FakeChecks(), FakeRemovals(operations), FakeRebuilds(operations)
-    syncs, sources = FakeSyncs(), FakeSources(collections)
+    syncs, sources, comparisons = FakeSyncs(), FakeSources(collections), FakeComparisons()
     namespace = f"test-{uuid4().hex[:8]}"
     async with ProgressHub(redis, namespace=namespace, queue_size=50) as hub:
         services = ApiServices(
@@ -98,6 +100,8 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             collections=collections,
             sources=sources,
             search=search,
+            generations=FakeGenerations(),
+            comparisons=comparisons,
             removals=removals,
             rebuilds=rebuilds,
             health=health,
@@ -121,6 +125,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             collections=collections,
             sources=sources,
             search=search,
+            comparisons=comparisons,
             removals=removals,
             rebuilds=rebuilds,
             health=health,

@@ -4,7 +4,7 @@ import numpy as np
 
 from app.cli.validation import render_report
 from app.evaluation.checks import Judge
-from app.evaluation.findings import Found
+from app.evaluation.findings import Found, Overlap
 from app.evaluation.policy import DEFAULT, CheckName
 from app.evaluation.report import Report
 
@@ -45,6 +45,40 @@ def test_a_report_that_refuses() -> None:
     assert lines[-1] == ["refused", "by", "completeness,", "vectors"]
     assert "7 points expected, 1 missing, 0 nobody expects" in text
     assert "[bold]" in text
+    assert "\x1b" not in text
+
+
+NAMES = {
+    "a": {"uri": "file:///srv/a.md", "title": "Leave"},
+    "b": {"uri": "file:///srv/b.md", "title": None},
+    "c": {"uri": "file:///srv/[red]\x1b[31mc.md", "title": "[bold]x"},
+}
+
+
+def test_queries_that_moved_most_are_listed() -> None:
+    """Each with the documents that are not where they were, by their URIs, new ranks first; five of each mode."""
+    query = {"query": "how [b]do I", "overlap": 0.5, "old": ["a", "b", "d"], "new": ["a", "c", "b"], "documents": NAMES}
+    older = {"query": "older report", "overlap": 0.0, "old": ["d"], "new": []}
+    by_mode = {
+        "dense": Overlap(queries=9, mean=0.8, moved=(query, *[older] * 6)),
+        "hybrid": Overlap(queries=9, mean=1.0),
+    }
+    report = Report(checks=(JUDGE.search_overlap(by_mode, is_comparable=True),))
+
+    text = render_report(report.to_dict())
+    lines = [line.split() for line in text.splitlines()]
+
+    begin = lines.index(["moved", "most,", "dense:"])
+    assert lines[begin + 1] == ["how", "[b]do", "I", "overlap", "0.50"]
+    assert lines[begin + 2] == ["new", "old", "document"]
+    assert lines[begin + 3] == ["2", "-", "new", "file:///srv/[red]�[31mc.md", "—", "[bold]x"]
+    assert lines[begin + 4] == ["3", "2", "↓1", "file:///srv/b.md"]
+    assert lines[begin + 5] == ["-", "3", "lost", "d"]
+    assert lines[begin + 6] == ["older", "report", "overlap", "0.00"]
+    assert sum(line[:1] == ["older"] for line in lines) == 4
+    assert lines[-1] == ["…", "and", "2", "more", "in", "the", "report"]
+    assert "hybrid:" not in text
+    assert "a.md" not in text
     assert "\x1b" not in text
 
 

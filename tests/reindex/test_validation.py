@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
+import orjson
 import pytest
 from sqlalchemy import text
 
@@ -13,14 +14,14 @@ from app.db.validation import ValidationRepository
 from app.domain.errors import EmbedderUnavailableError, VectorStoreUnavailableError
 from app.embedders.http import HttpEmbedder
 from app.evaluation.policy import STRICT, CheckName
-from app.evaluation.report import Report
+from app.evaluation.report import Report, read_report
 from app.pipeline.validation.documents import CHUNKS_PER_PAGE, take_page
 from app.pipeline.validation.gate import validate
 from app.pipeline.validation.queries import make_queries
 from app.pipeline.validation.sample import IdSample, rank_ids
 from app.pipeline.validation.sides import GivenQuery, Side, Sizes
 from app.stores.qdrant import QdrantStore
-from tests.reindex.generations import ProjectedServer, Shelf, turned
+from tests.reindex.generations import ProjectedServer, Shelf, first_numbers, turned
 
 SIZES = Sizes(texts=40, words=20, neighbours=10, filters=5, recut=10, documents=15)
 OF_SEARCHES = ("search_overlap", "search_quality", "latency")
@@ -161,6 +162,28 @@ async def test_a_model_by_another_name_is_the_same_model(shelf: Shelf) -> None:
         await embedder.aclose()
     for begun in (generation, turned_one):
         await shelf.drop(begun)
+
+
+async def test_a_report_names_the_documents_that_moved(shelf: Shelf) -> None:
+    """By URI and title, so that they are known also when neither side exists any more."""
+    with ProjectedServer("small", first_numbers(64), dimension=64).running() as server:
+        embedder = HttpEmbedder(server.url, model=server.model)
+        report = await shelf.validate(await shelf.rebuild(embedder=embedder), embedder=embedder, sizes=SIZES)
+        await embedder.aclose()
+    async with shelf.parts.database.begin() as connection:
+        rows = await connection.execute(text("SELECT id, uri, title FROM documents"))
+        known = {str(row.id): {"uri": row.uri, "title": row.title and row.title[:199]} for row in rows}
+
+    moved = report.check("search_overlap").detail["moved"]
+    queries = [query for mode in ("dense", "hybrid") for query in moved[mode]]
+    assert moved["dense"]
+    for query in queries:
+        assert set(query["documents"]) == {*query["old"], *query["new"]}
+        for document, name in query["documents"].items():
+            assert name["uri"] == known[document]["uri"]
+            assert name["title"][:199] == known[document]["title"]
+    # it is stored and sent as JSON
+    assert read_report(orjson.loads(orjson.dumps(report.to_dict()))) == report
 
 
 async def test_given_queries_are_asked_and_judged(shelf: Shelf) -> None:

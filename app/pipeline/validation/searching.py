@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -32,6 +33,8 @@ MODES = (SearchMode.DENSE, SearchMode.HYBRID)
 TEXT_CHARACTERS = 8000
 MOVED = 10
 GIVEN_CHARACTERS = 2000
+URI_CHARACTERS = 500
+TITLE_CHARACTERS = 200
 
 Ranking = list[UUID]
 
@@ -60,6 +63,8 @@ class Searches:
     queries: Sequence[Query]
     old: Answers
     new: Answers
+    documents: Mapping[UUID, Mapping[str, str | None]]
+    """URI and title of each document of the rankings, so that whoever reads the report later need not look them up."""
 
 
 async def list_queries(validation: Validation, documents: Sequence[UUID]) -> list[Query]:
@@ -85,12 +90,13 @@ async def search_both(validation: Validation, queries: Sequence[Query]) -> Searc
         TransientError: if the new side does not answer, which says nothing about it.
     """
     old, new = Answers(), Answers()
+    documents: dict[UUID, Mapping[str, str | None]] = {}
 
     async def ask(numbered: tuple[int, Query]) -> list[tuple[dict[SearchMode, Ranking], list[float]]]:
         number, query = numbered
         sides = (validation.old, validation.new)
         order = (0, 1) if number % 2 else (1, 0)
-        found = {place: await _ask_side(validation, sides[place], query.text) for place in order}
+        found = {place: await _ask_side(validation, sides[place], query.text, documents) for place in order}
         return [found[0], found[1]]
 
     for pair in await ask_each(validation, "searches", list(enumerate(queries)), ask):
@@ -98,10 +104,13 @@ async def search_both(validation: Validation, queries: Sequence[Query]) -> Searc
             for mode in MODES:
                 answers.rankings[mode].append(rankings[mode])
             answers.milliseconds += milliseconds
-    return Searches(queries=queries, old=old, new=new)
+    return Searches(queries=queries, old=old, new=new, documents=documents)
 
 
-async def _ask_side(validation: Validation, side: Side, text: str) -> tuple[dict[SearchMode, Ranking], list[float]]:
+async def _ask_side(
+    validation: Validation, side: Side, text: str, documents: dict[UUID, Mapping[str, str | None]]
+) -> tuple[dict[SearchMode, Ranking], list[float]]:
+    """Rankings and times by mode; ``documents`` is added to."""
     rankings: dict[SearchMode, Ranking] = {}
     milliseconds = []
     try:
@@ -113,6 +122,8 @@ async def _ask_side(validation: Validation, side: Side, text: str) -> tuple[dict
             hits = await validation.find_hits(side.generation, query=text, vector=vector, mode=mode, limit=DEPTH + TIED)
             milliseconds.append((time.perf_counter() - started) * 1000)
             rankings[mode] = rank_documents(hits)
+            for hit in hits:
+                documents.setdefault(hit.document_id, _name_document(hit))
     except DomainError as error:
         if error.retryable and side is validation.new:
             raise
@@ -125,22 +136,33 @@ def rank_documents(hits: Sequence[Hit]) -> Ranking:
     return [hit.document_id for hit in sorted(hits, key=lambda hit: (-hit.score, hit.document_id))][:DEPTH]
 
 
+def _name_document(hit: Hit) -> Mapping[str, str | None]:
+    return {"uri": _cut(hit.uri, URI_CHARACTERS), "title": hit.title and _cut(hit.title, TITLE_CHARACTERS)}
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def overlap_of(searches: Searches, mode: SearchMode) -> Overlap:
     """How far both sides agree, and the queries where they agree least."""
     known: dict[UUID, int] = {}
     old, new = (number_rankings(side.rankings[mode], depth=DEPTH, known=known) for side in (searches.old, searches.new))
     shares = overlaps(old, new)
     least = [int(number) for number in np.argsort(shares, kind="stable")[:MOVED] if shares[number] < 1]
-    moved = tuple(
-        {
-            "query": searches.queries[number].text[:QUERY_CHARACTERS],
-            "overlap": round(float(shares[number]), 3),
-            "old": [str(document) for document in searches.old.rankings[mode][number]],
-            "new": [str(document) for document in searches.new.rankings[mode][number]],
-        }
-        for number in least
-    )
+    moved = tuple(_describe_moved(searches, mode, number, overlap=float(shares[number])) for number in least)
     return Overlap(queries=len(shares), mean=float(shares.mean()), moved=moved)
+
+
+def _describe_moved(searches: Searches, mode: SearchMode, number: int, *, overlap: float) -> dict[str, Any]:
+    old, new = (side.rankings[mode][number] for side in (searches.old, searches.new))
+    return {
+        "query": searches.queries[number].text[:QUERY_CHARACTERS],
+        "overlap": round(overlap, 3),
+        "old": [str(document) for document in old],
+        "new": [str(document) for document in new],
+        "documents": {str(document): dict(searches.documents[document]) for document in (*new, *old)},
+    }
 
 
 def quality_of(searches: Searches, *, seed: int) -> Quality:
