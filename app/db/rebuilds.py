@@ -57,11 +57,12 @@ class HeldDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a generation is: documents by what is to be done about them."""
+    """How far a generation is: documents by what is to be done about them, and chunks of those that it holds."""
 
     pending: int = 0
     held: int = 0
     failed: int = 0
+    chunks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +118,11 @@ class RebuildRepository(ManifestRows):
         rows = await self._run(
             """SELECT count(*) FILTER (WHERE state <> 'held') AS pending,
                       count(*) FILTER (WHERE state = 'held') AS held,
-                      count(*) FILTER (WHERE state = 'held' AND error_code IS NOT NULL) AS failed
+                      count(*) FILTER (WHERE state = 'held' AND error_code IS NOT NULL) AS failed,
+                      coalesce(sum(chunk_count) FILTER (WHERE state = 'held'), 0) AS chunks
                FROM generation_documents WHERE generation_id = :generation""",
         )
-        return Progress(**{name: int(rows[0][name]) for name in ("pending", "held", "failed")})
+        return Progress(**{name: int(rows[0][name]) for name in ("pending", "held", "failed", "chunks")})
 
     async def has_pending(self) -> bool:
         """Whether a document waits to be claimed."""

@@ -144,7 +144,7 @@ class Rebuilding:
             progress, problems = await rebuilds.count(), await rebuilds.list_problems(limit=PROBLEMS_SHOWN)
             totals = await TotalsRepository(connection, self.operation.id).load()
         account = context.ingest.account
-        chunks, reused = account.amount("chunks"), account.amount("reused")
+        made, reused = account.amount("chunks"), account.amount("reused")
         return {
             "from": self.old.name,
             "to": self.new.name,
@@ -160,11 +160,11 @@ class Rebuilding:
             "problems": [
                 {"document_id": str(one.document_id), "uri": one.uri, "error_code": one.error_code} for one in problems
             ],
-            "chunks": chunks,
+            "chunks": progress.chunks,
             "points": int(totals.get("points", 0)),
             "tokens": account.amount("tokens"),
             "reused_chunks": reused,
-            "reused_share": round(reused / chunks, 4) if chunks else 1.0,
+            "reused_share": round(reused / made, 4) if made else 1.0,
             "cache": account.cache_summary(),
             "embedder_busy_ratio": round(account.embedder_busy_ratio(), 3),
             "limiting_stage": account.limiting_stage(),

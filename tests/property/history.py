@@ -39,6 +39,7 @@ class History(RuleBasedStateMachine):
         ids: of sources, by folder.
         unsettled: sources that may have leftovers of an operation that was stopped.
         story: what was done, line by line.
+        can_go_back: whether a generation that served before is kept.
         is_over: whether there is nothing more to be done.
     """
 
@@ -54,6 +55,7 @@ class History(RuleBasedStateMachine):
         self.ids: dict[str, str] = {}
         self.unsettled: set[str] = set()
         self.story: list[str] = [f"collection {name}"]
+        self.can_go_back = False
         self.is_over = True
         self._clock = FIRST_WRITE
         for folder in FOLDERS:

@@ -31,6 +31,13 @@ fates = st.builds(
     seconds=st.sampled_from((0.0, 0.005, 0.02, 0.1)),
     is_before=st.booleans(),
 )
+of_rebuilds = st.builds(
+    Fate,
+    blow=st.sampled_from((Blow.NONE, *Blow)),
+    table=st.sampled_from((None, "chunks", "generation_documents", "generations", "collections", "operation_totals")),
+    seconds=st.sampled_from((0.0, 0.02, 0.1, 0.5)),
+    is_before=st.booleans(),
+)
 first_fates = fates.filter(lambda fate: fate.table != "sources")
 """Of an operation that is asked for with its sources."""
 TEARS = Fate(blow=Blow.CANCEL, table="chunks", is_before=True)
@@ -214,6 +221,26 @@ class Collection(History):
         if ended["state"] == "cancelled":
             self.unsettled |= set(self.sources)
         self.judge([self.documents, retry(self.documents, self.files, chosen)], ended)
+
+    @precondition(lambda self: any(document.content for document in self.documents.values()))
+    @rule(size=st.sampled_from((None, 16, 24, 40)), extract=st.booleans(), fate=of_rebuilds)
+    def reindex(self, size: int | None, extract: bool, fate: Fate) -> None:  # noqa: FBT001 — drawn by name
+        """Rebuild the collection; whatever becomes of that, its documents are what they were."""
+        self.story.append(f"reindex to {size}{', extract' if extract else ''}, {fate}")
+        body = {"gate": "report-only", "extract": extract, **({"chunk_size": size, "chunk_overlap": 0} if size else {})}
+        ask = partial(self.system.submit, "POST", f"/collections/{self.name}/reindex", body)
+        [ended] = self.carry_out(ask, fate)
+        self.can_go_back |= ended["state"] == "completed"
+        self.judge([self.documents, self.documents], ended)
+
+    @precondition(lambda self: self.can_go_back)
+    @rule(fate=of_rebuilds)
+    def roll_back(self, fate: Fate) -> None:
+        """Go back to the generation that served before, or forward again."""
+        self.story.append(f"roll back, {fate}")
+        ask = partial(self.system.submit, "POST", f"/collections/{self.name}/rollback")
+        [ended] = self.carry_out(ask, fate)
+        self.judge([self.documents, self.documents], ended)
 
     def teardown(self) -> None:
         """Bring everything up to date, so that nothing is left of what was stopped; then delete the collection."""

@@ -18,7 +18,8 @@ from tests.property.model import Document, Documents
 DOCUMENTS = """SELECT d.*, array(SELECT h.source_id FROM document_sources h WHERE h.document_id = d.id) AS others
                FROM documents d WHERE collection_id = :collection"""
 PAGE = 1000
-CHUNKS = "SELECT * FROM chunks WHERE collection_id = :collection ORDER BY document_id, ordinal"
+CHUNKS = """SELECT * FROM chunks WHERE collection_id = :collection AND generation_id = (
+    SELECT id FROM generations WHERE collection_id = :collection AND state = 'active') ORDER BY document_id, ordinal"""
 
 
 @dataclass(slots=True, kw_only=True)

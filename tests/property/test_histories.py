@@ -28,7 +28,7 @@ LONG_STEPS = 14
 def settings(settings: Settings) -> Settings:
     """Two child processes and small batches, so that there are many moments at which something can come between."""
     batches = {"document_removal_batch_size": 2, "vector_upload_batch_size": 2, "embedding_batch_size": 4}
-    return settings.model_copy(update={**batches, "process_slots": 2})
+    return settings.model_copy(update={**batches, "process_slots": 2, "reindex_gate_sample": 0.02})
 
 
 @pytest.fixture
