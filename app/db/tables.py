@@ -95,6 +95,9 @@ generations = Table(
     Column("activated_at", DateTime(timezone=True)),
     Column("retired_at", DateTime(timezone=True)),
     Column("drop_after", DateTime(timezone=True)),
+    # how long after it became active searches are looked at, to go back if they got worse; none if nobody wants that
+    Column("watch", JSONB(none_as_null=True)),
+    Index("ix_generations_watched", "activated_at", postgresql_where=text("watch IS NOT NULL")),
     Index("uq_generations_one_active", "collection_id", unique=True, postgresql_where=text("state = 'active'")),
 )
 
