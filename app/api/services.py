@@ -8,6 +8,7 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
+from app.api.search_services import Search, SearchLogs
 from app.api.upload_services import UploadBatches, Uploads
 from app.domain.audit import AuditEntry, AuditFilter
 from app.domain.checks import Check
@@ -16,7 +17,7 @@ from app.domain.documents import ChunkingChoice, Document, DocumentState, Source
 from app.domain.operations import Operation, OperationState, Submission, Worker
 from app.domain.partitions import PartitionHealth, PartitionLook
 from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
-from app.domain.points import SearchAnswer, SearchFilter, SearchMode
+from app.domain.searches import SearchHealth
 from app.domain.statistics import CollectionStatistics, GrowthPoint
 from app.domain.syncs import AppendMode, SyncRun, SyncStatus
 from app.domain.users import Caller
@@ -195,23 +196,6 @@ class Sources(Protocol):
         ...
 
 
-class Search(Protocol):
-    """Answers queries."""
-
-    async def search(
-        self,
-        user_id: UUID,
-        id_or_name: str,
-        *,
-        query: str,
-        mode: SearchMode,
-        limit: int,
-        filter: SearchFilter,  # noqa: A002 — the field's standard term
-    ) -> SearchAnswer:
-        """The best documents of a collection."""
-        ...
-
-
 class Syncs(Protocol):
     """Continuous sync of collections, by id or name. Everything raises CollectionNotFoundError."""
 
@@ -341,6 +325,10 @@ class Statistics(Protocol):
         """What a collection holds now, what it held in the last days, and its sources."""
         ...
 
+    async def read_searches(self, collection_id: UUID) -> SearchHealth:
+        """What became of the searches of the last days."""
+        ...
+
 
 class Partitions(Protocol):
     """How it stands with the partitions of the chunks."""
@@ -359,6 +347,7 @@ class ApiServices:
     collections: Collections
     sources: Sources
     search: Search
+    search_logs: SearchLogs
     removals: Removals
     health: Checks
     diagnosis: Checks

@@ -25,6 +25,7 @@ from app.operations.health import health_probes
 from app.operations.partitions import PartitionService
 from app.operations.periodic_check import periodic_probe
 from app.operations.removals import RemovalService
+from app.operations.search_logs import SearchLogService
 from app.operations.service import OperationService
 from app.operations.sources import SourceService
 from app.operations.statistics import StatisticsService
@@ -33,6 +34,7 @@ from app.operations.uploads import UploadService
 from app.pipeline.spool import open_spool
 from app.processes.pool import ProcessPool
 from app.progress.hub import ProgressHub
+from app.search.recorder import recording
 from app.search.service import SearchService
 from app.settings import Settings
 
@@ -81,13 +83,15 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         uploads = UploadService(parts.database, operations, open_upload_folder(settings), upload_limits(settings))
         periodic = open_periodic_jobs(parts, worker=f"{socket.gethostname()}:{os.getpid()} (API)")
         stack.push_async_callback(periodic.aclose)
+        recorder = await stack.enter_async_context(recording(parts.database))
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=operations,
             removals=RemovalService(parts.database, operations, parts.dispatcher, parts.queue),
             collections=CollectionService(parts.database),
             sources=SourceService(parts.database, parts.box, opener),
-            search=SearchService(parts.database, parts.store, embedders.find),
+            search=SearchService(parts.database, parts.store, embedders.find, recorder),
+            search_logs=SearchLogService(parts.database),
             health=health,
             diagnosis=diagnosis,
             hub=hub,

@@ -26,7 +26,7 @@ from app.cli.running import settings_of as _settings
 from app.cli.sources import Option, Secret, describe_access
 from app.cli.sources_commands import sources
 from app.cli.sync_command import sync
-from app.cli.upkeep_commands import audit, jobs, stats, webhooks
+from app.cli.upkeep_commands import audit, jobs, search_log, stats, webhooks
 from app.cli.uploads_commands import uploads
 from app.domain.documents import ChunkingStrategy
 from app.domain.errors import DomainError
@@ -207,7 +207,7 @@ def verify(
     raise typer.Exit(verification.exit_code_of(ended))
 
 
-for command in (sync, remove_source, retry_documents, delete, audit, webhooks, stats, jobs, uploads):
+for command in (sync, remove_source, retry_documents, delete, audit, webhooks, stats, search_log, jobs, uploads):
     cli.command()(command)
 
 

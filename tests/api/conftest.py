@@ -32,6 +32,7 @@ from tests.api.doubles import (
     NoPeriodicJobs,
     NoStatistics,
 )
+from tests.api.search_doubles import FakeSearchLogs
 from tests.api.sync_doubles import FakeSyncs
 from tests.api.upload_doubles import NoBatches, NoUploads
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
@@ -96,6 +97,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             collections=collections,
             sources=sources,
             search=search,
+            search_logs=FakeSearchLogs(),
             removals=removals,
             health=health,
             diagnosis=health,

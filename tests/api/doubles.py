@@ -36,6 +36,7 @@ from app.domain.operations import Operation, OperationKind, OperationState, Subm
 from app.domain.partitions import PartitionHealth, PartitionLook
 from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
 from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
+from app.domain.searches import SearchCounts, SearchHealth
 from app.domain.statistics import Amounts, CollectionStatistics, GrowthPoint
 from app.domain.users import Caller
 from app.domain.webhooks import (
@@ -466,6 +467,10 @@ class NoStatistics:
             total=Amounts(), by_state={}, by_file_type={}, by_source={}, cache_hits=0, cache_misses=0, changed_at=None
         )
         return nothing, [], []
+
+    async def read_searches(self, collection_id: UUID) -> SearchHealth:
+        """Nobody searches."""
+        return SearchHealth(days=7, counts=SearchCounts(), milliseconds=0)
 
 
 class NoPartitions:
