@@ -6,9 +6,11 @@ from typing import Any
 from app.bootstrap.parts import Parts, open_syncs
 from app.bootstrap.sources import open_upload_folder
 from app.db.audit import trim_audit_log
+from app.db.database import Database
 from app.db.deliveries import trim_deliveries
 from app.db.leftovers import DropRules
 from app.domain.periodic import PeriodicJob, Round
+from app.domain.searches import RollBack
 from app.jobs.periodic import PeriodicJobs
 from app.jobs.upkeep.embedding_cache import OldVectors
 from app.jobs.upkeep.generations import OldGenerations
@@ -16,7 +18,9 @@ from app.jobs.upkeep.operations import OldOperations
 from app.jobs.upkeep.orphans import OrphanChunks
 from app.jobs.upkeep.partitions import PartitionKeeper
 from app.jobs.upkeep.progress import ProgressKeeper
+from app.jobs.upkeep.search_log import OldSearches
 from app.jobs.upkeep.statistics import StatisticsKeeper
+from app.jobs.upkeep.switches import SwitchWatch
 from app.jobs.upkeep.uploads import OldUploads
 from app.progress.keys import ProgressKeys
 from app.settings import Settings
@@ -122,6 +126,12 @@ def _cleaning_up(parts: Parts) -> list[PeriodicJob]:
             work=old_uploads,
         ),
         PeriodicJob(
+            name="cleanup_search_log",
+            every_seconds=DAY,
+            does="drops searches that were written down past their time, and what became of those of a week ago",
+            work=OldSearches(database).clean,
+        ),
+        PeriodicJob(
             name="cleanup_records",
             every_seconds=HOUR,
             has_dry_run=False,
@@ -158,6 +168,17 @@ def _looking(parts: Parts) -> list[PeriodicJob]:
             work=progress,
         ),
     ]
+
+
+def watch_of_switches(database: Database, roll_back: RollBack) -> PeriodicJob:
+    """The job that has ``roll_back`` called where searches got worse after a generation took over."""
+    return PeriodicJob(
+        name="watch_switches",
+        every_seconds=MINUTE,
+        limit_seconds=MINUTE,
+        does="goes back to the generation before where searches got worse after a rebuild took over, if that is wanted",
+        work=SwitchWatch(database, roll_back).watch,
+    )
 
 
 def drop_rules(settings: Settings) -> DropRules:

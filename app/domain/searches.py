@@ -96,6 +96,11 @@ class SearchCounts:
         """Those that have an answer."""
         return self.searches - self.failed
 
+    @property
+    def with_hits(self) -> int:
+        """Those that have found something."""
+        return self.answered - self.empty
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchHealth:

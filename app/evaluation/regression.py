@@ -45,7 +45,8 @@ DEFAULT_RULE = RegressionRule()
 def judge_searches(before: SearchCounts, after: SearchCounts, rule: RegressionRule = DEFAULT_RULE) -> Regression:
     """Whether a larger share of searches fails, or finds nothing, than before.
 
-    Failures are a share of all searches, empty answers one of the answers.
+    Failures are a share of all searches, empty answers one of the answers. Where more searches find something than
+    before, nothing is worse.
     """
     if min(before.searches, after.searches) < rule.fewest:
         words = f"too few searches to tell: {before.searches} before, {after.searches} since, of {rule.fewest} each"
@@ -54,7 +55,8 @@ def judge_searches(before: SearchCounts, after: SearchCounts, rule: RegressionRu
         _Rates(name="failures", old=(before.failed, before.searches), new=(after.failed, after.searches)),
         _Rates(name="empty answers", old=(before.empty, before.answered), new=(after.empty, after.answered)),
     )
-    worse = [rate.words for rate in rates if rate.is_worse(rule)]
+    finds_more = after.with_hits * before.searches >= before.with_hits * after.searches
+    worse = [] if finds_more else [rate.words for rate in rates if rate.is_worse(rule)]
     words = "; ".join(worse or [rate.words for rate in rates])
     return Regression(is_worse=bool(worse), is_known=True, words=words)
 
