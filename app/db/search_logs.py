@@ -97,9 +97,13 @@ class SearchLogRepository:
     async def count(self, collection_id: UUID) -> SearchLogCounts:
         """What a log holds."""
         rows = await self._rows(
-            """SELECT count(*) AS entries, count(DISTINCT query) AS queries, count(DISTINCT caller) AS callers,
-                      min(at) AS oldest, max(at) AS newest
-               FROM search_log_entries WHERE collection_id = :collection""",
+            # grouped first, which hashes: count(DISTINCT …) would sort all of them
+            """SELECT coalesce(sum(n), 0)::bigint AS entries, count(*) AS queries, min(oldest) AS oldest,
+                      max(newest) AS newest,
+                      (SELECT count(*) FROM (SELECT DISTINCT caller FROM search_log_entries
+                                             WHERE collection_id = :collection) c) AS callers
+               FROM (SELECT count(*) AS n, min(at) AS oldest, max(at) AS newest FROM search_log_entries
+                     WHERE collection_id = :collection GROUP BY query) q""",
             collection=collection_id,
         )
         return SearchLogCounts(**rows[0])
