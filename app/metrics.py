@@ -13,6 +13,8 @@ WORKERS_ALIVE = Gauge("vecloom_workers_alive", "Workers that renew their place."
 FIGURES_READ = Gauge("vecloom_figures_read_timestamp_seconds", "When the four gauges above were read from Postgres.")
 ATTEMPTS = Counter("vecloom_attempts", "Attempts that ended, by kind and what became of them.", ["kind", "outcome"])
 QUEUE_LATENCY = Histogram("vecloom_queue_latency_seconds", "From due to started.", ["kind"], buckets=MOMENTS)
+SEARCHES = Counter("vecloom_searches", "Searches by what became of them.", ["outcome"])
+SEARCH_LOG_DROPPED = Counter("vecloom_search_log_dropped", "Searches that were to be written down and were not.")
 STAGE_SECONDS = Counter("vecloom_stage_seconds", "Busy seconds of each stage of ingestion.", ["stage"])
 EMBEDDING_REQUESTS = Counter(
     "vecloom_embedding_requests",

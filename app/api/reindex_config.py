@@ -32,6 +32,12 @@ class ReindexConfig(BaseModel):
     extract: bool = Field(default=False, description="Read and extract all documents from their sources again.")
     gate: Gate = None
     keep_refused: bool = Field(default=False, description="Keep a rebuild that the gate refuses, to compare with it.")
+    watch_minutes: int | None = Field(
+        default=None,
+        ge=1,
+        le=7 * 24 * 60,
+        description="So long after the switch it is taken back by itself if more searches fail or find nothing.",
+    )
     dry_run: bool = Field(default=False, description="Only say what it would do, take and cost.")
     max_runtime_seconds: MaxRuntime = None
 
@@ -44,5 +50,6 @@ class ReindexConfig(BaseModel):
             extract=self.extract,
             gate=self.gate,
             keep_refused=self.keep_refused,
+            watch_minutes=self.watch_minutes,
             dry_run=self.dry_run,
         )

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
 from app.api.generation_services import Comparisons, Generations
+from app.api.search_services import Search, SearchLogs
 from app.api.upload_services import UploadBatches, Uploads
 from app.domain.audit import AuditEntry, AuditFilter
 from app.domain.checks import Check
@@ -17,8 +18,8 @@ from app.domain.documents import ChunkingChoice, Document, DocumentState, Source
 from app.domain.operations import Operation, OperationState, Submission, Worker
 from app.domain.partitions import PartitionHealth, PartitionLook
 from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
-from app.domain.points import SearchAnswer, SearchFilter, SearchMode
 from app.domain.rebuilds import RebuildChoice
+from app.domain.searches import SearchHealth
 from app.domain.statistics import CollectionStatistics, GrowthPoint
 from app.domain.syncs import AppendMode, SyncRun, SyncStatus
 from app.domain.users import Caller
@@ -211,23 +212,6 @@ class Sources(Protocol):
         ...
 
 
-class Search(Protocol):
-    """Answers queries."""
-
-    async def search(
-        self,
-        user_id: UUID,
-        id_or_name: str,
-        *,
-        query: str,
-        mode: SearchMode,
-        limit: int,
-        filter: SearchFilter,  # noqa: A002 — the field's standard term
-    ) -> SearchAnswer:
-        """The best documents of a collection."""
-        ...
-
-
 class Syncs(Protocol):
     """Continuous sync of collections, by id or name. Everything raises CollectionNotFoundError."""
 
@@ -357,6 +341,10 @@ class Statistics(Protocol):
         """What a collection holds now, what it held in the last days, and its sources."""
         ...
 
+    async def read_searches(self, collection_id: UUID) -> SearchHealth:
+        """What became of the searches of the last days."""
+        ...
+
 
 class Partitions(Protocol):
     """How it stands with the partitions of the chunks."""
@@ -377,6 +365,7 @@ class ApiServices:
     search: Search
     generations: Generations
     comparisons: Comparisons
+    search_logs: SearchLogs
     removals: Removals
     rebuilds: Rebuilds
     health: Checks

@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
 from app.api.operations import CollectionRef
+from app.domain.searches import SearchHealth
 from app.domain.statistics import Amounts, CollectionStatistics, GrowthPoint
 
 router = APIRouter(tags=["collections"])
@@ -26,6 +27,7 @@ EXAMPLE: JsonDict = {
     "by_file_type": {"md": EXAMPLE_AMOUNTS},
     "by_source": [{"id": "2f0c4b0e-6a86-4f5e-9d8a-3a3f6f1f0c11", "url": "file:///srv/handbook", **EXAMPLE_AMOUNTS}],
     "cache": {"hits": 200, "misses": 634, "hit_rate": 0.24},
+    "searches": {"days": 7, "searches": 410, "empty": 6, "failed": 0, "average_ms": 18.4},
     "growth": [{"at": "2026-03-01T09:00:00Z", **EXAMPLE_AMOUNTS}],
 }
 
@@ -70,6 +72,31 @@ class CacheBody(BaseModel):
     hit_rate: float
 
 
+class SearchesBody(BaseModel):
+    """What became of the searches of the last ``days``, without a word of what was asked.
+
+    ``empty`` ones had no hit although the collection holds something; ``failed`` ones failed on this side.
+    """
+
+    days: int
+    searches: int
+    empty: int
+    failed: int
+    average_ms: float
+
+    @classmethod
+    def of(cls, health: SearchHealth) -> Self:
+        """Render them."""
+        counts = health.counts
+        return cls(
+            days=health.days,
+            searches=counts.searches,
+            empty=counts.empty,
+            failed=counts.failed,
+            average_ms=round(health.average_ms, 3),
+        )
+
+
 class StatsBody(AmountsBody):
     """What a collection holds now, and held before: about every hour, later every day. At most 200 points."""
 
@@ -82,6 +109,7 @@ class StatsBody(AmountsBody):
     by_file_type: dict[str, AmountsBody]
     by_source: list[SourceAmountsBody]
     cache: CacheBody
+    searches: SearchesBody
     growth: list[GrowthBody]
 
 
@@ -109,5 +137,6 @@ async def read_stats(collection: CollectionRef, caller: CallerDep, services: Ser
             for source, amounts in now.by_source.items()
         ],
         cache=_render_cache(now),
+        searches=SearchesBody.of(await services.statistics.read_searches(found.id)),
         growth=[GrowthBody.at_point(point) for point in growth],
     )

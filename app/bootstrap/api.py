@@ -9,12 +9,11 @@ from fastapi import FastAPI
 
 from app.api.app import create_api
 from app.api.services import ApiServices
-from app.bootstrap.parts import EmbedderRegistry, Parts, configured_endpoints, open_parts, open_syncs
+from app.bootstrap.parts import EmbedderRegistry, Parts, configured_endpoints, open_operations, open_parts, open_syncs
 from app.bootstrap.sources import SourceOpener, open_upload_folder
 from app.bootstrap.upkeep import list_periodic_jobs, open_periodic_jobs
 from app.bootstrap.webhooks import open_webhook_service
 from app.domain.checks import Check
-from app.domain.documents import Chunking
 from app.domain.uploads import UploadLimits
 from app.jobs.figures import reading_figures
 from app.operations.audit import AuditService
@@ -26,7 +25,7 @@ from app.operations.partitions import PartitionService
 from app.operations.periodic_check import periodic_probe
 from app.operations.rebuilds import RebuildService
 from app.operations.removals import RemovalService
-from app.operations.service import OperationService
+from app.operations.search_logs import SearchLogService
 from app.operations.sources import SourceService
 from app.operations.statistics import StatisticsService
 from app.operations.upload_batches import UploadBatches
@@ -36,6 +35,7 @@ from app.processes.pool import ProcessPool
 from app.progress.hub import ProgressHub
 from app.search.comparison import ComparisonService
 from app.search.generations import GenerationService
+from app.search.recorder import recording
 from app.search.service import SearchService
 from app.settings import Settings
 
@@ -80,11 +80,12 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         processes = ProcessPool(1, memory_bytes=settings.process_memory_bytes)
         stack.push_async_callback(processes.aclose)
         opener = SourceOpener(settings, parts.database, parts.box, processes, spool=spool)
-        operations = _open_operations(parts)
+        operations = open_operations(parts)
         uploads = UploadService(parts.database, operations, open_upload_folder(settings), upload_limits(settings))
         periodic = open_periodic_jobs(parts, worker=f"{socket.gethostname()}:{os.getpid()} (API)")
         stack.push_async_callback(periodic.aclose)
-        search = SearchService(parts.database, parts.store, embedders.find)
+        recorder = await stack.enter_async_context(recording(parts.database))
+        search = SearchService(parts.database, parts.store, embedders.find, recorder)
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=operations,
@@ -95,6 +96,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             search=search,
             generations=GenerationService(parts.database),
             comparisons=ComparisonService(parts.database, search, kept_seconds=settings.reindex_rollback_window),
+            search_logs=SearchLogService(parts.database),
             health=health,
             diagnosis=diagnosis,
             hub=hub,
@@ -112,19 +114,6 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             trusted_proxies=settings.trusted_proxies,
         )
         yield create_api(services)
-
-
-def _open_operations(parts: Parts) -> OperationService:
-    settings = parts.settings
-    return OperationService(
-        parts.database,
-        parts.dispatcher,
-        parts.queue,
-        parts.events,
-        default_model=settings.embedding_model,
-        default_chunking=Chunking(size=settings.chunk_size, overlap=settings.chunk_overlap),
-        box=parts.box,
-    )
 
 
 def upload_limits(settings: Settings) -> UploadLimits:

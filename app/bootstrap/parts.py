@@ -11,6 +11,7 @@ from arq.connections import ArqRedis
 
 from app.db.database import Database
 from app.db.migrate import migrate as migrate_database
+from app.domain.documents import Chunking
 from app.domain.errors import InvalidInputError, UnknownModelError
 from app.domain.ports import Embedder, OperationEvents
 from app.embedded.folder import DataFolder
@@ -19,6 +20,7 @@ from app.embedders.http import HttpEmbedder
 from app.embedders.static import StaticEmbedder
 from app.jobs.queue import ArqQueue, create_arq_redis
 from app.operations.dispatch import Dispatcher, DispatchRules
+from app.operations.service import OperationService
 from app.operations.syncs import SyncRules, SyncService
 from app.processes.pool import ProcessPool
 from app.progress.reporter import ProgressStreams
@@ -219,6 +221,20 @@ def open_syncs(parts: Parts) -> SyncService:
         longest_backoff_seconds=settings.sync_longest_backoff,
     )
     return SyncService(parts.database, parts.dispatcher, parts.events, rules)
+
+
+def open_operations(parts: Parts) -> OperationService:
+    """What callers do with operations, over opened parts."""
+    settings = parts.settings
+    return OperationService(
+        parts.database,
+        parts.dispatcher,
+        parts.queue,
+        parts.events,
+        default_model=settings.embedding_model,
+        default_chunking=Chunking(size=settings.chunk_size, overlap=settings.chunk_overlap),
+        box=parts.box,
+    )
 
 
 def migrate(settings: Settings) -> None:

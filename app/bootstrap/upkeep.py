@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.bootstrap.parts import Parts, open_syncs
+from app.bootstrap.parts import Parts, open_operations, open_syncs
 from app.bootstrap.sources import open_upload_folder
 from app.db.audit import trim_audit_log
+from app.db.database import Database
 from app.db.deliveries import trim_deliveries
 from app.db.leftovers import DropRules
 from app.domain.periodic import PeriodicJob, Round
+from app.domain.searches import RollBack
 from app.jobs.periodic import PeriodicJobs
 from app.jobs.upkeep.embedding_cache import OldVectors
 from app.jobs.upkeep.generations import OldGenerations
@@ -16,9 +18,12 @@ from app.jobs.upkeep.operations import OldOperations
 from app.jobs.upkeep.orphans import OrphanChunks
 from app.jobs.upkeep.partitions import PartitionKeeper
 from app.jobs.upkeep.progress import ProgressKeeper
+from app.jobs.upkeep.search_log import OldSearches
 from app.jobs.upkeep.statistics import StatisticsKeeper
+from app.jobs.upkeep.switches import SwitchWatch
 from app.jobs.upkeep.uploads import OldUploads
 from app.operations.abandoned import AbandonedGenerations
+from app.operations.rebuilds import RebuildService
 from app.progress.keys import ProgressKeys
 from app.settings import Settings
 
@@ -32,7 +37,13 @@ def open_periodic_jobs(parts: Parts, *, worker: str) -> PeriodicJobs:
 
 def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
     """Every periodic job there is."""
-    return [*_dispatching(parts), *_cleaning_up(parts), *_looking(parts)]
+    rebuilds = RebuildService(parts.database, open_operations(parts))
+    return [
+        *_dispatching(parts),
+        *_cleaning_up(parts),
+        *_looking(parts),
+        watch_of_switches(parts.database, rebuilds.go_back),
+    ]
 
 
 def _dispatching(parts: Parts) -> list[PeriodicJob]:
@@ -135,6 +146,12 @@ def _cleaning_up(parts: Parts) -> list[PeriodicJob]:
             work=old_uploads,
         ),
         PeriodicJob(
+            name="cleanup_search_log",
+            every_seconds=DAY,
+            does="drops searches that were written down past their time, and what became of those of a week ago",
+            work=OldSearches(database).clean,
+        ),
+        PeriodicJob(
             name="cleanup_records",
             every_seconds=HOUR,
             has_dry_run=False,
@@ -171,6 +188,17 @@ def _looking(parts: Parts) -> list[PeriodicJob]:
             work=progress,
         ),
     ]
+
+
+def watch_of_switches(database: Database, roll_back: RollBack) -> PeriodicJob:
+    """The job that has ``roll_back`` called where searches got worse after a generation took over."""
+    return PeriodicJob(
+        name="watch_switches",
+        every_seconds=MINUTE,
+        limit_seconds=MINUTE,
+        does="goes back to the generation before where searches got worse after a rebuild took over, if that is wanted",
+        work=SwitchWatch(database, roll_back).watch,
+    )
 
 
 def drop_rules(settings: Settings) -> DropRules:

@@ -28,7 +28,7 @@ from app.cli.running import settings_of as _settings
 from app.cli.sources import Option, Secret, describe_access
 from app.cli.sources_commands import sources
 from app.cli.sync_command import sync
-from app.cli.upkeep_commands import audit, jobs, stats, webhooks
+from app.cli.upkeep_commands import audit, jobs, search_log, stats, webhooks
 from app.cli.uploads_commands import uploads
 from app.domain.documents import ChunkingStrategy
 from app.domain.errors import DomainError
@@ -221,6 +221,7 @@ for command in (
     audit,
     webhooks,
     stats,
+    search_log,
     jobs,
     uploads,
 ):

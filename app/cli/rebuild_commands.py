@@ -22,6 +22,9 @@ def reindex(
         None
     ),
     keep_refused: Annotated[bool, typer.Option("--keep-refused", help="Keep what the gate refuses.")] = False,
+    watch_minutes: Annotated[
+        int | None, typer.Option(help="Go back by itself if searches get worse within so many minutes.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do, take and cost.")] = False,
     data: Data = None,
     as_json: Json = False,
@@ -37,6 +40,7 @@ def reindex(
         "chunk_overlap": chunk_overlap,
         "chunk_strategy": chunking.value if chunking else None,
         "gate": policy,
+        "watch_minutes": watch_minutes,
     }
     body = {key: value for key, value in said.items() if value is not None}
     body |= {"extract": extract, "keep_refused": keep_refused, "dry_run": dry_run}

@@ -36,6 +36,12 @@ def show_stats(answer: dict[str, Any], console: Console) -> None:
     console.print(f"by state: {states or 'none'}; last change: {changed}", soft_wrap=True)
     cache = answer["cache"]
     console.print(f"embedded before: {cache['hits']} of {cache['hits'] + cache['misses']} texts looked up")
+    searches = answer["searches"]
+    console.print(
+        f"searches of {searches['days']} days: {searches['searches']}, {searches['empty']} without a hit,"
+        f" {searches['failed']} failed; {searches['average_ms']:.0f} ms on average",
+        soft_wrap=True,
+    )
     _show_table("file type", [(name or "none", each) for name, each in answer["by_file_type"].items()], console)
     _show_table("source", [(each["url"] or each["id"], each) for each in answer["by_source"]], console)
     points = [*(each["chunks"] for each in answer["growth"]), answer["chunks"]]

@@ -7,9 +7,11 @@ import typer
 
 from app.cli import audit as auditing
 from app.cli import jobs as periodic
+from app.cli import search_log as logging_searches
 from app.cli import stats as statistics
 from app.cli import webhooks as telling
 from app.cli.running import Data, Json, fail, out, print_json, run_command, settings_of
+from app.domain.searches import LONGEST_KEPT_DAYS
 from app.domain.webhooks import WebhookEvent
 
 
@@ -58,6 +60,27 @@ def stats(
     """Say what a collection holds, and how it has grown."""
     answer = run_command(lambda: statistics.read_stats(settings_of(data), name, days=days), as_json=as_json)
     print_json(answer) if as_json else statistics.show_stats(answer, out)
+
+
+def search_log(
+    name: Annotated[str, typer.Argument(help="Name of the collection.")],
+    on: Annotated[bool, typer.Option("--on", help="Write searches down from now on.")] = False,
+    days: Annotated[int | None, typer.Option(min=1, max=LONGEST_KEPT_DAYS, help="How long each is kept [30].")] = None,
+    share: Annotated[float | None, typer.Option(min=0, max=1, help="Of all searches, by chance [1].")] = None,
+    off: Annotated[bool, typer.Option("--off", help="No more, and delete what was written.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Have the searches of a collection written down; without options, say how it stands."""
+    given = {"keep_days": days, "share": share}
+    wanted = {key: value for key, value in given.items() if value is not None}
+    if (off and on) or (wanted and not on):
+        fail("invalid_usage", "--days and --share go with --on, and --off goes alone", as_json=as_json)
+    status = run_command(
+        lambda: logging_searches.change_search_log(settings_of(data), name, wanted if on else None, off=off),
+        as_json=as_json,
+    )
+    print_json(status) if as_json else logging_searches.show_search_log(status, out)
 
 
 def jobs(

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.leftovers import generation_name, read_marker
+from app.db.search_tables import search_logs
 from app.db.tables import chunks, collections, documents, generations
 from app.domain.collections import Collection, CollectionCounts, Generation, GenerationState
 from app.domain.documents import Chunking, ChunkingStrategy
@@ -21,6 +22,7 @@ from app.domain.errors import (
     GenerationDroppedError,
     GenerationMissingError,
 )
+from app.domain.searches import LogChoice
 
 
 def _to_chunking(value: dict[str, Any]) -> Chunking:
@@ -77,6 +79,14 @@ class CollectionRepository:
             raise CollectionNotFoundError(id_or_name)
         return _to_collection(row)
 
+    async def get_owner(self, collection_id: UUID) -> UUID:
+        """Whose a collection is. Raises CollectionNotFoundError."""
+        mine = (collections.c.id == collection_id, collections.c.deleted_at.is_(None))
+        owner = await self._connection.scalar(select(collections.c.user_id).where(*mine))
+        if owner is None:
+            raise CollectionNotFoundError(collection_id)
+        return UUID(str(owner))
+
     async def list_all(self, user_id: UUID) -> list[Collection]:
         """All collections of a user, by name."""
         mine = (collections.c.user_id == user_id, collections.c.deleted_at.is_(None))
@@ -124,12 +134,19 @@ class CollectionRepository:
         row = (await self._connection.execute(query)).mappings().first()
         return None if row is None else read_generation(row)
 
-    async def get_searched(self, user_id: UUID, id_or_name: UUID | str) -> tuple[Collection, Generation | None]:
-        """A collection with its active generation, in one statement. Raises CollectionNotFoundError."""
+    async def get_searched(
+        self, user_id: UUID, id_or_name: UUID | str
+    ) -> tuple[Collection, Generation | None, LogChoice | None]:
+        """A collection, its active generation and whether it has a log, in one statement.
+
+        Raises:
+            CollectionNotFoundError: if this user has no such collection.
+        """
         active = (generations.c.collection_id == collections.c.id) & (generations.c.state == GenerationState.ACTIVE)
+        log = (search_logs.c.share.label("log_share"), search_logs.c.key.label("log_key"))
         query = (
-            select(collections, *(column.label(f"{PREFIX}{column.name}") for column in generations.c))
-            .select_from(collections.outerjoin(generations, active))
+            select(collections, *(column.label(f"{PREFIX}{column.name}") for column in generations.c), *log)
+            .select_from(collections.outerjoin(generations, active).outerjoin(search_logs))
             .where(_is_named(user_id, id_or_name))
             .order_by(collections.c.name)
         )
@@ -138,7 +155,8 @@ class CollectionRepository:
             raise CollectionNotFoundError(id_or_name)
         collection = _to_collection({name: row[name] for name in collections.c.keys()})  # noqa: SIM118 — not a mapping
         generation = {name: row[f"{PREFIX}{name}"] for name in generations.c.keys()}  # noqa: SIM118 — not a mapping
-        return collection, None if generation["id"] is None else read_generation(generation)
+        choice = None if row["log_share"] is None else LogChoice(share=row["log_share"], key=row["log_key"])
+        return collection, None if generation["id"] is None else read_generation(generation), choice
 
     async def list_generations(self, collection_id: UUID, *states: GenerationState) -> list[Generation]:
         """Generations in one of these states, oldest first."""

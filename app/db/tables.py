@@ -100,6 +100,9 @@ generations = Table(
     Column("operation_id", Uuid),
     Column("index_settings", JSONB, nullable=False, server_default=text("'{}'")),
     Index("ix_generations_building", "created_at", postgresql_where=text("state = 'building'")),
+    # how long after it became active searches are looked at, to go back if they got worse; none if nobody wants that
+    Column("watch", JSONB(none_as_null=True)),
+    Index("ix_generations_watched", "activated_at", postgresql_where=text("watch IS NOT NULL")),
     Index("uq_generations_one_active", "collection_id", unique=True, postgresql_where=text("state = 'active'")),
 )
 

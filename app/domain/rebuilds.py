@@ -42,6 +42,7 @@ class RebuildChoice:
         extract: whether documents are read from their sources again.
         gate: the policy, as ``parse_policy`` reads it; it has to have been checked.
         keep_refused: whether a rebuild that is refused is kept, to be compared with what serves.
+        watch_minutes: how long after the switch searches are looked at, to go back by itself if they get worse.
         dry_run: only say what it would do, take and cost.
     """
 
@@ -50,6 +51,7 @@ class RebuildChoice:
     extract: bool = False
     gate: str | Mapping[str, Any] | None = None
     keep_refused: bool = False
+    watch_minutes: int | None = None
     dry_run: bool = False
 
 

@@ -12,6 +12,7 @@ from app.db.audit import record
 from app.db.collections import CollectionRepository
 from app.db.operations import OperationRepository
 from app.db.rebuilds import RebuildRepository
+from app.db.switches import SwitchRepository
 from app.db.totals import TotalsRepository
 from app.domain.collections import Collection, Generation
 from app.domain.errors import SliceEndedError
@@ -117,8 +118,10 @@ class Rebuilding:
             # somebody else has begun to write at this moment
             return False
 
-    async def switch(self) -> None:
+    async def switch(self, *, watch_minutes: int | None = None) -> None:
         """Have ``new`` serve from now on; all of it or nothing. The alias for other readers follows.
+
+        For ``watch_minutes`` it is looked at whether searches get worse, and then taken back.
 
         Raises:
             GenerationDroppedError: if it was given up meanwhile.
@@ -127,6 +130,7 @@ class Rebuilding:
             await RebuildRepository(connection, self.collection.id, self.old.id).keep_manifest()
             await CollectionRepository(connection).activate(self.new)
             await RebuildRepository(connection, self.collection.id, self.new.id).take_manifest()
+            await SwitchRepository(connection).watch(self.new.id, minutes=watch_minutes)
             await record(
                 connection,
                 "collection.switched",

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.db.attempts import AttemptRepository
 from app.db.collections import CollectionRepository
+from app.db.search_logs import SearchLogRepository
 from app.domain.collections import Collection, Generation, GenerationState
 from app.domain.errors import DomainError
 from app.domain.operations import Operation
@@ -21,7 +22,7 @@ from app.jobs.context import JobContext
 from app.jobs.rebuild_plan import describe_rebuild, plan_rebuild
 from app.jobs.rebuilding import Rebuilding, conclude_switch
 from app.pipeline.validation.gate import validate
-from app.pipeline.validation.sides import Side, Sizes, Validation
+from app.pipeline.validation.sides import GivenQuery, Side, Sizes, Validation
 from app.search.service import SearchService
 
 
@@ -91,7 +92,7 @@ async def _see_through(rebuilding: Rebuilding) -> dict[str, Any]:
             async with context.resources.database.fenced(context.lease) as connection:
                 await CollectionRepository(connection).keep_refused(rebuilding.new)
         raise ValidationFailedError([check.name for check in report.checks if check.hard and not check.passed])
-    await rebuilding.switch()
+    await rebuilding.switch(watch_minutes=rebuilding.operation.config.get("watch_minutes"))
     return result
 
 
@@ -102,6 +103,8 @@ async def _validate(rebuilding: Rebuilding) -> Report:
     async def tell(stage: str, done: int, total: int) -> None:
         await context.report.send_update("validation_progress", {"stage": stage, "done": done, "total": total})
 
+    async with resources.database.begin() as connection:
+        asked = await SearchLogRepository(connection).list_recent_queries(rebuilding.collection.id, limit=Sizes().given)
     return await validate(
         Validation(
             database=resources.database,
@@ -111,6 +114,7 @@ async def _validate(rebuilding: Rebuilding) -> Report:
             old=Side(generation=rebuilding.old, embedder=_find_old_embedder(context, rebuilding.old)),
             new=Side(generation=rebuilding.new, embedder=context.find_embedder(rebuilding.new.model)),
             policy=parse_policy(rebuilding.operation.config.get("gate")),
+            given=[GivenQuery(text=query) for query in asked],
             is_same_text=rebuilding.level is not Level.SOURCE,
             tokenizer=resources.limits.tokenizers.get(rebuilding.new.model),
             sizes=Sizes().scaled(resources.gate_sample),

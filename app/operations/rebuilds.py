@@ -43,6 +43,7 @@ class RebuildService:
             **_target(active, choice).to_config(),
             "gate": dict(choice.gate) if isinstance(choice.gate, Mapping) else choice.gate,
             "keep_refused": choice.keep_refused,
+            "watch_minutes": choice.watch_minutes,
             "dry_run": choice.dry_run,
         }
         return await self._add(user_id, collection, OperationKind.REINDEX, config, submission)
@@ -63,6 +64,20 @@ class RebuildService:
             raise NothingToRollBackError(collection.name)
         config = {"generation_id": str(replaced.id), "reason": reason}
         return await self._add(user_id, collection, OperationKind.ROLLBACK, config, submission)
+
+    async def go_back(self, collection_id: UUID, reason: str) -> None:
+        """Add a ROLLBACK in its owner's name, because of what was seen since the last switch.
+
+        Raises:
+            CollectionNotFoundError, NothingToRollBackError, RebuildInProgressError.
+        """
+        async with self._database.begin() as connection:
+            collections = CollectionRepository(connection)
+            owner = await collections.get_owner(collection_id)
+            active = await collections.find_generation(collection_id, GenerationState.ACTIVE)
+        # whoever asks again because of the same generation is given the operation that there is
+        key = None if active is None else f"regression of {active.id}"
+        await self.roll_back(owner, collection_id, reason=reason, submission=Submission(idempotency_key=key))
 
     async def _add(
         self,

@@ -5,8 +5,10 @@ from uuid import UUID
 
 from app.db.collection_stats import CollectionStatsRepository
 from app.db.database import Database
+from app.db.search_health import KEPT_DAYS, SearchHealthRepository
 from app.db.sources import SourceRepository
 from app.domain.documents import Source
+from app.domain.searches import SearchHealth
 from app.domain.statistics import CollectionStatistics, GrowthPoint
 
 
@@ -24,3 +26,8 @@ class StatisticsService:
             stats = CollectionStatsRepository(connection)
             now, growth = await stats.measure(collection_id), await stats.list_growth(collection_id, days=days)
             return now, growth, await SourceRepository(connection).list_all(collection_id)
+
+    async def read_searches(self, collection_id: UUID) -> SearchHealth:
+        """What became of its searches in the days that are remembered."""
+        async with self._database.begin() as connection:
+            return await SearchHealthRepository(connection).read(collection_id, days=KEPT_DAYS)

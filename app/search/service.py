@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from app.domain.points import Hit, Parent, PointQuery, ScoredPoint, SearchAnswer
 from app.domain.ports import Embedder, VectorStore
 from app.embedders.fingerprint import check_canaries
 from app.search.highlight import find_highlights
+from app.search.recorder import FollowedSearch, SearchRecorder
 
 POINTS_PER_HIT = 4
 FEWEST_POINTS = 40
@@ -35,12 +37,23 @@ class ModelGuard:
 
 
 class SearchService:
-    """Searches the active generation with the model it was built with."""
+    """Searches the active generation with the model it was built with.
 
-    def __init__(self, database: Database, store: VectorStore, find_embedder: Callable[[str], Embedder]) -> None:
+    Args:
+        recorder: remembers searches; without one nothing of them is.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: VectorStore,
+        find_embedder: Callable[[str], Embedder],
+        recorder: SearchRecorder | None = None,
+    ) -> None:
         self._database = database
         self._store = store
         self._find_embedder = find_embedder
+        self._recorder = recorder
         self._guard = ModelGuard()
 
     async def search(
@@ -61,16 +74,19 @@ class SearchService:
             EmbedderChangedError: if the model is not the one the collection was built with.
         """
         started = time.perf_counter()
-        async with self._database.single() as connection:
-            collection, generation = await CollectionRepository(connection).get_searched(user_id, id_or_name)
-        if generation is None:
-            raise CollectionNotReadyError(collection.name)
-        vector = None
-        if mode is not SearchMode.BM25:
-            vector = await self.embed_query(generation, query)
-        hits = await self.find_hits(
-            collection, generation, query=query, vector=vector, mode=mode, limit=limit, filter=filter
-        )
+        followed = FollowedSearch(user_id=user_id, query=query, mode=mode, limit=limit)
+        with nullcontext() if self._recorder is None else self._recorder.following(followed):
+            async with self._database.single() as connection:
+                searched = await CollectionRepository(connection).get_searched(user_id, id_or_name)
+            collection, generation, followed.log = searched
+            if generation is None:
+                raise CollectionNotReadyError(collection.name)
+            followed.generation = generation
+            vector = None if mode is SearchMode.BM25 else await self.embed_query(generation, query)
+            hits = await self.find_hits(
+                collection, generation, query=query, vector=vector, mode=mode, limit=limit, filter=filter
+            )
+            followed.hits = len(hits)
         took = (time.perf_counter() - started) * 1000
         return SearchAnswer(mode=mode, took_ms=round(took, 3), generation=generation.name, hits=hits)
 

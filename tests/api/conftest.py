@@ -34,6 +34,7 @@ from tests.api.doubles import (
     NoStatistics,
 )
 from tests.api.generation_doubles import FakeComparisons, FakeGenerations
+from tests.api.search_doubles import FakeSearchLogs
 from tests.api.sync_doubles import FakeSyncs
 from tests.api.upload_doubles import NoBatches, NoUploads
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
@@ -102,6 +103,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             search=search,
             generations=FakeGenerations(),
             comparisons=comparisons,
+            search_logs=FakeSearchLogs(),
             removals=removals,
             rebuilds=rebuilds,
             health=health,

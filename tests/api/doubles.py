@@ -38,6 +38,7 @@ from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
 from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
 from app.domain.rebuild_errors import NothingToRollBackError
 from app.domain.rebuilds import RebuildChoice
+from app.domain.searches import SearchCounts, SearchHealth
 from app.domain.statistics import Amounts, CollectionStatistics, GrowthPoint
 from app.domain.users import Caller
 from app.domain.webhooks import (
@@ -493,6 +494,10 @@ class NoStatistics:
             total=Amounts(), by_state={}, by_file_type={}, by_source={}, cache_hits=0, cache_misses=0, changed_at=None
         )
         return nothing, [], []
+
+    async def read_searches(self, collection_id: UUID) -> SearchHealth:
+        """Nobody searches."""
+        return SearchHealth(days=7, counts=SearchCounts(), milliseconds=0)
 
 
 class NoPartitions:

@@ -20,6 +20,7 @@ ANSWER = {
     "by_file_type": {"md": AMOUNTS, "": AMOUNTS},
     "by_source": [{"id": "x", "url": "file:///a\x1b[31m", **AMOUNTS}],
     "cache": {"hits": 1, "misses": 3, "hit_rate": 0.25},
+    "searches": {"days": 7, "searches": 40, "empty": 2, "failed": 1, "average_ms": 12.345},
     "growth": [{"at": f"2026-03-01T0{hour}:00:00Z", **AMOUNTS, "chunks": hour} for hour in range(8)],
 }
 

@@ -13,6 +13,8 @@ import pytest
 from sqlalchemy import text
 
 from app.bootstrap import Parts, configured_endpoints, open_parts, running_worker
+from app.bootstrap.upkeep import open_periodic_jobs
+from app.db.search_health import SearchHealthRepository, Tally
 from app.domain.identity import document_id
 from app.embedded.stack import EmbeddedStack
 from app.settings import EmbeddingServer, Settings
@@ -734,3 +736,73 @@ async def _has_lane(parts: Parts) -> bool:
     query = "SELECT EXISTS (SELECT 1 FROM generation_documents WHERE lane IS NOT NULL)"
     async with parts.database.begin() as connection:
         return bool(await connection.scalar(text(query)))
+
+
+# --- what searches say --------------------------------------------------------------------------
+
+
+async def test_a_switch_that_searches_suffer_from_is_taken_back(api: Api, corpus: Path, worker: None) -> None:
+    """By the periodic job, once, with what it has seen as the reason; a switch that nobody watches stays."""
+    await api.wait(await api.create("notes", corpus))
+    rebuilt = await api.wait(await reindex(api, "notes", watch_minutes=60))
+    assert rebuilt["state"] == "completed", rebuilt
+    names = (rebuilt["result"]["from"], rebuilt["result"]["to"])
+    async with api.parts.database.begin() as connection:
+        await connection.execute(
+            text("UPDATE generations SET activated_at = now() - interval '10 minutes' WHERE state = 'active'")
+        )
+        ids = {row.name: row.id for row in await connection.execute(text("SELECT id, name FROM generations"))}
+        searches = SearchHealthRepository(connection)
+        await searches.add(
+            {ids[names[0]]: Tally(searches=1000, empty=20), ids[names[1]]: Tally(searches=200, empty=90)}
+        )
+        await connection.execute(
+            text("UPDATE search_health SET minute = minute - interval '20 minutes' WHERE generation_id = :id"),
+            {"id": ids[names[0]]},
+        )
+        await connection.execute(text("UPDATE search_health SET empty = 20 WHERE searches = 1000"))
+        await connection.execute(text("UPDATE search_health SET empty = 90 WHERE searches = 200"))
+    jobs = open_periodic_jobs(api.parts, worker="test")
+    try:
+        rounds = [await jobs.run("watch_switches", dry_run=False, wait_seconds=30) for _ in range(2)]
+    finally:
+        await jobs.aclose()
+
+    async def rolled_back() -> dict[str, Any] | None:
+        listed = (await api.client.get("/api/v1/operations")).json()["operations"]
+        found: list[dict[str, Any]] = [one for one in listed if one["kind"] == "ROLLBACK"]
+        assert len(found) <= 1
+        return found[0] if found and found[0]["state"] == "completed" else None
+
+    back = await wait_until(rolled_back)
+    assert (rounds[0].result or {})["rolled_back"] == 1, rounds[0]
+    assert (rounds[1].result or {})["rolled_back"] == 0
+    assert back["result"]["to"] == names[0]
+    async with api.parts.database.begin() as connection:
+        reason = await connection.scalar(text("SELECT config ->> 'reason' FROM operations WHERE kind = 'ROLLBACK'"))
+    assert "empty answers" in reason
+
+
+async def test_logged_searches_are_asked_of_both_sides(api: Api, corpus: Path, worker: None) -> None:
+    """What people really ask is among the queries of the gate, if they want it to be remembered."""
+    await api.wait(await api.create("notes", corpus))
+    await api.client.put("/api/v1/collections/notes/search-log", json={})
+    for query in ("what lives in the sea", "how rockets burn"):
+        await api.search("notes", query)
+
+    async def is_logged() -> bool:
+        async with api.parts.database.begin() as connection:
+            return (await connection.scalar(text("SELECT count(*) FROM search_log_entries")) or 0) == 2
+
+    await wait_until(is_logged)
+    without = await api.client.get("/api/v1/collections/notes/search-log")
+    ended = await api.wait(await reindex(api, "notes"))
+
+    assert without.is_success
+    checks = {check["name"]: check for check in ended["result"]["validation"]["checks"]}
+    asked = int(checks["search_overlap"]["detail"]["summary"].split(" queries")[0].rpartition(" ")[2])
+    async with api.parts.database.begin() as connection:
+        await connection.execute(text("DELETE FROM search_log_entries"))
+    again = await api.wait(await reindex(api, "notes"))
+    checks = {check["name"]: check for check in again["result"]["validation"]["checks"]}
+    assert asked == int(checks["search_overlap"]["detail"]["summary"].split(" queries")[0].rpartition(" ")[2]) + 2
