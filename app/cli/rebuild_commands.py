@@ -26,6 +26,7 @@ def reindex(
         int | None, typer.Option(help="Go back by itself if searches get worse within so many minutes.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do, take and cost.")] = False,
+    moved: Annotated[bool, typer.Option("--moved", help="List the queries whose hits have moved most.")] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +51,7 @@ def reindex(
     elif dry_run:
         rebuilds.show_rebuild_plan(ended, out)
     else:
-        rebuilds.show_rebuild(ended, name, out)
+        rebuilds.show_rebuild(ended, name, out, with_moved=moved)
     raise typer.Exit(plan_exit_code(ended) if dry_run else commands.exit_code_of(ended))
 
 

@@ -58,11 +58,11 @@ async def rebuild(settings: Settings, name: str, path: str, body: dict[str, Any]
     return ended
 
 
-def show_rebuild(ended: dict[str, Any], name: str, console: Console) -> None:
-    """The report of the gate, and what came of it, for a person."""
+def show_rebuild(ended: dict[str, Any], name: str, console: Console, *, with_moved: bool) -> None:
+    """The report of the gate, and what came of it, for a person; ``with_moved`` lists the hits that have moved."""
     result = ended.get("result") or {}
     if validation := result.get("validation"):
-        show_report(validation, console)
+        show_report(validation, console, with_moved=with_moved)
     if ended["state"] != "completed":
         detail = (
             f"{ended['error_code']}: {printable(ended.get('error_message') or '')}" if ended.get("error_code") else ""

@@ -26,7 +26,7 @@ def render_report(report: Mapping[str, Any], *, width: int = WIDTH) -> str:
     return captured.get()
 
 
-def show_report(report: Mapping[str, Any], console: Console) -> None:
+def show_report(report: Mapping[str, Any], console: Console, *, with_moved: bool = True) -> None:
     """A line for each check, one that sums them up, and what has moved; ``report`` is as the API gives it."""
     found = read_report(report)
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -47,7 +47,7 @@ def show_report(report: Mapping[str, Any], console: Console) -> None:
         "[green]passed[/green]" if found.passed else f"[red]refused[/red] by {', '.join(failed) or 'no check at all'}"
     )
     console.print(words, highlight=False, soft_wrap=True)
-    for mode, moved in _find_moved(found).items():
+    for mode, moved in _find_moved(found).items() if with_moved else ():
         _show_moved(mode, moved, console)
 
 
