@@ -12,6 +12,7 @@ from rich.table import Table
 from app.cli.client import Client, CliError, ServerGoneError, collection_path
 from app.cli.progress import ProgressView, printable, show_error
 from app.cli.session import open_client
+from app.cli.validation import show_report
 from app.settings import Settings
 from app.sources.kinds import split_login
 
@@ -372,6 +373,9 @@ def show_operation(operation: dict[str, Any], failed: list[dict[str, Any]], cons
         if isinstance(value, (int, float, str)):
             table.add_row(name.replace("_", " "), printable(f"{value:.1f}" if isinstance(value, float) else str(value)))
     console.print(table)
+    if validation := (operation["result"] or {}).get("validation"):
+        console.print()
+        show_report(validation, console, with_moved=False)
     if failed:
         console.print("\ndocuments of the collection that could not be indexed:")
     for document in failed:

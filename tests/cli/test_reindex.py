@@ -28,6 +28,7 @@ async def test_a_collection_is_rebuilt_and_goes_back(folder: Path, tmp_path: Pat
         told = await run_cli("reindex", "notes", "--chunk-size", "64", "--dry-run", data=data)
         rebuilt = await run_cli("reindex", "notes", "--chunk-size", "64", "--json", data=data)
         (folder / "guides" / "whales.md").unlink()
+        shown = await run_cli("ops", "show", orjson.loads(rebuilt[1])["operation_id"], data=data)
         problems = await run_cli("reindex", "notes", "--extract", data=data)
         wrong = await run_cli("reindex", "notes", "--gate", '{"base": ', "--json", data=data)
         lenient = await run_cli("reindex", "notes", "--gate", "lenient", "--json", data=data)
@@ -45,6 +46,7 @@ async def test_a_collection_is_rebuilt_and_goes_back(folder: Path, tmp_path: Pat
     assert (rebuilt[0], rebuilt[1].count("\n")) == (0, 1)
     assert (result["documents"], result["chunk_size"], result["validation"]["passed"]) == (3, 64, True)
     assert "validated: passed" in rebuilt[2]
+    assert (shown[0], "index_health" in shown[1]) == (0, True)
     assert f"switched: to {result['to']}" in rebuilt[2]
     assert problems[0] == 3
     assert "file_vanished" in problems[2]

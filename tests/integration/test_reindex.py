@@ -199,6 +199,17 @@ async def test_documents_are_extracted_again_if_that_is_asked_for(api: Api, corp
     await assert_as_fresh(api, "notes", corpus)
 
 
+async def test_a_source_that_is_not_there_is_no_reason_to_guess(api: Api, corpus: Path, worker: None) -> None:
+    """Extracting again needs it; what serves stays, and the rebuild says what is missing."""
+    await api.wait(await api.create("notes", corpus))
+    corpus.rename(corpus.with_name("elsewhere"))  # noqa: ASYNC240 — nobody waits for it
+
+    ended = await api.wait(await reindex(api, "notes", extract=True))
+
+    assert (ended["state"], ended["error_code"]) == ("failed", "source_not_found"), ended
+    await wait_until(lambda: _is_clean(api.parts))
+
+
 async def test_dry_run_says_what_the_rebuild_does(api: Api, corpus: Path, worker: None) -> None:
     """The same figures as the rebuild's own, and nothing is changed."""
     await api.wait(await api.create("notes", corpus))

@@ -16,8 +16,8 @@ from tests.integration.test_reindex import reindex, roll_back, serving
 from tests.reindex.generations import CRANFIELD, ProjectedServer, first_numbers
 from tests.reindex.test_honest import lifted
 
-DOCUMENTS = 150
-SAMPLE = 0.5
+DOCUMENTS = 120
+SAMPLE = 0.3
 
 pytestmark = pytest.mark.timeout(600)
 

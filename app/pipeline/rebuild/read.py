@@ -12,10 +12,10 @@ from app.db.rebuilds import Claimed, RebuildRepository
 from app.db.sources import SourceRepository
 from app.db.validation import TextDocument
 from app.domain.documents import Document, PreparedDocument, TextChunk
-from app.domain.errors import DomainError, ProcessUnavailableError
+from app.domain.errors import DomainError, LaneBlindError, ProcessUnavailableError
 from app.domain.ports import DocumentSource
 from app.domain.rebuilds import Level
-from app.pipeline.fetch import prepare_fetched
+from app.pipeline.fetch import UNREADABLE, prepare_fetched
 from app.pipeline.ingest import make_requests
 from app.pipeline.isolate import prepare_isolated
 from app.pipeline.rebuild.context import RebuildContext
@@ -186,7 +186,17 @@ async def _read_source(
     stored: Mapping[UUID, Sequence[ChunkRow]],
     adapter: DocumentSource,
 ) -> list[Rebuilt]:
+    """The same for documents of one source.
+
+    Raises:
+        LaneBlindError: in another worker's lane, if that cannot read the source.
+        SourceVanishedError, SourceNotFoundError: if the source itself is not there.
+    """
     prepared = await _prepare(context, adapter, [claimed.document for claimed in group])
+    if any(item.error_code in UNREADABLE for item in prepared):
+        if adapter.is_local and context.ingest.lease.lane is not None:
+            raise LaneBlindError("this worker cannot read what the source has")
+        await adapter.require_present()
     by_id = {item.document_id: item for item in prepared}
     fresh = [claimed for claimed in group if _is_as_indexed(claimed, by_id[claimed.document.id])]
     kept = {claimed.document.id for claimed in fresh}
