@@ -209,7 +209,7 @@ def _clean(entries: Sequence[SearchEntry]) -> list[SearchEntry]:
 
 
 @asynccontextmanager
-async def recording(database: Database) -> AsyncIterator[SearchRecorder]:
+async def recording(database: Database, *, close_seconds: float = CLOSE_SECONDS) -> AsyncIterator[SearchRecorder]:
     """A recorder that writes while the block runs; at its end it writes what is left, if Postgres takes it in time."""
     recorder = SearchRecorder(database)
     task = asyncio.create_task(recorder.run())
@@ -217,7 +217,7 @@ async def recording(database: Database) -> AsyncIterator[SearchRecorder]:
         yield recorder
     finally:
         recorder.close()
-        await asyncio.wait({task}, timeout=CLOSE_SECONDS)
+        await asyncio.wait({task}, timeout=close_seconds)
         if not task.done():
             task.cancel()
-            await asyncio.wait({task})
+            await asyncio.wait({task}, timeout=close_seconds)

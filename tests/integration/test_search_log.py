@@ -415,6 +415,19 @@ async def test_what_waits_is_written_at_the_end(api: Api, parts: Parts) -> None:
 
 
 @pytest.mark.usefixtures("notes")
+async def test_a_process_does_not_wait_for_its_log_to_end(api: Api, parts: Parts) -> None:
+    """What Postgres does not take in time is lost then, and nothing of it is left half written."""
+    await put(api, "notes")
+    async with parts.database.begin() as connection:
+        await connection.execute(text("LOCK TABLE search_log_entries IN ACCESS EXCLUSIVE MODE"))
+        async with recording(parts.database, close_seconds=0.2) as recorder:
+            await ask(searches_of(parts, recorder), api, "whales")
+
+    assert await select(parts, ENTRIES) == []
+    assert (await health_of(parts))["searches"] == 0
+
+
+@pytest.mark.usefixtures("notes")
 async def test_a_log_that_is_ended_meanwhile_takes_nothing(api: Api, parts: Parts) -> None:
     """Entries that wait for whoever ends the log are not written after it; the counts are."""
     await put(api, "notes")
