@@ -1,10 +1,14 @@
 """How a vector store indexes: settings at creation and in place, and what searches find then."""
 
 import asyncio
+import json
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -46,7 +50,8 @@ def make_clusters(seed: int, count: int = POINTS) -> Vectors:
     random = np.random.default_rng(seed)
     centres = np.random.default_rng(0).normal(size=(60, WIDE))
     vectors = centres[random.integers(0, len(centres), count)] + random.normal(size=(count, WIDE))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unit: Vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def make_batch(vectors: Vectors) -> PointBatch:
@@ -203,6 +208,66 @@ async def test_whole_vectors_have_the_last_word(store: QdrantStore, address: Add
             found += len(best & {point["id"] for point in answer.json()["result"]["points"]})
 
     assert found / (QUESTIONS * NEIGHBOURS) < await measure_recall(store, wide, points, index) - 0.1
+
+
+# --- a Qdrant server that was started anew ------------------------------------------------------
+
+
+class RestartedServer(ThreadingHTTPServer):
+    """Says as a Qdrant server does that work waits for the next update, until there is one.
+
+    Attributes:
+        updates: bodies of the updates there were.
+    """
+
+    def __init__(self, described: dict[str, Any]) -> None:
+        super().__init__(("127.0.0.1", 0), RestartedHandler)
+        self.described = described
+        self.updates: list[object] = []
+
+
+class RestartedHandler(BaseHTTPRequestHandler):
+    """Answers for one collection."""
+
+    server: RestartedServer
+
+    def do_GET(self) -> None:
+        """Describe it."""
+        self._answer({**self.server.described, "status": "green" if self.server.updates else "grey"})
+
+    def do_PATCH(self) -> None:
+        """Take an update."""
+        self.server.updates.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self._answer(True)  # noqa: FBT003 — what Qdrant answers
+
+    def _answer(self, result: object) -> None:
+        content = json.dumps({"result": result, "status": "ok", "time": 0.0}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+async def test_work_that_waits_for_an_update_is_set_going(store: QdrantStore, name: str, address: Address) -> None:
+    """Who waits sends an update that changes nothing, for nobody else may send one."""
+    async with address.open_raw() as raw:
+        described = (await raw.get(f"/collections/{name}")).json()["result"]
+    with RestartedServer(described) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        waiting = QdrantStore(f"http://127.0.0.1:{server.server_port}", api_key=None)
+
+        answers = [await waiting.is_optimised(name), await waiting.is_optimised(name)]
+
+        await waiting.aclose()
+        server.shutdown()
+        thread.join()
+    assert answers == [False, True]
+    assert server.updates == [{"optimizers_config": {}}]
 
 
 # --- the embedded server alone ------------------------------------------------------------------
