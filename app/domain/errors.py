@@ -279,6 +279,15 @@ class InvalidGatePolicyError(InvalidInputError):
         super().__init__(f"the gate policy cannot be used: {reason}")
 
 
+class InvalidIndexSettingsError(InvalidInputError):
+    """Settings of a vector index that no store can have, or that contradict each other."""
+
+    code = "invalid_index_settings"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the index settings cannot be used: {reason}")
+
+
 class UnsupportedSourceError(InvalidInputError):
     """No source adapter for this URL."""
 

@@ -9,6 +9,8 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.index_settings import IndexSettings
+
 Vectors = NDArray[np.float32]
 PointId = UUID | int
 """Ours are UUIDs; somebody else's points may have numbers."""
@@ -86,7 +88,9 @@ class PointQuery:
         limit: most points returned, best first.
         prefetch: in hybrid mode, how many points of each kind are fused.
         fusion_k: the constant k of reciprocal rank fusion.
-        exact: bypass any approximate index.
+        exact: bypass any approximate index, and compare whole vectors only.
+        hnsw_ef: how many points an approximate search keeps in sight; None leaves it to the store.
+        oversampling: where vectors are quantised, how many times ``limit`` points are compared by their whole vectors.
     """
 
     mode: SearchMode
@@ -96,6 +100,8 @@ class PointQuery:
     prefetch: int = 100
     fusion_k: int = 60
     exact: bool = False
+    hnsw_ef: int | None = None
+    oversampling: float | None = None
     filter: SearchFilter = field(default_factory=SearchFilter)
 
 
@@ -110,13 +116,14 @@ class ScoredPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCollection:
-    """A physical collection as the vector store describes it."""
+    """A physical collection as the vector store describes it. Its ``index`` knows no ``ef_search``."""
 
     name: str
     dimension: int
     has_sparse: bool
     points: int
     status: str
+    index: IndexSettings = field(default_factory=IndexSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

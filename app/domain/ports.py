@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from app.domain.documents import Document, Fetched, KnownDocument, ScannedDocument, TextChunk
+from app.domain.index_settings import IndexSettings
 from app.domain.operations import LaneChange, Operation
 from app.domain.points import (
     PointBatch,
@@ -77,11 +78,31 @@ class VectorStore(Protocol):
     ``GenerationMissingError``. Writes return when they are durable and searchable.
     """
 
-    async def create_collection(self, name: str, *, dimension: int) -> None:
+    async def create_collection(self, name: str, *, dimension: int, index: IndexSettings | None = None) -> None:
         """Create a collection with its payload indexes; do nothing if it exists with the same shape.
+
+        It is indexed as ``index`` says, unless it exists: then it stays as it is.
 
         Raises:
             GenerationMismatchError: if it exists with another dimension or other named vectors.
+        """
+        ...
+
+    async def update_index(self, name: str, index: IndexSettings) -> None:
+        """Change in place how a collection is indexed; its points can be searched and written all the while.
+
+        What ``index`` does not say of vectors and payload stays where it is; everything else it does not say becomes
+        what the store does by itself. The work itself is done after this returns; see ``is_optimised``.
+        """
+        ...
+
+    async def is_optimised(self, name: str) -> bool:
+        """Whether the store has done everything that the collection's index settings ask for.
+
+        It waits until nobody has written to the collection for some seconds, so ask again while nothing is written.
+
+        Raises:
+            VectorStoreRejectedError: the store has given up; the message has its reason, ``update_index`` tries again.
         """
         ...
 

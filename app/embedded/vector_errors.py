@@ -1,6 +1,8 @@
 """What the embedded vector server answers instead of a result."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -73,6 +75,17 @@ class EngineError(AnswerError):
 
     def __init__(self, error: Exception) -> None:
         super().__init__(f"Service internal error: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def failing() -> Iterator[None]:
+    """Whatever goes wrong in the block is the engine's failure, unless it is an answer."""
+    try:
+        yield
+    except AnswerError:
+        raise
+    except Exception as error:  # the engine raises nothing more exact
+        raise EngineError(error) from error
 
 
 class StorageFullError(AnswerError):

@@ -7,10 +7,12 @@ from typing import Any
 import qdrant_edge as edge
 
 from app.embedded.vector_errors import BadRequestError
+from app.embedded.vector_parameters import MAX_CANDIDATES
 from app.embedded.vector_values import (
     Layout,
     PointId,
     as_list,
+    read_bool,
     read_fields,
     read_filter,
     read_id,
@@ -23,7 +25,6 @@ from app.embedded.vector_values import (
 )
 
 BM25 = edge.Bm25()
-DISTANCES = {"Cosine": edge.Distance.Cosine, "Dot": edge.Distance.Dot, "Euclid": edge.Distance.Euclid}
 INDEXES = {
     "keyword": edge.PayloadSchemaType.Keyword,
     "integer": edge.PayloadSchemaType.Integer,
@@ -31,11 +32,10 @@ INDEXES = {
     "uuid": edge.PayloadSchemaType.Uuid,
 }
 NAME = re.compile(r"[^<>:\"/\\|?*\x00-\x1f]{1,80}")
-SEARCH_THREADS = 2
 POINTS_AT_A_STRETCH = 5
-MAX_DIMENSION = 65_536
 DEFAULT_LIMIT = 10
 DEFAULT_RRF_K = 2
+MAX_OVERSAMPLING = 16
 
 
 # --- collections --------------------------------------------------------------------------------
@@ -48,41 +48,8 @@ def read_collection_name(name: str) -> str:
     return name
 
 
-@refusing()
-def read_collection(body: Any) -> tuple[edge.EdgeConfig, dict[str, Any]]:
-    """What the engine needs to create a collection, and its description as Qdrant gives it back."""
-    read_fields(body, "vectors", "sparse_vectors")
-    if not isinstance(body.get("vectors"), dict) or "size" in body["vectors"]:
-        raise BadRequestError("vectors must be named")
-    vectors = {}
-    for name, params in body["vectors"].items():
-        read_fields(params, "size", "distance")
-        size = read_int(params["size"], default=0, least=1)
-        if size > MAX_DIMENSION or params["distance"] not in DISTANCES:
-            raise BadRequestError(f"dimensions up to {MAX_DIMENSION}, and one of {', '.join(DISTANCES)}")
-        vectors[name] = {"size": size, "distance": params["distance"]}
-    sparse = {}
-    for name, params in (body.get("sparse_vectors") or {}).items():
-        modifier = read_fields(params, "modifier").get("modifier") or "none"
-        if modifier not in {"idf", "none"} or name in vectors:
-            raise BadRequestError(f"sparse vector {name!r} has an unknown modifier or the name of a dense one")
-        sparse[name] = {"modifier": modifier}
-    config = edge.EdgeConfig(
-        vectors={
-            name: edge.EdgeVectorParams(params["size"], DISTANCES[params["distance"]])
-            for name, params in vectors.items()
-        },
-        sparse_vectors={
-            name: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf if params["modifier"] == "idf" else None)
-            for name, params in sparse.items()
-        },
-        max_search_threads=SEARCH_THREADS,
-    )
-    return config, {"vectors": vectors, "sparse_vectors": sparse}
-
-
 def read_layout(description: Mapping[str, Any]) -> Layout:
-    """The named vectors in a description that ``read_collection`` gave."""
+    """The named vectors in a description of a collection."""
     dense = {name: params["size"] for name, params in description["vectors"].items()}
     return Layout(dense=dense, sparse=frozenset(description["sparse_vectors"]))
 
@@ -203,7 +170,7 @@ def _read_stage(body: dict[str, Any], layout: Layout) -> dict[str, Any]:
         "prefetches": prefetches,
         "filter": read_filter(body.get("filter")),
         "score_threshold": body.get("score_threshold"),
-        "params": edge.SearchParams(exact=_read_exact(body.get("params"))),
+        "params": _read_params(body.get("params")),
     }
 
 
@@ -224,11 +191,27 @@ def _read_nearest(query: Any, using: str | None, layout: Layout) -> edge.Query:
     return edge.Query.Nearest(read_vector(query, using, layout, BM25.embed_query), using=using)
 
 
-def _read_exact(params: Any) -> bool:
-    if params is None:
-        return False
-    # there is no approximate index here, so the breadth of its search is the one thing that may be ignored
-    return bool(read_fields(params, "exact", "hnsw_ef").get("exact"))
+def _read_params(params: Any) -> edge.SearchParams:
+    read_fields(params or {}, "exact", "hnsw_ef", "quantization")
+    params = params or {}
+    rescored = params.get("quantization")
+    return edge.SearchParams(
+        exact=bool(read_bool(params.get("exact"))),
+        hnsw_ef=read_int(params.get("hnsw_ef"), default=None, least=1, most=MAX_CANDIDATES),
+        quantization=None if rescored is None else _read_rescoring(rescored),
+    )
+
+
+def _read_rescoring(params: Any) -> edge.QuantizationSearchParams:
+    read_fields(params, "ignore", "rescore", "oversampling")
+    oversampling = params.get("oversampling")
+    if oversampling is not None and (isinstance(oversampling, bool) or not 1 <= oversampling <= MAX_OVERSAMPLING):
+        raise BadRequestError(f"oversampling is a number from 1 to {MAX_OVERSAMPLING}")
+    return edge.QuantizationSearchParams(
+        ignore=bool(read_bool(params.get("ignore"))),
+        rescore=read_bool(params.get("rescore")),
+        oversampling=oversampling,
+    )
 
 
 @refusing()

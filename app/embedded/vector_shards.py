@@ -1,4 +1,4 @@
-"""Collections of the embedded vector server: one engine shard each, in a folder of its own."""
+"""Collections of the embedded vector server: one shard each, in a folder of its own."""
 
 import fcntl
 import logging
@@ -8,116 +8,17 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 import orjson
-import qdrant_edge as edge
 
 from app.domain.errors import DataFolderBusyError
-from app.embedded.vector_errors import (
-    AnswerError,
-    EngineError,
-    ExistingCollectionError,
-    MissingCollectionError,
-    StorageFullError,
-)
+from app.embedded.vector_errors import EngineError, ExistingCollectionError, MissingCollectionError
+from app.embedded.vector_files import require_room, sync_folder, write_whole
+from app.embedded.vector_parameters import Description, write_config
+from app.embedded.vector_shard import DESCRIPTION, FIRST, Shard, create_shard
 
 log = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
-
-WAL_OPTIONS = {"segment_capacity": 4 * 1024 * 1024, "segment_queue_len": 0, "retain_closed": 1}
-"""Of the write-ahead log; the engine's own segments of 32 MiB are more than most collections hold."""
-
-RESERVE_BYTES = 32 * 1024 * 1024
-"""What must stay free after a write: the engine writes into mapped files, and where the disk has no page left for
-one of them the kernel kills the process. It is more than everything one update allocates besides its points."""
-GROWTH = 4
-"""How many bytes a write takes at most for each byte of its request: log, vectors, texts, payload and their indexes."""
-
-
-class Shard:
-    """One collection, opened when it is first used. Writes go one by one; reads wait for nobody.
-
-    Args:
-        name: for messages.
-        folder: holds ``collection.json`` (vectors as they were asked for) and the engine's ``shard``.
-    """
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name = name
-        self.folder = folder
-        self.description: dict[str, Any] = orjson.loads((folder / "collection.json").read_bytes())
-        self._engine: edge.EdgeShard | None = None
-        self._state = threading.Condition()
-        self._opening = threading.Lock()
-        self._writing = threading.Lock()
-        self._users = 0
-        self._closed = False
-        self._dirty = False
-
-    def read(self, call: Callable[[edge.EdgeShard], Result]) -> Result:
-        """Ask the engine something."""
-        with self._in_use() as engine:
-            return call(engine)
-
-    def write(self, operation: edge.UpdateOperation, *, size: int = 0) -> None:
-        """Apply an update of ``size`` bytes; it is in the write-ahead log and searchable when this returns.
-
-        Raises:
-            StorageFullError: there may not be room for it; nothing was written.
-        """
-        with self._in_use() as engine, self._writing:
-            require_room(self.folder, GROWTH * size)
-            self._dirty = True
-            engine.update(operation)
-
-    def flush(self) -> None:
-        """Write everything to its place, so that the write-ahead log can be cut."""
-        if not self._dirty:
-            return
-        with self._in_use() as engine, self._writing:
-            engine.flush()
-            self._dirty = False
-
-    def close(self) -> None:
-        """Refuse new calls, wait for the running ones, release the files. A second time does nothing."""
-        with self._state:
-            self._closed = True
-            self._state.wait_for(lambda: self._users == 0)
-            engine, self._engine = self._engine, None
-        if engine is None:
-            return
-        try:
-            if self._dirty:
-                engine.flush()
-            engine.close()
-        except Exception as error:  # the engine raises nothing more exact
-            raise EngineError(error) from error
-
-    @contextmanager
-    def _in_use(self) -> Iterator[edge.EdgeShard]:
-        with self._state:
-            if self._closed:
-                raise MissingCollectionError(self.name)
-            self._users += 1
-        try:
-            yield self._open()
-        except AnswerError:
-            raise
-        except Exception as error:  # the engine raises nothing more exact
-            raise EngineError(error) from error
-        finally:
-            with self._state:
-                self._users -= 1
-                self._state.notify_all()
-
-    def _open(self) -> edge.EdgeShard:
-        with self._opening:
-            if self._engine is None:
-                self._engine = edge.EdgeShard.load(str(self.folder / "shard"))
-            return self._engine
 
 
 class Shards:
@@ -157,6 +58,11 @@ class Shards:
         return sorted(self._shards)
 
     @property
+    def shards(self) -> list[Shard]:
+        """All collections."""
+        return list(self._shards.values())
+
+    @property
     def aliases(self) -> Mapping[str, str]:
         """Collection name by alias."""
         return self._aliases
@@ -172,7 +78,7 @@ class Shards:
             raise MissingCollectionError(name)
         return shard
 
-    def create(self, name: str, config: edge.EdgeConfig, description: Mapping[str, Any]) -> None:
+    def create(self, name: str, description: Description) -> None:
         """Build a collection in a hidden folder, then name it: a crash leaves all of it or none.
 
         Raises:
@@ -186,8 +92,8 @@ class Shards:
             folder = self._collections / quote(name, safe="").replace(".", "%2E")
             building = self._hidden_folder()
             try:
-                create_shard(building / "shard", config)
-                write_whole(building / "collection.json", description)
+                create_shard(building / FIRST, write_config(description))
+                write_whole(building / DESCRIPTION, description)
                 building.rename(folder)
             except BaseException:
                 shutil.rmtree(building, ignore_errors=True)
@@ -226,7 +132,7 @@ class Shards:
 
     def flush(self) -> None:
         """Flush every collection that was written to; one that cannot be is logged and keeps its log."""
-        for shard in list(self._shards.values()):
+        for shard in self.shards:
             try:
                 shard.flush()
             except MissingCollectionError:
@@ -236,7 +142,7 @@ class Shards:
 
     def close(self) -> None:
         """Flush and close everything."""
-        for shard in self._shards.values():
+        for shard in self.shards:
             try:
                 shard.close()
             except EngineError:
@@ -251,48 +157,6 @@ class Shards:
         if aliases != self._aliases:
             write_whole(self._aliases_file, aliases)
             self._aliases = aliases
-
-
-def require_room(folder: Path, size: int) -> None:
-    """Refuse to write ``size`` bytes where they may not fit.
-
-    Raises:
-        StorageFullError: less than the reserve would stay free.
-    """
-    disk = os.statvfs(folder)
-    if disk.f_bavail * disk.f_frsize < RESERVE_BYTES + size:
-        raise StorageFullError
-
-
-def create_shard(path: Path, config: edge.EdgeConfig) -> None:
-    """Create the engine's files, with a small write-ahead log."""
-    path.mkdir(parents=True)
-    edge.EdgeShard.create(str(path), config).close()
-    # the engine reads these options from its file but has no argument for them; the log is still empty
-    settings = orjson.loads((path / "edge_config.json").read_bytes())
-    write_whole(path / "edge_config.json", {**settings, "wal_options": WAL_OPTIONS})
-    shutil.rmtree(path / "wal")
-    edge.EdgeShard.load(str(path)).close()
-
-
-def write_whole(path: Path, value: Any) -> None:
-    """Replace a JSON file in one step that survives a loss of power."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(orjson.dumps(value))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import binascii
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -18,6 +18,7 @@ from app.embedded.vector_errors import BadRequestError
 
 PointId = int | str | UUID
 Embed = Callable[[str], edge.SparseVector]
+Default = TypeVar("Default", int, None)
 
 BM25_MODEL = "qdrant/bm25"
 FILTER_KEYS = ("must", "must_not", "should")
@@ -55,12 +56,19 @@ def read_fields(value: Any, *known: str) -> dict[str, Any]:
     return value
 
 
-def read_int(value: Any, *, default: int, least: int) -> int:
+def read_int(value: Any, *, default: Default, least: int, most: int = MAX_LIMIT) -> int | Default:
     """A count within bounds; ``default`` where the body says nothing."""
     if value is None:
         return default
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MAX_LIMIT:
-        raise BadRequestError(f"expected an integer from {least} to {MAX_LIMIT}, got {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise BadRequestError(f"expected an integer from {least} to {most}, got {value!r}")
+    return value
+
+
+def read_bool(value: Any) -> bool | None:
+    """True or false; None where the body says nothing."""
+    if value is not None and not isinstance(value, bool):
+        raise BadRequestError(f"expected true or false, got {value!r}")
     return value
 
 

@@ -1,17 +1,14 @@
 """The embedded vector server: the part of Qdrant's REST API that Vecloom uses, over the same engine as a library.
 
-For one machine, up to about 200 000 chunks; beyond that the answer is a Qdrant server, by one setting. It never
-lets the engine build an approximate index: up to that size a plain scan is fast enough, and the engine would
-hold the interpreter's lock while it builds.
+For one machine, up to about 200 000 chunks; beyond that the answer is a Qdrant server, by one setting. It builds no
+approximate index unless a collection asks for one: up to that size a plain scan is fast enough.
 """
 
 import argparse
 import asyncio
-import ctypes
 import gc
 import hmac
 import logging
-import os
 import signal
 import socket
 import sys
@@ -32,6 +29,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.domain.errors import DataFolderBusyError
+from app.embedded.vector_description import write_description
 from app.embedded.vector_errors import (
     AnswerError,
     BadRequestError,
@@ -41,9 +39,11 @@ from app.embedded.vector_errors import (
     WrongKeyError,
     read_os_error,
 )
+from app.embedded.vector_parameters import read_change, read_collection
+from app.embedded.vector_parent import die_with_parent
+from app.embedded.vector_rebuilds import Rebuilds
 from app.embedded.vector_requests import (
     read_alias_change,
-    read_collection,
     read_collection_name,
     read_count,
     read_deletion,
@@ -55,17 +55,16 @@ from app.embedded.vector_requests import (
     read_retrieval,
     read_scroll,
     write_id,
-    write_index_kind,
     write_record,
     write_scored,
 )
-from app.embedded.vector_shards import Shard, Shards, opened
+from app.embedded.vector_shard import Shard
+from app.embedded.vector_shards import Shards, opened
 from app.embedded.vector_turns import Searches, Then
 from app.embedded.vector_values import Layout
 
 log = logging.getLogger(__name__)
 
-PR_SET_PDEATHSIG = 1
 MAX_BODY_BYTES = 32 * 1024 * 1024
 FLUSH_SECONDS = 10.0
 """Searches wait while the engine flushes: some 50 ms, and 5 more for each thousand points. After a crash it replays
@@ -83,8 +82,6 @@ SWITCH_SECONDS = 0.0005
 SEARCHES = Searches()
 
 UPDATED = {"operation_id": 0, "status": "completed"}
-HNSW = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}
-OPTIMIZERS = {"default_segment_number": 0, "flush_interval_sec": int(FLUSH_SECONDS)}
 
 ACCEPTS = {"vecloom-accepts": "packed-vectors"}
 """In every answer: dense vectors may come as base64 of little-endian float32, which no Qdrant server takes."""
@@ -104,37 +101,22 @@ def list_collections(shards: Shards, _: Request, __: Any) -> Any:
 
 def create_collection(shards: Shards, request: Request, body: Any) -> Any:
     """``PUT /collections/{name}``."""
-    config, description = read_collection(body)
-    shards.create(read_collection_name(request.path_params["name"]), config, description)
+    description = read_collection(body)
+    shards.create(read_collection_name(request.path_params["name"]), description)
     return True
 
 
 def describe_collection(shards: Shards, request: Request, _: Any) -> Any:
     """``GET /collections/{name}``."""
     shard, _layout = _find(shards, request)
-    info = shard.read(lambda engine: engine.info())
-    return {
-        "status": "green",
-        "optimizer_status": "ok",
-        "points_count": info.points_count,
-        "indexed_vectors_count": info.indexed_vectors_count,
-        "segments_count": info.segments_count,
-        "config": {
-            "params": {
-                **shard.description,
-                "shard_number": 1,
-                "replication_factor": 1,
-                "write_consistency_factor": 1,
-                "on_disk_payload": True,
-            },
-            "hnsw_config": HNSW,
-            "optimizer_config": OPTIMIZERS,
-        },
-        "payload_schema": {
-            field: {"data_type": write_index_kind(index.data_type), "points": index.points}
-            for field, index in info.payload_schema.items()
-        },
-    }
+    return write_description(shard)
+
+
+def change_collection(shards: Shards, request: Request, body: Any) -> Any:
+    """``PATCH /collections/{name}``."""
+    shard, _layout = _find(shards, request)
+    shard.change(lambda description: read_change(body, description))
+    return True
 
 
 def drop_collection(shards: Shards, request: Request, _: Any) -> Any:
@@ -232,6 +214,7 @@ ROUTES: tuple[tuple[str, str, Work], ...] = (
     ("POST", "/collections/aliases", change_aliases),
     ("PUT", "/collections/{name}", create_collection),
     ("GET", "/collections/{name}", describe_collection),
+    ("PATCH", "/collections/{name}", change_collection),
     ("DELETE", "/collections/{name}", drop_collection),
     ("PUT", "/collections/{name}/index", create_index),
     ("PUT", "/collections/{name}/points", upsert_points),
@@ -344,15 +327,6 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-def _die_with_parent(parent: int | None) -> None:
-    """Be killed when the process that started this one ends; what was acknowledged is in the write-ahead log."""
-    expected = parent or os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != expected:
-        sys.exit("the process that started this server is gone")
-
-
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m app.embedded.vectors")
     parser.add_argument("--data", type=Path, required=True)
@@ -374,7 +348,8 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT, then flush."""
     arguments = _parse_arguments()
     if arguments.die_with_parent is not None:
-        _die_with_parent(arguments.die_with_parent)
+        # what was acknowledged is in the write-ahead log
+        die_with_parent(arguments.die_with_parent)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     api_key = arguments.api_key_file.read_text().strip()
     if not api_key:
@@ -383,7 +358,11 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     try:
-        with opened(arguments.data) as shards, _listen(arguments.port) as listener:
+        with (
+            opened(arguments.data) as shards,
+            Rebuilds(shards, give_way=SEARCHES.give_way),
+            _listen(arguments.port) as listener,
+        ):
             config = uvicorn.Config(
                 create_app(shards, api_key),
                 log_config=None,

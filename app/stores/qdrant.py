@@ -27,6 +27,7 @@ from app.domain.errors import (
     VectorStoreUnavailableError,
 )
 from app.domain.failures import find_distrust
+from app.domain.index_settings import IndexSettings
 from app.domain.points import (
     PointBatch,
     PointId,
@@ -37,6 +38,7 @@ from app.domain.points import (
     StoredPoints,
 )
 from app.domain.retry_after import parse_retry_after
+from app.stores.indexing import read_index, write_changes, write_params
 from app.stores.questions import any_of, ask, read_filter
 from app.stores.records import DENSE, SPARSE, read_hit, read_page, read_points, to_json, write_id, write_rows
 
@@ -97,9 +99,9 @@ class QdrantStore:
             **options,
         )
 
-    async def create_collection(self, name: str, *, dimension: int) -> None:
+    async def create_collection(self, name: str, *, dimension: int, index: IndexSettings | None = None) -> None:
         """See the port."""
-        existing = await self.find_collection(name) or await self._create(name, dimension)
+        existing = await self.find_collection(name) or await self._create(name, dimension, index or IndexSettings())
         if existing.dimension != dimension or not existing.has_sparse:
             raise GenerationMismatchError(
                 f"the vector store has {name!r} with {existing.dimension} dimensions, expected {dimension}"
@@ -108,14 +110,15 @@ class QdrantStore:
             for field in INDEXED_FIELDS:
                 await self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD, wait=True)
 
-    async def _create(self, name: str, dimension: int) -> StoredCollection:
+    async def _create(self, name: str, dimension: int, index: IndexSettings) -> StoredCollection:
         """Create it; what is there afterwards may be what somebody else created at the same time."""
         with _translated(name):
             try:
                 await self._client.create_collection(
                     name,
-                    vectors_config={DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE)},
+                    vectors_config={DENSE: write_params(dimension, index)},
                     sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+                    on_disk_payload=index.payload_on_disk,
                 )
             except UnexpectedResponse as error:
                 if error.status_code != 409:
@@ -140,7 +143,30 @@ class QdrantStore:
             has_sparse=SPARSE in (info.config.params.sparse_vectors or {}),
             points=info.points_count or 0,
             status=str(info.status.value),
+            index=read_index(info.config.params, dense),
         )
+
+    async def update_index(self, name: str, index: IndexSettings) -> None:
+        """See the port."""
+        stored = await self.find_collection(name)
+        if stored is None:
+            raise GenerationMissingError(name)
+        payload = index.payload_on_disk
+        params = None if payload is None else models.CollectionParamsDiff(on_disk_payload=payload)
+        with _translated(name):
+            for change in write_changes(index, stored.index):
+                await self._client.update_collection(name, vectors_config={DENSE: change}, collection_params=params)
+
+    async def is_optimised(self, name: str) -> bool:
+        """See the port."""
+        with _translated(name):
+            info = await self._client.get_collection(name)
+            if info.status is models.CollectionStatus.GREY:
+                # a Qdrant server that was started anew goes on with this work after the next update, also an empty one
+                await self._client.update_collection(name, optimizers_config=models.OptimizersConfigDiff())
+        if isinstance(info.optimizer_status, models.OptimizersStatusOneOf1):
+            raise VectorStoreRejectedError(f"the vector store cannot index: {info.optimizer_status.error[:300]}")
+        return info.status is models.CollectionStatus.GREEN
 
     async def list_collections(self) -> list[str]:
         """See the port."""

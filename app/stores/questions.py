@@ -14,15 +14,27 @@ from app.stores.records import BM25_MODEL, DENSE, SPARSE, clean_text
 def ask(query: PointQuery) -> dict[str, Any]:
     """A query as arguments of ``query_points``, the limit aside."""
     restrict = read_filter(query.filter)
-    params = models.SearchParams(exact=query.exact)
     if query.mode is not SearchMode.HYBRID:
         using, nearest = _nearest(query, query.mode)
+        params = _write_params(query, query.mode)
         return {"query": nearest, "using": using, "query_filter": restrict, "search_params": params}
-    prefetch = [
-        models.Prefetch(query=nearest, using=using, limit=query.prefetch, filter=restrict, params=params)
-        for using, nearest in (_nearest(query, mode) for mode in (SearchMode.DENSE, SearchMode.BM25))
-    ]
+    prefetch = [_prefetch(query, mode, restrict) for mode in (SearchMode.DENSE, SearchMode.BM25)]
     return {"prefetch": prefetch, "query": models.RrfQuery(rrf=models.Rrf(k=query.fusion_k))}
+
+
+def _prefetch(query: PointQuery, mode: SearchMode, restrict: models.Filter | None) -> models.Prefetch:
+    using, nearest = _nearest(query, mode)
+    params = _write_params(query, mode)
+    return models.Prefetch(query=nearest, using=using, limit=query.prefetch, filter=restrict, params=params)
+
+
+def _write_params(query: PointQuery, mode: SearchMode) -> models.SearchParams:
+    if mode is SearchMode.BM25 or query.exact:
+        return models.SearchParams(exact=query.exact)
+    rescored = None
+    if query.oversampling is not None:
+        rescored = models.QuantizationSearchParams(rescore=True, oversampling=query.oversampling)
+    return models.SearchParams(exact=False, hnsw_ef=query.hnsw_ef, quantization=rescored)
 
 
 def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQuery]:
