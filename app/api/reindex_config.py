@@ -30,6 +30,9 @@ class ReindexConfig(BaseModel):
     chunk_overlap: int | None = Field(default=None, ge=0, le=8191)
     chunk_strategy: ChunkingStrategy | None = None
     extract: bool = Field(default=False, description="Read and extract all documents from their sources again.")
+    index: dict[str, Any] | None = Field(
+        default=None, description="Settings of the index that change; null leaves one to the store. docs/reindex.md."
+    )
     gate: Gate = None
     keep_refused: bool = Field(default=False, description="Keep a rebuild that the gate refuses, to compare with it.")
     watch_minutes: int | None = Field(
@@ -48,6 +51,7 @@ class ReindexConfig(BaseModel):
             model=self.model,
             chunking=ChunkingChoice(strategy=self.chunk_strategy, size=self.chunk_size, overlap=self.chunk_overlap),
             extract=self.extract,
+            index=self.index,
             gate=self.gate,
             keep_refused=self.keep_refused,
             watch_minutes=self.watch_minutes,

@@ -18,6 +18,9 @@ def reindex(
     chunk_overlap: Annotated[int | None, typer.Option(help="Tokens shared by neighbouring chunks.")] = None,
     chunking: Annotated[ChunkingStrategy | None, typer.Option(help="Where texts are cut.")] = None,
     extract: Annotated[bool, typer.Option("--extract", help="Read and extract all documents again.")] = False,
+    index: Annotated[
+        str | None, typer.Option(help="Settings of the index that change, as JSON; docs/reindex.md.")
+    ] = None,
     gate: Annotated[str | None, typer.Option(help="default, strict, report-only, or JSON; docs/reindex-gate.md.")] = (
         None
     ),
@@ -32,7 +35,7 @@ def reindex(
 ) -> None:
     """Rebuild a collection beside the one that serves, and switch if the new one is as good; wait."""
     try:
-        policy = rebuilds.read_gate(gate)
+        policy, settings = rebuilds.read_gate(gate), rebuilds.read_index(index)
     except CliError as error:
         fail(error.code, error.detail, as_json=as_json)
     said = {
@@ -40,6 +43,7 @@ def reindex(
         "chunk_size": chunk_size,
         "chunk_overlap": chunk_overlap,
         "chunk_strategy": chunking.value if chunking else None,
+        "index": settings,
         "gate": policy,
         "watch_minutes": watch_minutes,
     }

@@ -16,6 +16,7 @@ from app.cli.validation import show_report
 from app.settings import Settings
 
 LEVELS = {
+    "index": "in place",
     "chunks": "from the stored chunks",
     "text": "from the stored text",
     "source": "from the sources",
@@ -34,6 +35,18 @@ def read_gate(given: str | None) -> Any:  # noqa: ANN401 — JSON
         return orjson.loads(given)
     except orjson.JSONDecodeError as error:
         raise CliError("invalid_gate_policy", f"the gate policy is no JSON: {error}") from None
+
+
+def read_index(given: str | None) -> Any:  # noqa: ANN401 — JSON
+    """Settings of an index as the command line says them.
+
+    Raises:
+        CliError: if they are no JSON.
+    """
+    try:
+        return None if given is None else orjson.loads(given)
+    except orjson.JSONDecodeError as error:
+        raise CliError("invalid_index_settings", f"the settings of the index are no JSON: {error}") from None
 
 
 async def rebuild(settings: Settings, name: str, path: str, body: dict[str, Any] | None, console: Console) -> Any:  # noqa: ANN401 — JSON
@@ -120,6 +133,7 @@ def show_rebuild_plan(ended: dict[str, Any], console: Console) -> None:
             ("chunk_size", "chunk size"),
             ("chunk_overlap", "overlap"),
             ("chunk_strategy", "chunking"),
+            ("index", "index"),
         )
         if result[f"{key}_now"] != result[key]
     ]

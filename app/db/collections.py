@@ -261,6 +261,11 @@ class CollectionRepository:
             )
         )
 
+    async def set_index(self, generation: Generation, settings: Mapping[str, Any]) -> None:
+        """Record how the active generation is indexed now."""
+        for table, row in ((generations, generation.id), (collections, generation.collection_id)):
+            await self._connection.execute(update(table).where(table.c.id == row).values(index_settings=dict(settings)))
+
     async def keep_refused(self, generation: Generation) -> None:
         """Keep a rebuild that was not switched to for as long as one that was replaced, to look at it."""
         await self._connection.execute(

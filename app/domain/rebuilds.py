@@ -1,17 +1,20 @@
 """What a rebuild of a collection makes anew, and from what."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from app.domain.collections import Generation
 from app.domain.documents import Chunking, ChunkingChoice, ChunkingStrategy
+from app.domain.index_settings import IndexSettings
 
 
 class Level(StrEnum):
     """What a rebuild begins with; the cheapest one that gives what indexing anew would give."""
 
+    INDEX = "index"
+    """Nothing is made anew: the vector store changes its index in place."""
     CHUNKS = "chunks"
     TEXT = "text"
     SOURCE = "source"
@@ -23,15 +26,22 @@ class Target:
 
     Attributes:
         extract: whether documents are read from their sources again and extracted anew.
+        index: how the vector store indexes it.
     """
 
     model: str
     chunking: Chunking
     extract: bool = False
+    index: IndexSettings = field(default_factory=IndexSettings)
 
     def to_config(self) -> dict[str, Any]:
         """As an operation's config keeps it."""
-        return {"model": self.model, "chunking": asdict(self.chunking), "extract": self.extract}
+        return {
+            "model": self.model,
+            "chunking": asdict(self.chunking),
+            "extract": self.extract,
+            "index": self.index.to_config(),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +50,7 @@ class RebuildChoice:
 
     Attributes:
         extract: whether documents are read from their sources again.
+        index: settings of the index that change; one that is None is left to the store again.
         gate: the policy, as ``parse_policy`` reads it; it has to have been checked.
         keep_refused: whether a rebuild that is refused is kept, to be compared with what serves.
         watch_minutes: how long after the switch searches are looked at, to go back by itself if they get worse.
@@ -49,6 +60,7 @@ class RebuildChoice:
     model: str | None = None
     chunking: ChunkingChoice | None = None
     extract: bool = False
+    index: Mapping[str, Any] | None = None
     gate: str | Mapping[str, Any] | None = None
     keep_refused: bool = False
     watch_minutes: int | None = None
@@ -59,7 +71,8 @@ def read_target(config: Mapping[str, Any]) -> Target:
     """The target of ``Target.to_config``."""
     said = config["chunking"]
     chunking = Chunking(strategy=ChunkingStrategy(said["strategy"]), size=said["size"], overlap=said["overlap"])
-    return Target(model=config["model"], chunking=chunking, extract=bool(config.get("extract")))
+    index = IndexSettings.from_config(config.get("index"))
+    return Target(model=config["model"], chunking=chunking, extract=bool(config.get("extract")), index=index)
 
 
 def choose_level(old: Generation, target: Target, *, tokenizers: Mapping[str, str]) -> Level:
@@ -69,6 +82,9 @@ def choose_level(old: Generation, target: Target, *, tokenizers: Mapping[str, st
     """
     if target.extract:
         return Level.SOURCE
+    is_same = (old.model, old.chunking) == (target.model, target.chunking)
+    if is_same and IndexSettings.from_config(old.index_settings) != target.index:
+        return Level.INDEX
     in_tokens = target.chunking.strategy is not ChunkingStrategy.CHARACTER
     same_tokens = not in_tokens or tokenizers.get(old.model) == tokenizers.get(target.model)
     return Level.CHUNKS if old.chunking == target.chunking and same_tokens else Level.TEXT

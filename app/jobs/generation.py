@@ -5,6 +5,7 @@ import asyncio
 from app.db.collections import CollectionRepository
 from app.domain.collections import Collection, Generation, GenerationState
 from app.domain.errors import DomainError
+from app.domain.index_settings import IndexSettings
 from app.domain.ports import Embedder
 from app.embedders.fingerprint import check_canaries, dimension_of, take_canaries
 from app.jobs.context import JobContext
@@ -71,7 +72,8 @@ async def _create_collection(context: JobContext, generation: Generation, embedd
     store = context.resources.store
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(store.create_collection(generation.name, dimension=generation.dimension))
+            index = IndexSettings.from_config(generation.index_settings)
+            tasks.create_task(store.create_collection(generation.name, dimension=generation.dimension, index=index))
             refusal = await _find_change(generation, embedder)
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures

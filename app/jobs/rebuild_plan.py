@@ -30,7 +30,7 @@ async def describe_rebuild(
         **describe_target(old, target, level),
         "documents": documents,
         "documents_to_extract": documents if level is Level.SOURCE else 0,
-        "documents_to_chunk": 0 if level is Level.CHUNKS else documents,
+        "documents_to_chunk": documents if level in (Level.TEXT, Level.SOURCE) else 0,
         "chunks_now": chunks,
         "tokens_now": tokens,
     }
@@ -48,6 +48,8 @@ def describe_target(old: Generation, target: Target, level: Level) -> dict[str, 
         "chunk_size_now": old.chunking.size,
         "chunk_overlap_now": old.chunking.overlap,
         "chunk_strategy_now": old.chunking.strategy.value,
+        "index": target.index.to_config(),
+        "index_now": dict(old.index_settings),
     }
 
 
@@ -63,7 +65,8 @@ async def plan_rebuild(
     level = choose_level(old, target, tokenizers=context.resources.limits.tokenizers)
     rebuild = await _open(context, collection, old, target, level)
     plan = RebuildPlan(rebuild)
-    await plan.run()
+    if level is not Level.INDEX:
+        await plan.run()
     prepared = time.monotonic() - started
     result = {
         **describe_target(old, target, level),

@@ -5,26 +5,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import IntegrityError
 
-from app.db.attempts import AttemptRepository
 from app.db.audit import record
 from app.db.collections import CollectionRepository
-from app.db.operations import OperationRepository
 from app.db.rebuilds import RebuildRepository
 from app.db.switches import SwitchRepository
 from app.db.totals import TotalsRepository
 from app.domain.collections import Collection, Generation
-from app.domain.errors import SliceEndedError
 from app.domain.operations import Operation, OperationKind
 from app.domain.rebuilds import Level, Target, choose_level
 from app.embedders.fingerprint import check_canaries, is_same_model
 from app.jobs.append import open_ingest
 from app.jobs.context import JobContext
 from app.jobs.generation import make_physical
+from app.jobs.turn import become_writer
 from app.pipeline.rebuild.context import RebuildContext
 from app.pipeline.rebuild.rounds import Rounds, carry_all
-from app.pipeline.removal import wait_for_foreign_lanes
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +28,7 @@ FEW_DOCUMENTS = 50
 """So few changes are caught up with while nobody may write."""
 MOST_ROUNDS = 20
 """A collection that changes as fast as it is caught up with is caught up with while nobody may write."""
-TURN_SECONDS = 0.1
-LONGEST_TURN_SECONDS = 1.0
+LOOK_SECONDS = 0.1
 PROBLEMS_SHOWN = 100
 
 
@@ -78,11 +73,7 @@ class Rebuilding:
         for _ in range(MOST_ROUNDS):
             if await rounds.run() <= FEW_DOCUMENTS:
                 break
-        await self._become_writer(rounds)
-        # an operation that wrote before may have lanes that do not know yet that it has ended
-        await wait_for_foreign_lanes(
-            self.job.resources.database, self.collection.id, self.operation.id, poke=self.job.resources.poke
-        )
+        await become_writer(self.job, self.collection.id, meanwhile=rounds.run)
         while await rounds.run():
             pass
         # what a generation without documents is made of has to be there too
@@ -92,31 +83,6 @@ class Rebuilding:
         async with self.job.resources.database.begin() as connection:
             totals = await TotalsRepository(connection, self.operation.id).load()
         context.ingest.account.carry_on(totals)
-
-    async def _become_writer(self, rounds: Rounds) -> None:
-        """Wait for the turn to write, which comes before everybody else's; what is written meanwhile is followed."""
-        pause, told = TURN_SECONDS, None
-        while not await self._try_to_become_writer():
-            if self.job.should_yield():
-                raise SliceEndedError("the slice ended before it was the rebuild's turn to write")
-            async with self.job.resources.database.begin() as connection:
-                writer = await OperationRepository(connection).find_running_writer(self.collection.id)
-            if writer is not None and writer != told:
-                await self.job.tell_why_waiting(f"behind operation {writer}, which writes until it ends")
-                told = writer
-            if not await rounds.run():
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_TURN_SECONDS)
-        if told is not None:
-            await self.job.tell_why_waiting(None)
-
-    async def _try_to_become_writer(self) -> bool:
-        try:
-            async with self.job.resources.database.fenced(self.job.lease) as connection:
-                return await AttemptRepository(connection).become_writer(self.job.lease)
-        except IntegrityError:
-            # somebody else has begun to write at this moment
-            return False
 
     async def switch(self, *, watch_minutes: int | None = None) -> None:
         """Have ``new`` serve from now on; all of it or nothing. The alias for other readers follows.
@@ -157,6 +123,7 @@ class Rebuilding:
             "chunk_size": self.new.chunking.size,
             "chunk_overlap": self.new.chunking.overlap,
             "chunk_strategy": self.new.chunking.strategy.value,
+            "index": dict(self.new.index_settings),
             "level": self.level.value,
             "documents": progress.held,
             "documents_failed": progress.failed,
@@ -180,7 +147,7 @@ def open_rebuild(
     job: JobContext, collection: Collection, *, old: Generation, new: Generation, level: Level
 ) -> RebuildContext:
     """What the parts of a rebuild share, with its accounts at zero."""
-    wanted = replace(collection, model=new.model, chunking=new.chunking)
+    wanted = replace(collection, model=new.model, chunking=new.chunking, index_settings=new.index_settings)
     return RebuildContext(
         ingest=open_ingest(job, wanted, new),
         old=old,
@@ -212,7 +179,7 @@ async def _wait_until_ready(job: JobContext, context: RebuildContext) -> None:
     await check_canaries(context.ingest.embedder, generation.canaries, dimension=generation.dimension)
     while await job.resources.store.find_collection(generation.name) is None:
         job.require_lease()
-        await asyncio.sleep(TURN_SECONDS)
+        await asyncio.sleep(LOOK_SECONDS)
     context.ingest.may_write.set()
 
 

@@ -11,6 +11,7 @@ from app.db.database import Database
 from app.db.operations import OperationRepository
 from app.domain.collections import Collection, Generation, GenerationState
 from app.domain.documents import ChunkingChoice
+from app.domain.index_settings import IndexSettings
 from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind, Submission
 from app.domain.rebuild_errors import NothingToRebuildError, NothingToRollBackError, RebuildInProgressError
 from app.domain.rebuilds import RebuildChoice, Target
@@ -32,6 +33,7 @@ class RebuildService:
         Raises:
             CollectionNotFoundError, NothingToRebuildError, RebuildInProgressError.
             InvalidChunkingError: if the overlap, said or usual, is not smaller than the size.
+            InvalidIndexSettingsError: if there is no such setting of an index, or not with such a value.
         """
         async with self._database.begin() as connection:
             collections = CollectionRepository(connection)
@@ -108,4 +110,5 @@ class RebuildService:
 
 def _target(active: Generation, choice: RebuildChoice) -> Target:
     chunking = (choice.chunking or ChunkingChoice()).fill(active.chunking)
-    return Target(model=choice.model or active.model, chunking=chunking, extract=choice.extract)
+    index = IndexSettings.from_config({**active.index_settings, **(choice.index or {})})
+    return Target(model=choice.model or active.model, chunking=chunking, extract=choice.extract, index=index)

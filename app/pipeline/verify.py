@@ -16,6 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from app.db.verification import WRITTEN, ManifestRow
 from app.domain.errors import DomainError, GenerationMismatchError
+from app.domain.index_settings import IndexSettings
 from app.domain.points import StoredPoints, Vectors
 from app.embedders.fingerprint import SMALLEST_COSINE, check_canaries
 from app.pipeline.compare import Fault, Suspect, compare, pair_pages
@@ -104,7 +105,8 @@ class Verification:
         if self._repair:
             await check_canaries(context.embedder, generation.canaries, dimension=generation.dimension)
             context.require_lease()
-            await context.store.create_collection(generation.name, dimension=generation.dimension)
+            index = IndexSettings.from_config(generation.index_settings)
+            await context.store.create_collection(generation.name, dimension=generation.dimension, index=index)
             await context.store.set_alias(f"vecloom_{context.collection.id}", to=generation.name)
         found = await context.store.find_collection(generation.name)
         if found is not None and found.dimension != generation.dimension:

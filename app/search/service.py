@@ -11,6 +11,7 @@ from app.db.database import Database
 from app.db.documents import DocumentRepository, HitRow
 from app.domain.collections import Collection, Generation
 from app.domain.errors import CollectionNotReadyError, EmbedderDimensionError, GenerationMissingError
+from app.domain.index_settings import IndexSettings
 from app.domain.points import Hit, Parent, PointQuery, ScoredPoint, SearchAnswer, SearchFilter, SearchMode, Vectors
 from app.domain.ports import Embedder, VectorStore
 from app.embedders.fingerprint import check_canaries
@@ -122,12 +123,20 @@ class SearchService:
         restrict = filter or SearchFilter()
         points = min(max(limit * POINTS_PER_HIT, FEWEST_POINTS), MOST_POINTS)
         hits: list[Hit] = []
+        index = IndexSettings.from_config(generation.index_settings)
         while True:
             scored = await self._ask(
                 collection,
                 generation,
                 PointQuery(
-                    mode=mode, text=query, vector=vector, limit=points, prefetch=max(points, 100), filter=restrict
+                    mode=mode,
+                    text=query,
+                    vector=vector,
+                    limit=points,
+                    prefetch=max(points, 100),
+                    hnsw_ef=index.ef_search,
+                    oversampling=index.oversampling,
+                    filter=restrict,
                 ),
             )
             hits = await self._show(collection.id, generation, scored, query=query, limit=limit)

@@ -817,3 +817,86 @@ async def test_logged_searches_are_asked_of_both_sides(api: Api, corpus: Path, w
     again = await api.wait(await reindex(api, "notes"))
     checks = {check["name"]: check for check in again["result"]["validation"]["checks"]}
     assert asked == int(checks["search_overlap"]["detail"]["summary"].split(" queries")[0].rpartition(" ")[2]) + 2
+
+
+# --- the index alone ----------------------------------------------------------------------------
+
+
+async def read_index(api: Api, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of a collection's index as its generation has them, and as the store does."""
+    async with api.parts.database.begin() as connection:
+        row = (
+            await connection.execute(
+                text(
+                    """SELECT g.name, g.index_settings, c.index_settings AS own FROM generations g
+                       JOIN collections c ON c.active_generation_id = g.id WHERE c.name = :name"""
+                ),
+                {"name": name},
+            )
+        ).one()
+    assert row.index_settings == row.own
+    stored = await api.parts.store.find_collection(row.name)
+    assert stored is not None
+    # where the payload is, if nobody says it, is the store's own affair
+    told = {name: value for name, value in stored.index.to_config().items() if name != "payload_on_disk"}
+    return dict(row.index_settings), told
+
+
+async def test_an_index_is_changed_in_place(api: Api, corpus: Path, worker: None) -> None:
+    """Nothing is embedded and no generation made; what is not said stays, and null is the store's own again."""
+    await api.wait(await api.create("notes", corpus))
+    before = await count_generations(api.parts)
+
+    planned = await api.wait(await reindex(api, "notes", index={"hnsw_m": 24}, dry_run=True))
+    ended = await api.wait(await reindex(api, "notes", index={"hnsw_m": 24, "ef_search": 200}))
+    quantised = await api.wait(await reindex(api, "notes", index={"quantization": "scalar"}))
+    settings, stored = await read_index(api, "notes")
+    hits = await api.search("notes", "the first whale")
+    reset = await api.wait(
+        await reindex(api, "notes", index={"hnsw_m": None, "ef_search": None, "quantization": "none"})
+    )
+
+    assert (planned["result"]["level"], planned["result"]["tokens"]) == ("index", 0)
+    for one in (ended, quantised, reset):
+        assert one["state"] == "completed", one
+        assert (one["result"]["level"], one["result"]["tokens"]) == ("index", 0)
+        assert one["result"]["from"] == one["result"]["to"]
+        assert one["result"]["validation"]["passed"]
+    assert settings == {"hnsw_m": 24, "ef_search": 200, "quantization": "scalar"}
+    assert stored == {"hnsw_m": 24, "quantization": "scalar"}
+    assert hits
+    assert await read_index(api, "notes") == ({}, {})
+    assert await count_generations(api.parts) == before
+    await assert_verified(api, "notes")
+
+
+async def test_a_rebuild_keeps_and_changes_settings_of_the_index(api: Api, corpus: Path, worker: None) -> None:
+    """They belong to the generation: the way back has those of before."""
+    await api.wait(await api.create("notes", corpus))
+    await api.wait(await reindex(api, "notes", index={"hnsw_m": 24}))
+
+    ended = await api.wait(await reindex(api, "notes", **SMALL, index={"vectors_on_disk": True}, **REPORT_ONLY))
+    rebuilt = await read_index(api, "notes")
+    back = await api.wait(await roll_back(api, "notes"))
+
+    assert (ended["state"], back["state"]) == ("completed", "completed"), (ended, back)
+    assert ended["result"]["level"] == "text"
+    assert rebuilt == ({"hnsw_m": 24, "vectors_on_disk": True},) * 2
+    assert (await read_index(api, "notes"))[0] == {"hnsw_m": 24}
+
+
+async def test_an_index_that_is_refused_is_as_it_was(settings: Settings, corpus: Path) -> None:
+    """The gate looks at the changed index; what it refuses is taken back, in the store too."""
+    with FakeModelServer(model="slow").running() as server:
+        async with serving(settings, server) as api:
+            await api.wait(await api.create("notes", corpus, model="slow"))
+            # its vectors are of another model from now on, so that nothing that searches can be as it was
+            server.salt = "another model"
+
+            unknown = await api.client.post("/api/v1/collections/notes/reindex", json={"index": {"hnsw": 3}})
+            ended = await api.wait(await reindex(api, "notes", index={"hnsw_m": 24}))
+
+            assert (unknown.status_code, unknown.json()["code"]) == (422, "invalid_index_settings")
+            assert (ended["state"], ended["error_code"]) == ("failed", "validation_failed"), ended
+            assert "uniformity" in ended["error_message"]
+            assert await read_index(api, "notes") == ({}, {})

@@ -71,7 +71,7 @@ class RebuildTally:
         return {
             "documents": self.documents,
             "documents_to_extract": self.documents if level is Level.SOURCE else 0,
-            "documents_to_chunk": 0 if level is Level.CHUNKS else self.documents,
+            "documents_to_chunk": self.documents if level in (Level.TEXT, Level.SOURCE) else 0,
             "documents_to_embed": self.embedding,
             "documents_failed": sum(self.problems.values()),
             "documents_outdated": self.outdated,

@@ -16,6 +16,7 @@ from app.domain.errors import (
     EmbedderChangedError,
     EmbedderRejectedError,
 )
+from app.domain.index_settings import IndexSettings
 from app.domain.points import PointQuery, ScoredPoint, SearchFilter, SearchMode, Vectors
 from app.domain.ports import Embedder
 from app.embedders.fingerprint import SMALLEST_COSINE, check_canaries
@@ -130,11 +131,20 @@ async def check_words(validation: Validation, ids: Sequence[UUID]) -> tuple[int,
 async def check_neighbours(validation: Validation, sample: IdSample) -> Scores:
     """For each of some vectors the share of its nearest neighbours that the index finds."""
     name = validation.new.generation.name
+    index = IndexSettings.from_config(validation.new.generation.index_settings)
 
     async def search(vector: Vectors) -> tuple[list[ScoredPoint], list[ScoredPoint]]:
         found, exact = [
             await validation.store.search(
-                name, PointQuery(mode=SearchMode.DENSE, vector=vector, limit=NEIGHBOURS, exact=is_exact)
+                name,
+                PointQuery(
+                    mode=SearchMode.DENSE,
+                    vector=vector,
+                    limit=NEIGHBOURS,
+                    exact=is_exact,
+                    hnsw_ef=index.ef_search,
+                    oversampling=index.oversampling,
+                ),
             )
             for is_exact in (False, True)
         ]
