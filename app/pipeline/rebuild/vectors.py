@@ -10,7 +10,7 @@ from app.domain.points import Vectors
 from app.pipeline.rebuild.context import RebuildContext
 from app.pipeline.vector_check import CHECK, are_units, check_vectors
 
-AT_ONCE = 500
+AT_ONCE = 100
 
 
 async def load_vectors(context: RebuildContext, chunks: Sequence[ChunkRow]) -> Mapping[bytes, Vectors]:

@@ -17,7 +17,7 @@ from app.pipeline.vector_check import CHECK, NORM_TOLERANCE, check_vectors
 from app.pipeline.write import payload_of
 
 ROWS_PER_PAGE = 2000
-NUMBERS_PER_PAGE = 256 * 1024
+NUMBERS_PER_PAGE = 64 * 1024
 
 
 @dataclass(slots=True, kw_only=True)

@@ -67,7 +67,7 @@ class Sizes:
     recut: int = 100
     documents: int = 200
     given: int = 500
-    at_once: int = 4
+    at_once: int = 2
 
     def scaled(self, share: float) -> "Sizes":
         """A share of each, and never next to nothing."""
