@@ -15,7 +15,7 @@ from app.domain.operations import Operation
 from app.domain.rebuilds import RebuildChoice
 from app.operations.rebuilds import RebuildService
 from benchmarks.bench import Bench
-from benchmarks.corpus import Corpus, write_corpus
+from benchmarks.corpus import Corpus, stream_files, write_corpus
 from benchmarks.limit import POLL_SECONDS, seconds_of
 from benchmarks.systems import Figures
 from benchmarks.under_load import SEARCHED, serving_api
@@ -23,6 +23,8 @@ from benchmarks.vecloom import Vecloom
 from benchmarks.worker import REAL
 
 DOCUMENTS = 20_000
+SHORTEST, LONGEST, STEP = 600, 3000, 997
+"""Characters."""
 SEARCHED_DOCUMENTS = 500
 SIZE = 360
 """Tokens in a chunk after the tweak; 400 before."""
@@ -37,9 +39,10 @@ IDLE_SECONDS = 20.0
 
 async def bench_reindex(bench: Bench, documents: int = DOCUMENTS) -> Figures:
     """Another chunk size, then nothing else at all, then the way back, of one collection."""
-    corpus = await asyncio.to_thread(write_corpus, bench.folder / "corpus", documents)
+    folder = bench.folder / "corpus"
+    await asyncio.to_thread(write_short, folder, documents)
     async with Vecloom(bench, bench.folder / "system") as system, system.workers(REAL, 1):
-        indexed = await bench.index("corpus", corpus.folder, poll_seconds=POLL_SECONDS)
+        indexed = await bench.index("corpus", folder, poll_seconds=POLL_SECONDS)
         size = RebuildChoice(chunking=ChunkingChoice(size=SIZE))
         planned = await _reindex(bench, "corpus", RebuildChoice(chunking=size.chunking, dry_run=True))
         tweaked = await _reindex(bench, "corpus", size)
@@ -63,6 +66,14 @@ async def bench_reindex(bench: Bench, documents: int = DOCUMENTS) -> Figures:
             f"{name}_reused_share": result["reused_share"],
         }
     return figures
+
+
+def write_short(folder: Path, documents: int) -> None:
+    """Made-up documents of a chunk or two: the first part of each one of the usual corpus."""
+    for number, (name, content) in enumerate(stream_files(documents)):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content[: SHORTEST + number * STEP % (LONGEST - SHORTEST)], encoding="utf-8")
 
 
 def _rebuilds(bench: Bench) -> RebuildService:
