@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -143,16 +144,28 @@ async def follow(client: Client, operation: dict[str, Any], view: ProgressView, 
 
 
 async def index(settings: Settings, path_or_url: str, name: str, options: dict[str, Any], console: Console) -> Any:  # noqa: ANN401 — JSON
-    """Index and wait. If the server that runs it goes away, another one is found or started and it goes on."""
+    """Index and wait; see ``see_through``."""
     url = to_url(path_or_url)
     require_source(settings, path_or_url, url)
+    ended = await see_through(settings, lambda client: start_index(client, name, url, options), console)
+    summarise(ended, name, console)
+    return ended
+
+
+async def see_through(
+    settings: Settings, begin: Callable[[Client], Awaitable[dict[str, Any]]], console: Console
+) -> dict[str, Any]:
+    """Begin an operation and wait, with its progress and the first documents that failed.
+
+    If the server that runs it goes away, another one is found or started and it goes on.
+    """
     operation: dict[str, Any] | None = None
     seen: list[str] = []
     with ProgressView(console) as view:
         for takeover in range(TAKEOVERS):
             try:
                 async with open_client(settings) as client:
-                    operation = operation or await start_index(client, name, url, options)
+                    operation = operation or await begin(client)
                     ended = await follow(client, operation, view, seen)
                 break
             except ServerGoneError:
@@ -163,7 +176,6 @@ async def index(settings: Settings, path_or_url: str, name: str, options: dict[s
                     raise
                 raise interrupted(settings, operation) from None
     view.show_errors(ended["operation_id"])
-    summarise(ended, name, console)
     return ended
 
 

@@ -1,17 +1,15 @@
 """``vecloom reindex`` and ``rollback``."""
 
-import asyncio
 from typing import Any
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.client import CliError, ServerGoneError, collection_path
-from app.cli.commands import TAKEOVERS, follow, interrupted
+from app.cli.client import Client, CliError, collection_path
+from app.cli.commands import see_through
 from app.cli.plan import REUSE, estimate_line
-from app.cli.progress import ProgressView, printable
-from app.cli.session import open_client
+from app.cli.progress import printable
 from app.cli.validation import show_report
 from app.settings import Settings
 
@@ -49,26 +47,16 @@ def read_index(given: str | None) -> Any:  # noqa: ANN401 — JSON
         raise CliError("invalid_index_settings", f"the settings of the index are no JSON: {error}") from None
 
 
-async def rebuild(settings: Settings, name: str, path: str, body: dict[str, Any] | None, console: Console) -> Any:  # noqa: ANN401 — JSON
-    """Begin a rebuild or a rollback and wait. If the server that runs it goes away, it goes on with another one."""
-    operation: dict[str, Any] | None = None
-    seen: list[str] = []
-    with ProgressView(console) as view:
-        for takeover in range(TAKEOVERS):
-            try:
-                async with open_client(settings) as client:
-                    operation = operation or await client.call("POST", collection_path(name, path), json=body)
-                    ended = await follow(client, operation, view, seen)
-                break
-            except ServerGoneError:
-                if operation is None or settings.url is not None or takeover == TAKEOVERS - 1:
-                    raise
-            except asyncio.CancelledError:
-                if operation is None:
-                    raise
-                raise interrupted(settings, operation) from None
-    view.show_errors(ended["operation_id"])
-    return ended
+async def rebuild(
+    settings: Settings, name: str, path: str, body: dict[str, Any] | None, console: Console
+) -> dict[str, Any]:
+    """Begin a rebuild or a rollback and wait; see ``see_through``."""
+
+    async def begin(client: Client) -> dict[str, Any]:
+        operation: dict[str, Any] = await client.call("POST", collection_path(name, path), json=body)
+        return operation
+
+    return await see_through(settings, begin, console)
 
 
 def show_rebuild(ended: dict[str, Any], name: str, console: Console, *, with_moved: bool) -> None:

@@ -36,6 +36,15 @@ class _Target:
     ingest: IngestContext | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What an operation would have to do, and how long it took to find out."""
+
+    prepare_seconds: float
+    tokens: int
+    points: int
+
+
 async def plan_source(context: JobContext, operation: Operation) -> dict[str, Any]:
     """Scan and prepare the source as the real operation would, count, and estimate the rest."""
     resources = context.resources
@@ -67,7 +76,13 @@ async def plan_source(context: JobContext, operation: Operation) -> dict[str, An
         "chunk_overlap": target.chunking.overlap,
         "chunk_strategy": target.chunking.strategy.value,
         **plan.tally.result(),
-        "estimate": await _estimate(context, operation, target.model, plan, prepare_seconds=prepared),
+        "estimate": await estimate(
+            context,
+            operation,
+            plan.sample,
+            model=target.model,
+            work=Work(prepare_seconds=prepared, tokens=plan.tally.tokens, points=plan.tally.points),
+        ),
         "cost": cost_of(resources.price, target.model, plan.tally.tokens),
         "seconds": round(time.monotonic() - started, 3),
     }
@@ -129,17 +144,17 @@ def _new_source(collection_id: UUID, said: dict[str, Any]) -> Source:
     )
 
 
-async def _estimate(
-    context: JobContext, operation: Operation, model: str, plan: Plan, *, prepare_seconds: float
+async def estimate(
+    context: JobContext, operation: Operation, sample: Sample, *, model: str, work: Work
 ) -> dict[str, Any]:
     """Low and high bound in seconds, and what they were measured by; no bounds if the model does not answer."""
-    tally, rates = plan.tally, None
-    if tally.tokens:
+    rates = None
+    if work.tokens:
         try:
-            rates = await find_rates(context, operation, model, plan.sample)
+            rates = await find_rates(context, operation, model, sample)
         except DomainError as error:
             return {"seconds": None, "measured_by": None, "error_code": error.code}
-    seconds = estimate_seconds(rates, prepare_seconds=prepare_seconds, tokens=tally.tokens, points=tally.points)
+    seconds = estimate_seconds(rates, prepare_seconds=work.prepare_seconds, tokens=work.tokens, points=work.points)
     return {"seconds": seconds, "measured_by": None if rates is None else rates.measured_by.value, "error_code": None}
 
 

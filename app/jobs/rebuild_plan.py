@@ -7,14 +7,12 @@ from uuid import uuid4
 
 from app.db.rebuilds import RebuildRepository
 from app.domain.collections import Collection, Generation, GenerationState
-from app.domain.errors import DomainError
 from app.domain.operations import Operation
 from app.domain.rebuilds import Level, Target, choose_level
 from app.embedders.fingerprint import dimension_of, is_same_model, take_canaries
 from app.jobs.append import open_ingest
 from app.jobs.context import JobContext
-from app.jobs.plan import cost_of, find_rates
-from app.pipeline.estimate import estimate_seconds
+from app.jobs.plan import Work, cost_of, estimate
 from app.pipeline.rebuild.context import RebuildContext
 from app.pipeline.rebuild.plan import RebuildPlan
 
@@ -72,7 +70,13 @@ async def plan_rebuild(
         **describe_target(old, target, level),
         **plan.tally.result(level=level, dimension=rebuild.generation.dimension),
         "dimension": rebuild.generation.dimension,
-        "estimate": await _estimate(context, operation, target.model, plan, prepare_seconds=prepared),
+        "estimate": await estimate(
+            context,
+            operation,
+            plan.sample,
+            model=target.model,
+            work=Work(prepare_seconds=prepared, tokens=plan.tally.tokens, points=plan.tally.chunks),
+        ),
         "cost": cost_of(context.resources.price, target.model, plan.tally.tokens),
         "seconds": round(time.monotonic() - started, 3),
     }
@@ -104,17 +108,3 @@ async def _open(
         is_same_model=is_same_model(old.canaries, canaries),
         open_source=context.resources.open_source,
     )
-
-
-async def _estimate(
-    context: JobContext, operation: Operation, model: str, plan: RebuildPlan, *, prepare_seconds: float
-) -> dict[str, Any]:
-    """Low and high bound in seconds, and what they were measured by; no bounds if the model does not answer."""
-    tally, rates = plan.tally, None
-    if tally.tokens:
-        try:
-            rates = await find_rates(context, operation, model, plan.sample)
-        except DomainError as error:
-            return {"seconds": None, "measured_by": None, "error_code": error.code}
-    seconds = estimate_seconds(rates, prepare_seconds=prepare_seconds, tokens=tally.tokens, points=tally.chunks)
-    return {"seconds": seconds, "measured_by": None if rates is None else rates.measured_by.value, "error_code": None}

@@ -1,6 +1,7 @@
 """How an operation that began beside the writers of its collection becomes one of them."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
@@ -33,7 +34,11 @@ async def become_writer(job: JobContext, collection_id: UUID, *, meanwhile: Call
         if writer is not None and writer != told:
             await job.tell_why_waiting(f"behind operation {writer}, which writes until it ends")
             told = writer
-        if not await meanwhile():
+        started = time.monotonic()
+        if await meanwhile():
+            # looking for what has changed costs the database as much as there are documents
+            await asyncio.sleep(min(time.monotonic() - started, LONGEST_PAUSE_SECONDS))
+        else:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
     if told is not None:
