@@ -84,6 +84,10 @@ def show_rebuild(ended: dict[str, Any], name: str, console: Console, *, with_mov
     if result.get("documents_outdated"):
         parts.append(f"{result['documents_outdated']} changed at their source since; the next index brings them")
     console.print(f"{word}: {', '.join(parts)}", highlight=False, soft_wrap=True)
+    if result.get("level") == "index":
+        settings = orjson.dumps(result["index"]).decode()
+        console.print(f"settings of the index: {printable(settings)}", highlight=False, soft_wrap=True)
+        return
     console.print(
         f"{printable(result['to'])} serves now; back with: vecloom rollback {printable(name)}", soft_wrap=True
     )

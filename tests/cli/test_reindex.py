@@ -33,6 +33,7 @@ async def test_a_collection_is_rebuilt_and_goes_back(folder: Path, tmp_path: Pat
         wrong = await run_cli("reindex", "notes", "--gate", '{"base": ', "--json", data=data)
         lenient = await run_cli("reindex", "notes", "--gate", "lenient", "--json", data=data)
         unknown = await run_cli("reindex", "notes", "--model", "nobody", "--json", data=data)
+        index = await run_cli("reindex", "notes", "--index", '{"hnsw_m": 24}', data=data)
         back = await run_cli("rollback", "notes", "--json", data=data)
         forward = await run_cli("rollback", "notes", data=data)
         found = await run_cli("search", "notes", "rockets", "--json", data=data)
@@ -63,5 +64,7 @@ async def test_a_collection_is_rebuilt_and_goes_back(folder: Path, tmp_path: Pat
         "completed",
         result["to"],
     )
+    assert (index[0], "in place" in index[1], 'index: {"hnsw_m":24}' in index[1]) == (0, True, True)
+    assert "rollback" not in index[1]
     assert (forward[0], "serves again" in forward[1]) == (0, True)
     assert orjson.loads(found[1])["hits"]
