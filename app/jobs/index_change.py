@@ -50,6 +50,8 @@ async def change_index(
             )
     except BaseException:
         with suppress(DomainError):
+            # who has lost the lease leaves it to whoever has it
+            context.require_lease()
             await asyncio.shield(store.update_index(generation.name, before))
         raise
     return result

@@ -18,7 +18,6 @@ from app.bootstrap.upkeep import open_periodic_jobs
 from app.db.search_health import SearchHealthRepository, Tally
 from app.domain.identity import document_id
 from app.domain.points import Vectors
-from app.embedded.stack import EmbeddedStack
 from app.settings import EmbeddingServer, Settings
 from benchmarks.corpus import write_corpus
 from tests.harness import Api, WorkerProcess, open_client, wait_until
@@ -616,11 +615,8 @@ async def test_wrong_wishes_are_refused(api: Api, corpus: Path, worker: None) ->
     assert [operation["kind"] for operation in operations] == ["INDEX"]
 
 
-async def test_searches_find_what_there_is_all_the_time(
-    settings: Settings, services: EmbeddedStack, corpus: Path
-) -> None:
+async def test_searches_find_what_there_is_all_the_time(settings: Settings, corpus: Path) -> None:
     """None fails, none is empty and none mixes two generations while a collection is rebuilt and goes back."""
-    del services
     with FakeModelServer(model="wide", dimension=48).running() as server:
         async with serving(settings, server) as api:
             await api.wait(await api.create("notes", corpus))

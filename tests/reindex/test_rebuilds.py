@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from app.cli.validation import render_report
-from app.embedded.stack import EmbeddedStack
 from app.evaluation.report import read_report
 from app.settings import Settings
 from tests.harness import Api
@@ -23,9 +22,8 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
-async def api(settings: Settings, services: EmbeddedStack, tmp_path: Path) -> AsyncIterator[Api]:
+async def api(settings: Settings, tmp_path: Path) -> AsyncIterator[Api]:
     """A part of Cranfield, indexed, and models of other dimensions that can be asked for."""
-    del services
     if not CRANFIELD.exists():
         pytest.skip("the dataset is not shipped with the project")
     lines = (CRANFIELD / "corpus.jsonl").read_bytes().splitlines(keepends=True)

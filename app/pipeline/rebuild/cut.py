@@ -1,7 +1,6 @@
 """Cuts stored texts into other chunks. Runs in child processes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from app.db.documents import ChunkRow
@@ -11,25 +10,16 @@ from app.pipeline.chunk import chunk_text
 from app.pipeline.validation.recut import join_pieces, kind_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CutRequest:
-    """A document whose text is put together from its chunks and cut anew."""
-
-    document: TextDocument
-
-
 def cut_documents(
-    requests: Sequence[CutRequest], chunking: Chunking, tokenizer: str | None
+    documents: Sequence[TextDocument], chunking: Chunking, tokenizer: str | None
 ) -> list[tuple[UUID, tuple[TextChunk, ...]]]:
-    """The new chunks of each document."""
+    """The new chunks of documents, whose texts are put together from those they have."""
     return [
         (
-            request.document.id,
-            tuple(
-                chunk_text(join_pieces(request.document), chunking, kind=kind_of(request.document), tokenizer=tokenizer)
-            ),
+            document.id,
+            tuple(chunk_text(join_pieces(document), chunking, kind=kind_of(document), tokenizer=tokenizer)),
         )
-        for request in requests
+        for document in documents
     ]
 
 

@@ -19,7 +19,7 @@ from app.pipeline.fetch import UNREADABLE, prepare_fetched
 from app.pipeline.ingest import make_requests
 from app.pipeline.isolate import prepare_isolated
 from app.pipeline.rebuild.context import RebuildContext
-from app.pipeline.rebuild.cut import CutRequest, cut_documents, to_pieces
+from app.pipeline.rebuild.cut import cut_documents, to_pieces
 
 CUT_FAILED = "chunking_failed"
 
@@ -119,13 +119,13 @@ async def _cut(
         return []
     ingest = context.ingest
     tokenizer = ingest.limits.tokenizers.get(context.generation.model)
-    requests = [CutRequest(document=_text_of(claimed, stored)) for claimed in group]
+    documents = [_text_of(claimed, stored) for claimed in group]
     started = time.monotonic()
     try:
         with ingest.account.queued("chunk", len(group)):
             made = await ingest.processes.run(
                 cut_documents,
-                requests,
+                documents,
                 context.generation.chunking,
                 tokenizer,
                 timeout_seconds=ingest.limits.document_timeout_seconds,
