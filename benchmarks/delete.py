@@ -20,6 +20,7 @@ from app.domain.documents import SourceKind
 from app.domain.errors import CollectionNotFoundError
 from app.domain.operations import Operation, OperationState
 from app.domain.points import SearchFilter, SearchMode
+from app.domain.search_settings import SearchSettings
 from app.operations.collections import CollectionService
 from app.operations.removals import RemovalService
 from app.pipeline.write import make_points
@@ -163,7 +164,12 @@ async def _search(bench: "Bench", collection: UUID) -> int:
     search = SearchService(bench.parts.database, bench.parts.store, embedders.find)
     try:
         answer = await search.search(
-            bench.user_id, str(collection), query="whales", mode=SearchMode.BM25, limit=10, filter=SearchFilter()
+            bench.user_id,
+            str(collection),
+            query="whales",
+            settings=SearchSettings(mode=SearchMode.BM25),
+            limit=10,
+            filter=SearchFilter(),
         )
     except CollectionNotFoundError:
         return 0

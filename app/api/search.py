@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 from app.api.auth import CallerDep, ServicesDep
 from app.api.operations import CollectionRef
 from app.domain.points import Hit, Parent, SearchAnswer, SearchFilter, SearchMode
+from app.domain.search_settings import SearchSettings
 
 router = APIRouter(tags=["search"])
 
@@ -151,7 +152,7 @@ async def search_collection(
         caller.user_id,
         collection,
         query=body.query,
-        mode=body.mode,
+        settings=SearchSettings(mode=body.mode),
         limit=body.limit,
         filter=body.filter.restriction(),
     )

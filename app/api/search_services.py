@@ -3,7 +3,8 @@
 from typing import Protocol
 from uuid import UUID
 
-from app.domain.points import SearchAnswer, SearchFilter, SearchMode
+from app.domain.points import SearchAnswer, SearchFilter
+from app.domain.search_settings import SearchSettings
 from app.domain.searches import SearchLogStatus
 
 
@@ -16,7 +17,7 @@ class Search(Protocol):
         id_or_name: str,
         *,
         query: str,
-        mode: SearchMode,
+        settings: SearchSettings,
         limit: int,
         filter: SearchFilter,  # noqa: A002 — the field's standard term
     ) -> SearchAnswer:

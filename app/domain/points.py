@@ -115,6 +115,15 @@ class ScoredPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """A document that answers a query, and its best chunk; documents come best first, each once."""
+
+    document_id: UUID
+    chunk_id: UUID
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCollection:
     """A physical collection as the vector store describes it. Its ``index`` knows no ``ef_search``."""
 

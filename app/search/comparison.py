@@ -18,6 +18,7 @@ from app.domain.comparison import (
 )
 from app.domain.errors import CollectionNotReadyError, DomainError, EmbedderUnavailableError, InvalidInputError
 from app.domain.points import Hit, SearchFilter, SearchMode, Vectors
+from app.domain.search_settings import SearchSettings
 from app.evaluation.alignment import align_rankings
 from app.evaluation.metrics import number_rankings, overlaps, rank_biased_overlaps
 from app.search.excerpt import cut_excerpt
@@ -177,11 +178,18 @@ class ComparisonService:
         filter: SearchFilter,  # noqa: A002 — the field's standard term
     ) -> Answers:
         """All of one side. One query after the other: users' searches have the other turns."""
+        settings = SearchSettings(mode=mode)
         try:
             vectors = await self._embed(generation, queries, mode)
             found = [
                 await self._search.find_hits(
-                    collection, generation, query=query, vector=vector, mode=mode, limit=limit + TIED, filter=filter
+                    collection,
+                    generation,
+                    query=query,
+                    vector=vector,
+                    settings=settings,
+                    limit=limit + TIED,
+                    filter=filter,
                 )
                 for query, vector in zip(queries, vectors, strict=True)
             ]

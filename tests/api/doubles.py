@@ -35,9 +35,10 @@ from app.domain.errors import (
 from app.domain.operations import Operation, OperationKind, OperationState, Submission, Worker
 from app.domain.partitions import PartitionHealth, PartitionLook
 from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
-from app.domain.points import Hit, SearchAnswer, SearchFilter, SearchMode
+from app.domain.points import Hit, SearchAnswer, SearchFilter
 from app.domain.rebuild_errors import NothingToRollBackError
 from app.domain.rebuilds import RebuildChoice
+from app.domain.search_settings import SearchSettings
 from app.domain.searches import SearchCounts, SearchHealth
 from app.domain.statistics import Amounts, CollectionStatistics, GrowthPoint
 from app.domain.users import Caller
@@ -312,12 +313,12 @@ class FakeSearch:
         id_or_name: str,
         *,
         query: str,
-        mode: SearchMode,
+        settings: SearchSettings,
         limit: int,
         filter: SearchFilter,  # noqa: A002 — the field's standard term
     ) -> SearchAnswer:
         """One hit."""
-        self.asked = {"query": query, "limit": limit, "filter": filter}
+        self.asked = {"query": query, "settings": settings, "limit": limit, "filter": filter}
         hit = Hit(
             rank=1,
             score=0.5,
@@ -331,7 +332,7 @@ class FakeSearch:
             end=7,
             highlights=[(2, 7)],
         )
-        return SearchAnswer(mode=mode, took_ms=1.5, generation="g1", hits=[hit])
+        return SearchAnswer(mode=settings.mode, took_ms=1.5, generation="g1", hits=[hit])
 
 
 class FakeRemovals:

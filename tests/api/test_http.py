@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from app.api import collections, documents, operations, search, sources
 from app.domain.documents import Chunking, ChunkingChoice, ChunkingStrategy, DocumentState, SourceSpec
 from app.domain.operations import OperationState, Submission
-from app.domain.points import SearchFilter
+from app.domain.points import SearchFilter, SearchMode
+from app.domain.search_settings import SearchSettings
 from tests.api.conftest import Edge
 from tests.api.doubles import KEY
 
@@ -311,7 +312,12 @@ async def test_a_search_is_answered(edge: Edge, client: httpx.AsyncClient) -> No
     answer = response.json()
     assert (answer["mode"], answer["generation"], answer["took_ms"]) == ("bm25", "g1", 1.5)
     assert answer["hits"][0]["highlights"] == [[2, 7]]
-    assert edge.search.asked == {"query": "whale", "limit": 3, "filter": SearchFilter(folders=("guides",))}
+    assert edge.search.asked == {
+        "query": "whale",
+        "settings": SearchSettings(mode=SearchMode.BM25),
+        "limit": 3,
+        "filter": SearchFilter(folders=("guides",)),
+    }
 
 
 @pytest.mark.parametrize(

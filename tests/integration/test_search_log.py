@@ -19,6 +19,7 @@ from app.domain.collections import GenerationState
 from app.domain.errors import CollectionNotFoundError, DomainError
 from app.domain.periodic import PeriodicJob, Round
 from app.domain.points import SearchFilter, SearchMode
+from app.domain.search_settings import SearchSettings
 from app.domain.searches import ENTRIES_PER_DAY, SearchEntry
 from app.embedders.http import HttpEmbedder
 from app.operations.collections import IdentityService
@@ -94,7 +95,7 @@ def searches_of(parts: Parts, recorder: SearchRecorder, *, store: QdrantStore | 
 async def ask(service: SearchService, api: Api, query: str, *, mode: SearchMode = SearchMode.BM25) -> int:
     """Search the collection ``notes``; how many hits that gave."""
     answer = await service.search(
-        api.user_id, "notes", query=query, mode=mode, limit=10, filter=SearchFilter(folders=())
+        api.user_id, "notes", query=query, settings=SearchSettings(mode=mode), limit=10, filter=SearchFilter(folders=())
     )
     return len(answer.hits)
 
@@ -293,7 +294,12 @@ async def test_every_search_is_counted_by_what_became_of_it(api: Api, parts: Par
     nothing = await ask(well, api, "zzzz")
     with pytest.raises(CollectionNotFoundError):
         await well.search(
-            api.user_id, "other", query="x", mode=SearchMode.BM25, limit=1, filter=SearchFilter(folders=())
+            api.user_id,
+            "other",
+            query="x",
+            settings=SearchSettings(mode=SearchMode.BM25),
+            limit=1,
+            filter=SearchFilter(folders=()),
         )
     codes = []
     for service in (

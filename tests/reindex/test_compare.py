@@ -20,6 +20,7 @@ from app.domain.documents import Chunking
 from app.domain.errors import CollectionNotFoundError, UnknownModelError
 from app.domain.points import SearchFilter, SearchMode
 from app.domain.ports import Embedder
+from app.domain.search_settings import SearchSettings
 from app.embedders.http import HttpEmbedder
 from app.operations.collections import IdentityService
 from app.search.comparison import ComparisonService
@@ -142,7 +143,12 @@ async def test_another_model_and_other_chunks_move_documents(shelf: Shelf) -> No
         search = SearchService(shelf.parts.database, shelf.parts.store, lambda _: model)
         vector = await model.embed_query(queries[0])
         expected = await search.find_hits(
-            shelf.collection, generation, query=queries[0], vector=vector, mode=SearchMode.DENSE, limit=10
+            shelf.collection,
+            generation,
+            query=queries[0],
+            vector=vector,
+            settings=SearchSettings(mode=SearchMode.DENSE),
+            limit=10,
         )
 
     changes = {hit.change for query in found.queries for hit in query.hits}

@@ -11,6 +11,7 @@ import numpy as np
 from app.db.validation import ValidationRepository
 from app.domain.errors import DomainError, EmbedderDimensionError
 from app.domain.points import Hit, SearchMode
+from app.domain.search_settings import SearchSettings
 from app.evaluation.bootstrap import Interval, mean_by_group, paired_interval
 from app.evaluation.findings import KNOWN_ITEM, Overlap, Quality
 from app.evaluation.metrics import (
@@ -119,7 +120,9 @@ async def _ask_side(
             raise EmbedderDimensionError(side.generation.model, expected=side.generation.dimension, actual=len(vector))
         for mode in MODES:
             started = time.perf_counter()
-            hits = await validation.find_hits(side.generation, query=text, vector=vector, mode=mode, limit=DEPTH + TIED)
+            hits = await validation.find_hits(
+                side.generation, query=text, vector=vector, settings=SearchSettings(mode=mode), limit=DEPTH + TIED
+            )
             milliseconds.append((time.perf_counter() - started) * 1000)
             rankings[mode] = rank_documents(hits)
             for hit in hits:

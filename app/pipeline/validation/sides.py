@@ -7,8 +7,9 @@ from uuid import UUID
 
 from app.db.database import Database
 from app.domain.collections import Generation
-from app.domain.points import Hit, SearchMode, Vectors
+from app.domain.points import Hit, Vectors
 from app.domain.ports import Embedder, Processes, VectorStore
+from app.domain.search_settings import SearchSettings
 from app.embedders.fingerprint import is_same_model
 from app.evaluation.policy import DEFAULT, Policy
 
@@ -23,7 +24,7 @@ class FindHits(Protocol):
     """Searches one generation as users' searches do; ``SearchService.find_hits`` of a collection."""
 
     async def __call__(
-        self, generation: Generation, *, query: str, vector: Vectors | None, mode: SearchMode, limit: int
+        self, generation: Generation, *, query: str, vector: Vectors | None, settings: SearchSettings, limit: int
     ) -> Sequence[Hit]:
         """The best documents, best first."""
         ...

@@ -1,0 +1,124 @@
+"""Ranks the documents of one generation for one query."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from app.db.collections import CollectionRepository
+from app.db.database import Database
+from app.db.hits import HitRepository, HitRow
+from app.domain.collections import Collection, Generation
+from app.domain.errors import GenerationMissingError
+from app.domain.index_settings import IndexSettings
+from app.domain.points import PointQuery, Ranked, ScoredPoint, SearchFilter, Vectors
+from app.domain.ports import VectorStore
+from app.domain.search_settings import SearchSettings
+
+POINTS_PER_DOCUMENT = 4
+FEWEST_POINTS = 40
+MOST_POINTS = 2000
+FEWEST_CANDIDATES = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A query to one generation; ``vector`` is that of the query, None in mode ``bm25``."""
+
+    collection: Collection
+    generation: Generation
+    query: str
+    vector: Vectors | None
+    settings: SearchSettings
+    limit: int
+    filter: SearchFilter = field(default_factory=SearchFilter)
+
+    def ask_for(self, points: int) -> PointQuery:
+        """What the vector store is asked."""
+        index = IndexSettings.from_config(self.generation.index_settings)
+        return PointQuery(
+            mode=self.settings.mode,
+            text=self.query,
+            vector=self.vector,
+            limit=points,
+            prefetch=max(points, FEWEST_CANDIDATES),
+            hnsw_ef=index.ef_search,
+            oversampling=index.oversampling,
+            filter=self.filter,
+        )
+
+
+class Chunks:
+    """What the manifest knows of the chunks that answer a question.
+
+    Args:
+        with_texts: whether ``rows`` are kept, for those who show or compare them.
+    """
+
+    def __init__(self, database: Database, question: Question, *, with_texts: bool) -> None:
+        self._database = database
+        self._collection_id = question.collection.id
+        self._generation_id = question.generation.id
+        self._with_texts = with_texts
+        self.rows: dict[UUID, HitRow] = {}
+
+    async def find_documents(self, ids: Sequence[UUID]) -> dict[UUID, UUID]:
+        """Which document each chunk is of; those that the manifest does not know are missing."""
+        async with self._database.single() as connection:
+            manifest = HitRepository(connection, self._collection_id)
+            if not self._with_texts:
+                return await manifest.find_chunks(self._generation_id, ids)
+            rows = await manifest.load_hits(self._generation_id, ids)
+        self.rows |= rows
+        return {chunk: row.document_id for chunk, row in rows.items()}
+
+
+class Ranker:
+    """Finds and orders what answers a question."""
+
+    def __init__(self, database: Database, store: VectorStore) -> None:
+        self._database = database
+        self._store = store
+
+    async def rank(self, question: Question, chunks: Chunks) -> list[Ranked]:
+        """The best documents that the manifest knows, best first, each by its best chunk."""
+        wanted = question.limit
+        points = min(max(wanted * POINTS_PER_DOCUMENT, FEWEST_POINTS), MOST_POINTS)
+        while True:
+            scored = await self._ask(question, points)
+            documents = await chunks.find_documents(best_of_each(scored, limit=wanted))
+            if len(documents) < wanted:
+                documents = await chunks.find_documents([point.id for point in scored])
+            ranked = roll_up(scored, documents, limit=wanted)
+            if len(ranked) == wanted or len(scored) < points or points == MOST_POINTS:
+                return ranked
+            points = min(points * POINTS_PER_DOCUMENT, MOST_POINTS)
+
+    async def _ask(self, question: Question, points: int) -> list[ScoredPoint]:
+        try:
+            return await self._store.search(question.generation.name, question.ask_for(points))
+        except GenerationMissingError:
+            async with self._database.begin() as connection:
+                # it may have been deleted at this moment
+                await CollectionRepository(connection).get(question.collection.user_id, question.collection.id)
+            raise
+
+
+def best_of_each(scored: Sequence[ScoredPoint], *, limit: int) -> list[UUID]:
+    """The best point of each of the best documents: all that is shown if the manifest knows them."""
+    best: dict[UUID, UUID] = {}
+    for point in scored:
+        best.setdefault(point.document_id, point.id)
+    return list(best.values())[:limit]
+
+
+def roll_up(scored: Sequence[ScoredPoint], documents: Mapping[UUID, UUID], *, limit: int) -> list[Ranked]:
+    """Each document once, by its best point; points that are not among ``documents`` are left out."""
+    ranked: dict[UUID, Ranked] = {}
+    for point in scored:
+        document = documents.get(point.id)
+        if document is None or document in ranked:
+            continue
+        ranked[document] = Ranked(document_id=document, chunk_id=point.id, score=point.score)
+        if len(ranked) == limit:
+            break
+    return list(ranked.values())
