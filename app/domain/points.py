@@ -17,11 +17,18 @@ PointId = UUID | int
 
 
 class SearchMode(StrEnum):
-    """How hits are found: by meaning, by words, or by both (reciprocal rank fusion)."""
+    """How hits are found: by meaning, by words, or by both."""
 
     DENSE = "dense"
     BM25 = "bm25"
     HYBRID = "hybrid"
+
+
+class Fusion(StrEnum):
+    """How the two rankings of a hybrid search become one: by reciprocal ranks, or by normalised scores."""
+
+    RRF = "rrf"
+    DBSF = "dbsf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +95,9 @@ class PointQuery:
         limit: most points returned, best first.
         prefetch: in hybrid mode, how many points of each kind are fused.
         fusion_k: the constant k of reciprocal rank fusion.
+        dense_weight, bm25_weight: of each kind in reciprocal rank fusion; their ratio counts, and not both are 0. A
+            rank of a kind with the weight w counts as rank / w, where both weights together are 2.
+        score_threshold: points with a lower score are left out.
         exact: bypass any approximate index, and compare whole vectors only.
         hnsw_ef: how many points an approximate search keeps in sight; None leaves it to the store.
         oversampling: where vectors are quantised, how many times ``limit`` points are compared by their whole vectors.
@@ -98,7 +108,11 @@ class PointQuery:
     vector: Vectors | None = None
     limit: int = 10
     prefetch: int = 100
+    fusion: Fusion = Fusion.RRF
     fusion_k: int = 60
+    dense_weight: float = 1.0
+    bm25_weight: float = 1.0
+    score_threshold: float | None = None
     exact: bool = False
     hnsw_ef: int | None = None
     oversampling: float | None = None

@@ -7,16 +7,9 @@ from types import MappingProxyType
 from typing import Any
 
 from app.domain.errors import InvalidInputError
-from app.domain.points import SearchMode
+from app.domain.points import Fusion, SearchMode
 
 SHOWN = 40
-
-
-class Fusion(StrEnum):
-    """How the two rankings of a hybrid search become one: by reciprocal ranks, or by normalised scores."""
-
-    RRF = "rrf"
-    DBSF = "dbsf"
 
 
 BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(

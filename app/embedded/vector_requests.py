@@ -9,6 +9,7 @@ import qdrant_edge as edge
 from app.embedded.vector_errors import BadRequestError
 from app.embedded.vector_parameters import MAX_CANDIDATES
 from app.embedded.vector_values import (
+    FLOAT32_MAX,
     Layout,
     PointId,
     as_list,
@@ -18,6 +19,7 @@ from app.embedded.vector_values import (
     read_id,
     read_ids,
     read_int,
+    read_number,
     read_payload_selection,
     read_vector,
     read_vector_selection,
@@ -160,8 +162,8 @@ def _read_prefetch(body: Any, layout: Layout) -> edge.Prefetch:
 
 def _read_stage(body: dict[str, Any], layout: Layout) -> dict[str, Any]:
     prefetches = [_read_prefetch(inner, layout) for inner in as_list(body.get("prefetch"))]
-    query = body["query"]
-    fusion = _read_fusion(query)
+    query, threshold = body["query"], body.get("score_threshold")
+    fusion = _read_fusion(query, len(prefetches))
     if (fusion is None) == bool(prefetches):
         raise BadRequestError("prefetches are there to be fused, and a fusion needs them")
     return {
@@ -169,20 +171,31 @@ def _read_stage(body: dict[str, Any], layout: Layout) -> dict[str, Any]:
         "query": _read_nearest(query, body.get("using"), layout) if fusion is None else fusion,
         "prefetches": prefetches,
         "filter": read_filter(body.get("filter")),
-        "score_threshold": body.get("score_threshold"),
+        "score_threshold": None if threshold is None else read_number(threshold, least=-FLOAT32_MAX, most=FLOAT32_MAX),
         "params": _read_params(body.get("params")),
     }
 
 
-def _read_fusion(query: Any) -> edge.Fusion.Rrf | None:
+def _read_fusion(query: Any, count: int) -> edge.Fusion.Rrf | edge.Fusion.Dbsf | None:
     if not isinstance(query, dict) or not {"rrf", "fusion"} & query.keys():
         return None
     if "rrf" in query:
         rrf = read_fields(read_fields(query, "rrf")["rrf"], "k", "weights")
-        return edge.Fusion.Rrf(read_int(rrf.get("k"), default=DEFAULT_RRF_K, least=1), rrf.get("weights"))
-    if read_fields(query, "fusion")["fusion"] != "rrf":
-        raise BadRequestError("the only fusion of this server is rrf")
-    return edge.Fusion.Rrf(DEFAULT_RRF_K)
+        weights = rrf.get("weights")
+        return edge.Fusion.Rrf(
+            read_int(rrf.get("k"), default=DEFAULT_RRF_K, least=1),
+            None if weights is None else _read_weights(weights, count),
+        )
+    named = read_fields(query, "fusion")["fusion"]
+    if named not in ("rrf", "dbsf"):
+        raise BadRequestError("the fusions of this server are rrf and dbsf")
+    return edge.Fusion.Dbsf() if named == "dbsf" else edge.Fusion.Rrf(DEFAULT_RRF_K)
+
+
+def _read_weights(weights: Any, count: int) -> list[float]:
+    if not isinstance(weights, list) or len(weights) != count:
+        raise BadRequestError("there are as many weights as prefetches")
+    return [read_number(weight, least=0, most=FLOAT32_MAX) for weight in weights]
 
 
 def _read_nearest(query: Any, using: str | None, layout: Layout) -> edge.Query:
@@ -205,12 +218,10 @@ def _read_params(params: Any) -> edge.SearchParams:
 def _read_rescoring(params: Any) -> edge.QuantizationSearchParams:
     read_fields(params, "ignore", "rescore", "oversampling")
     oversampling = params.get("oversampling")
-    if oversampling is not None and (isinstance(oversampling, bool) or not 1 <= oversampling <= MAX_OVERSAMPLING):
-        raise BadRequestError(f"oversampling is a number from 1 to {MAX_OVERSAMPLING}")
     return edge.QuantizationSearchParams(
         ignore=bool(read_bool(params.get("ignore"))),
         rescore=read_bool(params.get("rescore")),
-        oversampling=oversampling,
+        oversampling=None if oversampling is None else read_number(oversampling, least=1, most=MAX_OVERSAMPLING),
     )
 
 

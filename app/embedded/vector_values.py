@@ -65,6 +65,13 @@ def read_int(value: Any, *, default: Default, least: int, most: int = MAX_LIMIT)
     return value
 
 
+def read_number(value: Any, *, least: float, most: float) -> float:
+    """A number within bounds."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
+        raise BadRequestError(f"expected a number from {least:g} to {most:g}, got {value!r}")
+    return float(value)
+
+
 def read_bool(value: Any) -> bool | None:
     """True or false; None where the body says nothing."""
     if value is not None and not isinstance(value, bool):

@@ -34,13 +34,18 @@ class Question:
 
     def ask_for(self, points: int) -> PointQuery:
         """What the vector store is asked."""
-        index = IndexSettings.from_config(self.generation.index_settings)
+        index, settings = IndexSettings.from_config(self.generation.index_settings), self.settings
         return PointQuery(
-            mode=self.settings.mode,
+            mode=settings.mode,
             text=self.query,
             vector=self.vector,
             limit=points,
-            prefetch=max(points, FEWEST_CANDIDATES),
+            prefetch=settings.candidates or max(points, FEWEST_CANDIDATES),
+            fusion=settings.fusion,
+            fusion_k=settings.fusion_k,
+            dense_weight=settings.dense_weight,
+            bm25_weight=settings.bm25_weight,
+            score_threshold=settings.score_threshold,
             hnsw_ef=index.ef_search,
             oversampling=index.oversampling,
             filter=self.filter,

@@ -1,13 +1,13 @@
 """Queries and filters as qdrant-client takes them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from qdrant_client import models
 
 from app.domain.errors import VectorStoreRejectedError
-from app.domain.points import PointQuery, SearchFilter, SearchMode
+from app.domain.points import Fusion, PointQuery, SearchFilter, SearchMode
 from app.stores.records import BM25_MODEL, DENSE, SPARSE, clean_text
 
 
@@ -17,9 +17,29 @@ def ask(query: PointQuery) -> dict[str, Any]:
     if query.mode is not SearchMode.HYBRID:
         using, nearest = _nearest(query, query.mode)
         params = _write_params(query, query.mode)
-        return {"query": nearest, "using": using, "query_filter": restrict, "search_params": params}
-    prefetch = [_prefetch(query, mode, restrict) for mode in (SearchMode.DENSE, SearchMode.BM25)]
-    return {"prefetch": prefetch, "query": models.RrfQuery(rrf=models.Rrf(k=query.fusion_k))}
+        return {
+            "query": nearest,
+            "using": using,
+            "query_filter": restrict,
+            "search_params": params,
+            "score_threshold": query.score_threshold,
+        }
+    weights = {SearchMode.DENSE: query.dense_weight, SearchMode.BM25: query.bm25_weight}
+    weighed = {mode: weight for mode, weight in weights.items() if weight > 0}
+    return {
+        "prefetch": [_prefetch(query, mode, restrict) for mode in weighed],
+        "query": _fuse(query, list(weighed.values())),
+        "score_threshold": query.score_threshold,
+    }
+
+
+def _fuse(query: PointQuery, weights: Sequence[float]) -> models.FusionQuery | models.RrfQuery:
+    if query.fusion is Fusion.DBSF:
+        return models.FusionQuery(fusion=models.Fusion.DBSF)
+    # equal ones are not told: servers before 1.17 know no weights
+    is_equal = len(set(weights)) == 1
+    scaled = None if is_equal else [weight * len(weights) / sum(weights) for weight in weights]
+    return models.RrfQuery(rrf=models.Rrf(k=query.fusion_k, weights=scaled))
 
 
 def _prefetch(query: PointQuery, mode: SearchMode, restrict: models.Filter | None) -> models.Prefetch:
