@@ -1,8 +1,10 @@
 """Ranks the documents of one generation for one query."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
+
+import numpy as np
 
 from app.db.collections import CollectionRepository
 from app.db.database import Database
@@ -13,11 +15,16 @@ from app.domain.index_settings import IndexSettings
 from app.domain.points import PointQuery, Ranked, ScoredPoint, SearchFilter, Vectors
 from app.domain.ports import VectorStore
 from app.domain.search_settings import SearchSettings
+from app.search.diversity import pick_diverse
 
 POINTS_PER_DOCUMENT = 4
 FEWEST_POINTS = 40
 MOST_POINTS = 2000
 FEWEST_CANDIDATES = 100
+DIVERSIFIED = 100
+"""Documents among which diversity chooses, however few are shown: the first ten of 100 are the first ten of ten."""
+GAP = 1.0
+"""Between the last score of documents that were ordered anew and the first one of those that were not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +38,11 @@ class Question:
     settings: SearchSettings
     limit: int
     filter: SearchFilter = field(default_factory=SearchFilter)
+
+    @property
+    def depth(self) -> int:
+        """How many documents are retrieved."""
+        return self.limit if self.settings.diversity is None else max(self.limit, DIVERSIFIED)
 
     def ask_for(self, points: int) -> PointQuery:
         """What the vector store is asked."""
@@ -86,7 +98,29 @@ class Ranker:
 
     async def rank(self, question: Question, chunks: Chunks) -> list[Ranked]:
         """The best documents that the manifest knows, best first, each by its best chunk."""
-        wanted = question.limit
+        ranked = await self._retrieve(question, chunks)
+        if question.settings.diversity is not None:
+            ranked = await self._diversify(question, ranked, diversity=question.settings.diversity)
+        return ranked[: question.limit]
+
+    async def _diversify(self, question: Question, ranked: Sequence[Ranked], *, diversity: float) -> list[Ranked]:
+        first, others = ranked[:DIVERSIFIED], ranked[DIVERSIFIED:]
+        if not first:
+            return []
+        generation = question.generation
+        ids = [document.chunk_id for document in first]
+        stored = await self._store.retrieve_points(generation.name, ids, dimension=generation.dimension)
+        rows = {point: row for row, point in enumerate(stored.ids)}
+        vectors = np.full((len(ids), generation.dimension), np.nan, dtype=np.float32)
+        for row, chunk in enumerate(ids):
+            if chunk in rows:  # it may have been deleted at this moment
+                vectors[row] = stored.vectors[rows[chunk]]
+        relevance = np.array([document.score for document in first])
+        picked = pick_diverse(relevance, vectors, diversity=diversity)
+        return append_below([replace(first[row], score=score) for row, score in picked], others)
+
+    async def _retrieve(self, question: Question, chunks: Chunks) -> list[Ranked]:
+        wanted = question.depth
         points = min(max(wanted * POINTS_PER_DOCUMENT, FEWEST_POINTS), MOST_POINTS)
         while True:
             scored = await self._ask(question, points)
@@ -100,12 +134,14 @@ class Ranker:
 
     async def _ask(self, question: Question, points: int) -> list[ScoredPoint]:
         try:
-            return await self._store.search(question.generation.name, question.ask_for(points))
+            scored = await self._store.search(question.generation.name, question.ask_for(points))
         except GenerationMissingError:
             async with self._database.begin() as connection:
                 # it may have been deleted at this moment
                 await CollectionRepository(connection).get(question.collection.user_id, question.collection.id)
             raise
+        # the store has those of equal scores in an order of chance, which would be another one the next time
+        return sorted(scored, key=lambda point: (-point.score, point.document_id, point.id))
 
 
 def best_of_each(scored: Sequence[ScoredPoint], *, limit: int) -> list[UUID]:
@@ -114,6 +150,14 @@ def best_of_each(scored: Sequence[ScoredPoint], *, limit: int) -> list[UUID]:
     for point in scored:
         best.setdefault(point.document_id, point.id)
     return list(best.values())[:limit]
+
+
+def append_below(ordered: Sequence[Ranked], others: Sequence[Ranked]) -> list[Ranked]:
+    """Both, the scores of the others moved so that they are lower; both are best first."""
+    if not ordered or not others:
+        return [*ordered, *others]
+    fall = others[0].score - ordered[-1].score + GAP
+    return [*ordered, *(replace(other, score=other.score - fall) for other in others)]
 
 
 def roll_up(scored: Sequence[ScoredPoint], documents: Mapping[UUID, UUID], *, limit: int) -> list[Ranked]:

@@ -24,6 +24,12 @@ DOCUMENTS = {
     "a/languages.txt": "🐋 Der Straßenkönig fuhr über die naïve Brücke; ein Cafe\u0301 in 東京. Whales 🐋 whales.\n",
     "b/ships.md": "# Ships\n\nShips cross the ocean and meet whales.\n",
 }
+COPIES = {
+    **{f"notice{n}.txt": f"Notice {n}: the ferry to the island leaves the harbour at noon.\n" for n in range(6)},
+    "fares.txt": "What a ticket for the ferry costs, and where to buy it.\n",
+    "storm.txt": "When a storm comes, no boat goes out to the island.\n",
+}
+"""Of the collection ``ferries``: six that say the same, and two others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,7 @@ class Index:
     api: Api
     name: str
     sources: dict[str, str]
+    copies: str = "ferries"
 
     async def ask(self, query: str, **options: Any) -> httpx.Response:
         """The answer to a query."""
@@ -61,6 +68,9 @@ async def index(services: EmbeddedStack) -> AsyncIterator[Index]:
         for path, text in DOCUMENTS.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, encoding="utf-8")
+        (folder / "copies").mkdir()
+        for path, text in COPIES.items():
+            (folder / "copies" / path).write_text(text)
         settings = settings_for(services, database=database, namespace=database, data=folder / "data")
         async with (
             open_parts(settings, configured_endpoints(settings)) as parts,
@@ -71,6 +81,7 @@ async def index(services: EmbeddedStack) -> AsyncIterator[Index]:
             created = (await api.client.post("/api/v1/collections", json=body)).json()
             ended = await api.wait(created["operation"])
             assert ended["result"]["documents_added"] == len(DOCUMENTS)
+            await api.wait(await api.create("ferries", folder / "copies"))
             sources = (await api.client.get("/api/v1/collections/animals/sources")).json()["sources"]
             yield Index(api=api, name="animals", sources={source["url"][-1]: source["id"] for source in sources})
     await drop_database(services, database)

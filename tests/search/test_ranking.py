@@ -11,15 +11,16 @@ from app.domain.collections import Collection, Generation
 from app.domain.points import Hit, PointBatch, Ranked, SearchMode, Vectors
 from app.domain.search_settings import SearchSettings
 from app.search.service import SearchService
-from tests.search.conftest import DOCUMENTS, Index
+from tests.search.conftest import COPIES, DOCUMENTS, Index
 
 
 class Searched:
-    """The collection of the index with a service of its own."""
+    """A collection with a service of its own."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, name: str) -> None:
         self.parts = index.api.parts
-        self._index = index
+        self._user_id = index.api.user_id
+        self._name = name
         self.service = SearchService(
             self.parts.database, self.parts.store, EmbedderRegistry(self.parts.settings, None).find
         )
@@ -28,7 +29,7 @@ class Searched:
         """The collection and its active generation."""
         async with self.parts.database.begin() as connection:
             repository = CollectionRepository(connection)
-            collection, generation, _ = await repository.get_searched(self._index.api.user_id, self._index.name)
+            collection, generation, _ = await repository.get_searched(self._user_id, self._name)
         assert generation is not None
         return collection, generation
 
@@ -51,8 +52,14 @@ class Searched:
 
 @pytest.fixture
 def searched(index: Index) -> Searched:
-    """The index of this folder."""
-    return Searched(index)
+    """Animals and what they live in."""
+    return Searched(index, index.name)
+
+
+@pytest.fixture
+def copies(index: Index) -> Searched:
+    """Texts of which most say the same."""
+    return Searched(index, index.copies)
 
 
 @pytest.mark.parametrize("mode", SearchMode)
@@ -69,6 +76,14 @@ async def test_what_is_ranked_is_what_is_shown(searched: Searched, mode: SearchM
     ]
     assert len(ranked) == min(limit, len(DOCUMENTS))
     assert [hit.rank for hit in shown] == list(range(1, len(shown) + 1))
+
+
+async def test_equal_scores_come_in_the_same_order_every_time(searched: Searched) -> None:
+    """The store has them in an order of chance."""
+    answers = [await searched.rank("whales ocean", SearchSettings()) for _ in range(20)]
+
+    assert len(answers[0]) > len({one.score for one in answers[0]})
+    assert all(answer == answers[0] for answer in answers)
 
 
 async def test_points_that_the_manifest_does_not_know_are_not_ranked(searched: Searched) -> None:
@@ -93,3 +108,40 @@ async def test_points_that_the_manifest_does_not_know_are_not_ranked(searched: S
 
     assert after == before
     assert len(after) == len(DOCUMENTS)
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+async def test_diversity_spreads_near_duplicates(copies: Searched, mode: SearchMode) -> None:
+    """Without it six copies come first; with it what says something else comes before the second copy."""
+    query = "when does the ferry to the island leave"
+
+    usual = await copies.show(query, SearchSettings(mode=mode))
+    spread = await copies.show(query, SearchSettings(mode=mode, diversity=0.7))
+    ranked = await copies.rank(query, SearchSettings(mode=mode, diversity=0.7), limit=3)
+
+    assert {hit.path for hit in usual[:6]} == {path for path in COPIES if path.startswith("notice")}
+    assert [hit.path.startswith("notice") for hit in spread[:3]] == [True, False, False]
+    assert {hit.path for hit in spread} == set(COPIES)
+    assert [hit.score for hit in spread] == sorted((hit.score for hit in spread), reverse=True)
+    assert [one.document_id for one in ranked] == [hit.document_id for hit in spread[:3]]
+
+
+async def test_a_threshold_is_of_relevance_also_where_diversity_orders(copies: Searched) -> None:
+    """What is not relevant enough is not chosen for being different."""
+    query = "when does the ferry to the island leave"
+    dense = await copies.show(query, SearchSettings(mode=SearchMode.DENSE))
+    threshold = (dense[5].score + dense[6].score) / 2
+    settings = SearchSettings(mode=SearchMode.DENSE, diversity=0.7, score_threshold=threshold)
+
+    spread = await copies.show(query, settings)
+
+    assert {hit.path for hit in spread} == {path for path in COPIES if path.startswith("notice")}
+
+
+async def test_candidates_bound_what_a_hybrid_search_can_find(searched: Searched) -> None:
+    """One of each ranking makes two documents at most."""
+    few = await searched.rank("rockets burn fuel", SearchSettings(candidates=1))
+    all_of_them = await searched.rank("rockets burn fuel", SearchSettings())
+
+    assert 1 <= len(few) <= 2
+    assert len(all_of_them) == len(DOCUMENTS)
