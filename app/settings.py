@@ -197,6 +197,12 @@ class Settings(BaseSettings):
     embedding_price_per_million_tokens: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
     embedding_price_currency: Annotated[str, Field(min_length=1, max_length=20)] = "$"
 
+    # reranking
+    reranker_url: str | None = None
+    reranker_model: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    reranker_api_key: SecretStr | None = None
+    reranker_timeout: Seconds = 10
+
     # vector store
     vector_upload_batch_size: Count = 100
     vector_upload_concurrency: Count = 4
@@ -264,7 +270,7 @@ class Settings(BaseSettings):
                 ip_network(part, strict=False)
         return value
 
-    @field_validator("database_url", "redis_url", "qdrant_url", "embedding_url")
+    @field_validator("database_url", "redis_url", "qdrant_url", "embedding_url", "reranker_url")
     @classmethod
     def _is_url(cls, value: SecretStr | str | None, info: ValidationInfo) -> SecretStr | str | None:
         if value is not None:

@@ -1,6 +1,7 @@
 """Search in a collection."""
 
-from typing import Annotated, Self
+from dataclasses import fields
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -9,8 +10,8 @@ from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
 from app.api.operations import CollectionRef
-from app.domain.points import Hit, Parent, SearchAnswer, SearchFilter, SearchMode
-from app.domain.search_settings import SearchSettings
+from app.domain.points import Fusion, Hit, Parent, SearchAnswer, SearchFilter, SearchMode
+from app.domain.search_settings import BOUNDS, USUAL, SearchSettings
 
 router = APIRouter(tags=["search"])
 
@@ -55,6 +56,11 @@ class FilterBody(BaseModel):
         return SearchFilter(source_ids=tuple(self.source_ids), folders=folders, file_types=tuple(self.file_types))
 
 
+def _between(name: str) -> dict[str, Any]:
+    least, most = BOUNDS[name]
+    return {"ge": least, "le": most}
+
+
 class SearchRequest(BaseModel):
     """A query and how to answer it."""
 
@@ -69,6 +75,31 @@ class SearchRequest(BaseModel):
     mode: SearchMode = SearchMode.HYBRID
     limit: int = Field(default=10, ge=1, le=100)
     filter: FilterBody = FilterBody()
+    fusion: Fusion = Field(default=USUAL.fusion, description="How a hybrid search makes one ranking of two.")
+    fusion_k: int = Field(default=USUAL.fusion_k, description="The constant k of fusion rrf.", **_between("fusion_k"))
+    dense_weight: float = Field(default=USUAL.dense_weight, **_between("dense_weight"))
+    bm25_weight: float = Field(default=USUAL.bm25_weight, **_between("bm25_weight"))
+    candidates: int | None = Field(
+        default=None, description="Chunks that each ranking of a hybrid search brings.", **_between("candidates")
+    )
+    score_threshold: float | None = Field(
+        default=None, description="Lower scores are left out.", **_between("score_threshold")
+    )
+    diversity: float | None = Field(
+        default=None, description="From relevance alone (0) to difference alone (1).", **_between("diversity")
+    )
+    rerank: bool = Field(default=False, description="Whether a cross-encoder reads the first documents again.")
+    rerank_depth: int = Field(default=USUAL.rerank_depth, description="How many it reads.", **_between("rerank_depth"))
+
+    def settings(self) -> SearchSettings:
+        """The same as the services take them.
+
+        Raises:
+            InvalidSearchSettingsError: where two of them do not go together.
+        """
+        settings = SearchSettings(**{field.name: getattr(self, field.name) for field in fields(SearchSettings)})
+        settings.check()
+        return settings
 
 
 class ParentBody(BaseModel):
@@ -152,7 +183,7 @@ async def search_collection(
         caller.user_id,
         collection,
         query=body.query,
-        settings=SearchSettings(mode=body.mode),
+        settings=body.settings(),
         limit=body.limit,
         filter=body.filter.restriction(),
     )

@@ -12,6 +12,7 @@ from app.bootstrap.parts import (
     find_endpoints,
     migrate,
     open_parts,
+    open_reranker,
 )
 from app.bootstrap.server import Served, serve_embedded
 from app.bootstrap.worker import GIVEN_UP, JOBS, PRELOAD, arq_options, open_worker, replacing_worker, running_worker
@@ -33,6 +34,7 @@ __all__ = [
     "migrate",
     "open_api",
     "open_parts",
+    "open_reranker",
     "open_worker",
     "replacing_worker",
     "running_worker",

@@ -19,7 +19,7 @@ from app.jobs.figures import reading_figures
 from app.operations.audit import AuditService
 from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
-from app.operations.diagnosis import diagnosis_probes
+from app.operations.diagnosis import diagnosis_probes, reranker_probe
 from app.operations.health import health_probes
 from app.operations.partitions import PartitionService
 from app.operations.periodic_check import periodic_probe
@@ -48,7 +48,8 @@ def diagnosis_of(parts: Parts, embedders: EmbedderRegistry) -> Checkup:
     """Looks closely at everything; for `vecloom doctor`."""
     probes = diagnosis_probes(parts.database, parts.redis, parts.store, embedders.find, parts.settings)
     jobs = periodic_probe(parts.database, [job.name for job in list_periodic_jobs(parts)])
-    return Checkup([*probes, jobs], timeout_seconds=DIAGNOSIS_SECONDS)
+    rerankers = [] if parts.reranker is None else [reranker_probe(parts.reranker)]
+    return Checkup([*probes, *rerankers, jobs], timeout_seconds=DIAGNOSIS_SECONDS)
 
 
 async def diagnose(settings: Settings) -> list[Check]:
@@ -85,7 +86,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         periodic = open_periodic_jobs(parts, worker=f"{socket.gethostname()}:{os.getpid()} (API)")
         stack.push_async_callback(periodic.aclose)
         recorder = await stack.enter_async_context(recording(parts.database))
-        search = SearchService(parts.database, parts.store, embedders.find, recorder)
+        search = SearchService(parts.database, parts.store, embedders.find, recorder, parts.reranker)
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=operations,

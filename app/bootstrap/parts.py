@@ -17,6 +17,7 @@ from app.domain.ports import Embedder, OperationEvents
 from app.embedded.folder import DataFolder
 from app.embedders.fastembed import FastEmbedder
 from app.embedders.http import HttpEmbedder
+from app.embedders.reranker import HttpReranker
 from app.embedders.static import StaticEmbedder
 from app.jobs.queue import ArqQueue, create_arq_redis
 from app.operations.dispatch import Dispatcher, DispatchRules
@@ -168,6 +169,7 @@ class Parts:
     dispatcher: Dispatcher
     store: QdrantStore
     box: SecretBox
+    reranker: HttpReranker | None
 
 
 @asynccontextmanager
@@ -186,6 +188,9 @@ async def open_parts(settings: Settings, endpoints: Endpoints) -> AsyncIterator[
             upload_concurrency=settings.vector_upload_concurrency,
         )
         stack.push_async_callback(store.aclose)
+        reranker = open_reranker(settings)
+        if reranker is not None:
+            stack.push_async_callback(reranker.aclose)
         queue = ArqQueue(redis, namespace=settings.redis_namespace)
         events = ProgressStreams(redis, namespace=settings.redis_namespace)
         yield Parts(
@@ -198,7 +203,21 @@ async def open_parts(settings: Settings, endpoints: Endpoints) -> AsyncIterator[
             dispatcher=Dispatcher(database, queue, events, _dispatch_rules(settings)),
             store=store,
             box=open_box(settings),
+            reranker=reranker,
         )
+
+
+def open_reranker(settings: Settings) -> HttpReranker | None:
+    """The reranker of the settings; None if they have none."""
+    if settings.reranker_url is None:
+        return None
+    key = settings.reranker_api_key
+    return HttpReranker(
+        settings.reranker_url,
+        model=settings.reranker_model,
+        api_key=None if key is None else key.get_secret_value(),
+        timeout_seconds=settings.reranker_timeout,
+    )
 
 
 def open_box(settings: Settings) -> SecretBox:

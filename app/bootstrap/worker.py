@@ -266,6 +266,7 @@ def _open_resources(
         remove_uploads=partial(_remove_uploads, parts.database, open_upload_folder(settings)),
         price=_price(settings),
         gate_sample=settings.reindex_gate_sample,
+        reranker=parts.reranker,
     )
 
 

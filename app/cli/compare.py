@@ -5,10 +5,10 @@ from typing import Any
 from rich.console import Console
 
 from app.cli.client import collection_path
-from app.cli.commands import snippet
 from app.cli.generations import describe
 from app.cli.progress import printable
 from app.cli.rankings import Row, make_table
+from app.cli.search import snippet
 from app.cli.session import open_client
 from app.domain.comparison import Change
 from app.settings import Settings

@@ -25,6 +25,7 @@ from app.cli.running import fail as _fail
 from app.cli.running import print_json as _print_json
 from app.cli.running import run_command as _run
 from app.cli.running import settings_of as _settings
+from app.cli.search_command import search
 from app.cli.sources import Option, Secret, describe_access
 from app.cli.sources_commands import sources
 from app.cli.sync_command import sync
@@ -37,14 +38,6 @@ from app.logs import log_to_stderr
 from app.settings import Settings, read_settings
 
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-
-
-class Mode(StrEnum):
-    """How to search."""
-
-    DENSE = "dense"
-    BM25 = "bm25"
-    HYBRID = "hybrid"
 
 
 class Action(StrEnum):
@@ -110,26 +103,6 @@ def index(
     if as_json:
         _print_json(watching.watch_json(ended) if watch else commands.operation_json(ended))
     raise typer.Exit(commands.exit_code_of(ended))
-
-
-@cli.command()
-def search(
-    name: Annotated[str, typer.Argument(help="Name of the collection.")],
-    query: Annotated[str, typer.Argument(help="What to look for.")],
-    mode: Annotated[Mode, typer.Option(help="By meaning, by words, or by both.")] = Mode.HYBRID,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="Most hits.")] = 10,
-    folder: Annotated[list[str] | None, typer.Option(help="Only below this folder.")] = None,
-    file_type: Annotated[list[str] | None, typer.Option("--type", help="Only files of this type, as pdf.")] = None,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Search a collection."""
-    options = {"mode": mode.value, "limit": limit, "folders": folder or [], "file_types": file_type or []}
-    answer = _run(lambda: commands.search(_settings(data), name, query, options), as_json=as_json)
-    if as_json:
-        _print_json(commands.search_json(answer))
-    else:
-        commands.show_hits(answer, out)
 
 
 @cli.command()
@@ -210,6 +183,7 @@ def verify(
 
 
 for command in (
+    search,
     sync,
     remove_source,
     retry_documents,

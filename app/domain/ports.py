@@ -69,6 +69,24 @@ class Embedder(Protocol):
         ...
 
 
+class Reranker(Protocol):
+    """Reads a query and a text together, and says how well one answers the other."""
+
+    async def score(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """A score for each text, in their order; higher is better, and only those of one query compare.
+
+        Raises:
+            RerankerUnavailableError: if it does not answer in time or is overloaded.
+            RerankerRejectedError: if it refuses for good.
+            RerankerGarbageError: if the answer is not one finite score for each text.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections."""
+        ...
+
+
 class VectorStore(Protocol):
     """Physical collections of points with the named vectors ``dense`` and ``bm25``.
 

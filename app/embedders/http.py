@@ -17,7 +17,6 @@ from app.domain.errors import (
     EmbedderRefusesAccessError,
     EmbedderRejectedError,
     EmbedderUnavailableError,
-    InvalidInputError,
     ProcessDiedError,
     ProcessTimeoutError,
     UnknownModelError,
@@ -26,6 +25,7 @@ from app.domain.failures import find_distrust
 from app.domain.points import Vectors
 from app.domain.ports import Processes
 from app.domain.retry_after import parse_retry_after
+from app.embedders.address import auth_of, header_value, parse_address, readable
 from app.embedders.answer import decode_answer
 
 PASSING = frozenset({408, 424, 425, 429})
@@ -80,11 +80,11 @@ class HttpEmbedder:
         self._processes = processes
         headers = {"Content-Type": "application/json"}
         if api_key:
-            headers["Authorization"] = f"Bearer {_header_value(api_key)}"
+            headers["Authorization"] = f"Bearer {header_value(api_key)}"
         if internal_key:
-            headers["X-Internal-Api-Key"] = _header_value(internal_key)
+            headers["X-Internal-Api-Key"] = header_value(internal_key)
         timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
-        auth = None if api_key else _auth_of(url)
+        auth = None if api_key else auth_of(url)
         connections = concurrency + QUERY_CONNECTIONS
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._client = httpx.AsyncClient(headers=headers, timeout=timeout, auth=auth, limits=limits)
@@ -158,7 +158,7 @@ class HttpEmbedder:
             raise EmbedderUnavailableError(f"reading the model's answer failed: {error}") from error
 
     async def _post(self, texts: Sequence[str], *, base64_wanted: bool) -> httpx.Response:
-        body: dict[str, Any] = {"model": self.model, "input": [_readable(text) for text in texts]}
+        body: dict[str, Any] = {"model": self.model, "input": [readable(text) for text in texts]}
         if base64_wanted:
             body["encoding_format"] = "base64"
         try:
@@ -182,40 +182,11 @@ def embeddings_address(url: str) -> httpx.URL:
     Raises:
         InvalidInputError: if it is no ``http:`` or ``https:`` URL.
     """
-    parsed = _parse(url)
+    parsed = parse_address(url)
     path = parsed.path.rstrip("/")
     if not path.endswith("/embeddings"):
         path = f"{path or '/v1'}/embeddings"
     return parsed.copy_with(path=path, username="", password="")
-
-
-def _parse(url: str) -> httpx.URL:
-    try:
-        parsed = httpx.URL(url.strip())
-    except httpx.InvalidURL:
-        # the reason would quote the URL, which may hold a password
-        raise InvalidInputError("the model server's URL cannot be read") from None
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise InvalidInputError("the model server's URL must look like http://host:port/v1")
-    return parsed
-
-
-def _auth_of(url: str) -> httpx.BasicAuth | None:
-    parsed = _parse(url)
-    return httpx.BasicAuth(parsed.username, parsed.password) if parsed.userinfo else None
-
-
-def _header_value(key: str) -> str:
-    """A key as a header can carry it; files of secrets often end with a new line."""
-    key = key.strip()
-    if not (key.isascii() and key.isprintable()):
-        raise InvalidInputError("a key of the model server has characters that a header cannot carry")
-    return key
-
-
-def _readable(text: str) -> str:
-    """Without lone surrogates, which JSON cannot hold."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _raise_for_status(response: httpx.Response, model: str) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from app.db.database import Database
 from app.domain.documents import Source
 from app.domain.operations import Lease, Operation
-from app.domain.ports import DocumentSource, Embedder, Processes, Reporter, VectorStore
+from app.domain.ports import DocumentSource, Embedder, Processes, Reporter, Reranker, VectorStore
 from app.embedders.patient import PatientEmbedder
 from app.pipeline.context import Limits
 from app.pipeline.embedding_line import EmbeddingLines
@@ -23,6 +23,7 @@ class Resources:
 
     Attributes:
         price: the model's, if its operator said it.
+        reranker: None if the settings have none.
         gate_sample: how much the gate of a rebuild samples, as a share of the usual.
     """
 
@@ -39,6 +40,7 @@ class Resources:
     remove_uploads: Callable[[Sequence[str]], Awaitable[None]]
     price: Price | None = None
     gate_sample: float = 1.0
+    reranker: Reranker | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

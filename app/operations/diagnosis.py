@@ -21,7 +21,7 @@ from app.db.workers import WorkerRepository
 from app.domain.checks import Check, Probe
 from app.domain.operations import Worker
 from app.domain.points import PointBatch
-from app.domain.ports import Embedder, VectorStore
+from app.domain.ports import Embedder, Reranker, VectorStore
 from app.operations.health import MIGRATE
 from app.settings import Settings
 
@@ -190,6 +190,22 @@ async def look_at_store(store: VectorStore, database: Database) -> list[Check]:
             fix="see the vector store's log",
         )
     ]
+
+
+def reranker_probe(reranker: Reranker) -> Probe:
+    """Whether the reranker answers."""
+
+    async def look() -> list[Check]:
+        started = time.perf_counter()
+        await reranker.score("a whale", ["a whale"])
+        took = time.perf_counter() - started
+        return [Check(name="reranker", ok=True, detail=f"answers in {took * 1000:.0f} ms")]
+
+    return Probe(
+        name="reranker",
+        look=look,
+        fix="check that the reranker runs, and VECLOOM_RERANKER_URL and VECLOOM_RERANKER_MODEL are right",
+    )
 
 
 async def look_at_embedder(find_embedder: Callable[[str], Embedder], model: str) -> list[Check]:

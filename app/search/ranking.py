@@ -10,10 +10,12 @@ from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.hits import HitRepository, HitRow
 from app.domain.collections import Collection, Generation
+from app.domain.documents import embedded_text
 from app.domain.errors import GenerationMissingError
 from app.domain.index_settings import IndexSettings
 from app.domain.points import PointQuery, Ranked, ScoredPoint, SearchFilter, Vectors
-from app.domain.ports import VectorStore
+from app.domain.ports import Reranker, VectorStore
+from app.domain.reranker_errors import RerankerMissingError
 from app.domain.search_settings import SearchSettings
 from app.search.diversity import pick_diverse
 
@@ -42,7 +44,14 @@ class Question:
     @property
     def depth(self) -> int:
         """How many documents are retrieved."""
-        return self.limit if self.settings.diversity is None else max(self.limit, DIVERSIFIED)
+        return max(self.limit, self.reordered)
+
+    @property
+    def reordered(self) -> int:
+        """How many of the first documents are read again, or spread."""
+        if self.settings.rerank:
+            return self.settings.rerank_depth
+        return 0 if self.settings.diversity is None else DIVERSIFIED
 
     def ask_for(self, points: int) -> PointQuery:
         """What the vector store is asked."""
@@ -57,7 +66,8 @@ class Question:
             fusion_k=settings.fusion_k,
             dense_weight=settings.dense_weight,
             bm25_weight=settings.bm25_weight,
-            score_threshold=settings.score_threshold,
+            # of what is reranked, the reranker's score counts
+            score_threshold=None if settings.rerank else settings.score_threshold,
             hnsw_ef=index.ef_search,
             oversampling=index.oversampling,
             filter=self.filter,
@@ -92,19 +102,43 @@ class Chunks:
 class Ranker:
     """Finds and orders what answers a question."""
 
-    def __init__(self, database: Database, store: VectorStore) -> None:
+    def __init__(self, database: Database, store: VectorStore, reranker: Reranker | None = None) -> None:
         self._database = database
         self._store = store
+        self._reranker = reranker
 
     async def rank(self, question: Question, chunks: Chunks) -> list[Ranked]:
-        """The best documents that the manifest knows, best first, each by its best chunk."""
+        """The best documents that the manifest knows, best first, each by its best chunk.
+
+        Raises:
+            RerankerMissingError: if they are to be reranked, and there is no reranker.
+        """
+        if question.settings.rerank and self._reranker is None:
+            raise RerankerMissingError
         ranked = await self._retrieve(question, chunks)
+        if self._reranker is not None and question.settings.rerank:
+            ranked = await self._rerank(question, chunks, ranked, by=self._reranker)
         if question.settings.diversity is not None:
             ranked = await self._diversify(question, ranked, diversity=question.settings.diversity)
         return ranked[: question.limit]
 
+    async def _rerank(
+        self, question: Question, chunks: Chunks, ranked: Sequence[Ranked], *, by: Reranker
+    ) -> list[Ranked]:
+        """By the best chunk of each, under its headings; with a threshold, what was not read is not shown."""
+        first, others = ranked[: question.reordered], ranked[question.reordered :]
+        rows = [chunks.rows[document.chunk_id] for document in first]
+        texts = [embedded_text(row.text, row.headings) for row in rows]
+        scores = await by.score(question.query, texts) if texts else []
+        scored = [replace(document, score=score) for document, score in zip(first, scores, strict=True)]
+        ordered = sorted(scored, key=lambda document: -document.score)
+        least = question.settings.score_threshold
+        if least is None:
+            return append_below(ordered, others)
+        return [document for document in ordered if document.score >= least]
+
     async def _diversify(self, question: Question, ranked: Sequence[Ranked], *, diversity: float) -> list[Ranked]:
-        first, others = ranked[:DIVERSIFIED], ranked[DIVERSIFIED:]
+        first, others = ranked[: question.reordered], ranked[question.reordered :]
         if not first:
             return []
         generation = question.generation

@@ -11,7 +11,7 @@ from app.db.hits import HitRepository, HitRow
 from app.domain.collections import Collection, Generation
 from app.domain.errors import CollectionNotReadyError, EmbedderDimensionError
 from app.domain.points import Hit, Parent, Ranked, SearchAnswer, SearchFilter, SearchMode, Vectors
-from app.domain.ports import Embedder, VectorStore
+from app.domain.ports import Embedder, Reranker, VectorStore
 from app.domain.search_settings import SearchSettings
 from app.embedders.fingerprint import check_canaries
 from app.search.highlight import find_highlights
@@ -38,6 +38,7 @@ class SearchService:
 
     Args:
         recorder: remembers searches; without one nothing of them is.
+        reranker: without one a search that asks for it is refused.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class SearchService:
         store: VectorStore,
         find_embedder: Callable[[str], Embedder],
         recorder: SearchRecorder | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         self._database = database
-        self._ranker = Ranker(database, store)
+        self._ranker = Ranker(database, store, reranker)
         self._find_embedder = find_embedder
         self._recorder = recorder
         self._guard = ModelGuard()
@@ -122,7 +124,7 @@ class SearchService:
             limit=limit,
             filter=filter or SearchFilter(),
         )
-        return await self._ranker.rank(question, Chunks(self._database, question, with_texts=False))
+        return await self._ranker.rank(question, Chunks(self._database, question, with_texts=settings.rerank))
 
     async def find_hits(
         self,

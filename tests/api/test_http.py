@@ -320,6 +320,55 @@ async def test_a_search_is_answered(edge: Edge, client: httpx.AsyncClient) -> No
     }
 
 
+async def test_a_search_has_all_its_settings(edge: Edge, client: httpx.AsyncClient) -> None:
+    """Flat beside the mode, under the names that they have everywhere; null is as usual."""
+    said = {
+        "mode": "hybrid",
+        "fusion_k": 20,
+        "dense_weight": 2.5,
+        "bm25_weight": 0.5,
+        "candidates": 300,
+        "score_threshold": 0.01,
+        "diversity": 0.25,
+        "rerank": True,
+        "rerank_depth": 30,
+    }
+
+    await client.post("/api/v1/collections/handbook/search", json={"query": "whale", **said})
+    full = edge.search.asked["settings"]
+    await client.post("/api/v1/collections/handbook/search", json={"query": "whale", "diversity": None})
+
+    assert full == SearchSettings.from_config(said)
+    assert full.to_config() == said
+    assert edge.search.asked["settings"] == SearchSettings()
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"fusion": "sum"}, "invalid_request"),
+        ({"fusion_k": 0}, "invalid_request"),
+        ({"fusion_k": 1.5}, "invalid_request"),
+        ({"dense_weight": -1}, "invalid_request"),
+        ({"candidates": 100_000}, "invalid_request"),
+        ({"diversity": 1.1}, "invalid_request"),
+        ({"rerank": "perhaps"}, "invalid_request"),
+        ({"rerank_depth": 201}, "invalid_request"),
+        ({"score_threshold": "high"}, "invalid_request"),
+        ({"dense_weight": 0, "bm25_weight": 0}, "invalid_search_settings"),
+        ({"fusion": "dbsf", "fusion_k": 3}, "invalid_search_settings"),
+        ({"mode": "dense", "bm25_weight": 2}, "invalid_search_settings"),
+    ],
+)
+async def test_wrong_settings_of_a_search_are_refused(
+    client: httpx.AsyncClient, settings: dict[str, Any], code: str
+) -> None:
+    """Beyond their bounds, or where two contradict each other."""
+    response = await client.post("/api/v1/collections/handbook/search", json={"query": "whale", **settings})
+
+    assert_problem(response, 422, code)
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -14,7 +14,7 @@ from uuid import uuid4
 import psutil
 from sqlalchemy import text
 
-from app.bootstrap import Parts, configured_endpoints, open_parts, running_worker
+from app.bootstrap import Parts, configured_endpoints, open_parts, open_reranker, running_worker
 from app.db.figures import LineFigures, ServerFigures
 from app.db.migrate import migrate
 from app.domain.checks import Check
@@ -23,6 +23,7 @@ from app.embedded.stack import EmbeddedStack
 from app.operations.diagnosis import judge_operations, judge_postgres, judge_workers
 from app.settings import Settings
 from tests.harness import Api, open_client, server_folder, wait_until
+from tests.reranker_server import FakeReranker
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "observability.md"
 TABLE_ROW = re.compile(r"^\| (`[^|]+`) \| [^|]+ \|$", re.MULTILINE)
@@ -145,6 +146,24 @@ async def test_a_wrong_model_server_is_named(parts: Parts) -> None:
 
     assert "does not answer" in details[0]
     assert "unknown" in details[1]
+
+
+async def test_a_reranker_is_looked_at_where_there_is_one(parts: Parts) -> None:
+    """One that answers and one that has gone."""
+    found = []
+    with FakeReranker().running() as gone:
+        pass
+    with FakeReranker().running() as well:
+        for url in (well.url, gone.url):
+            reranker = open_reranker(parts.settings.model_copy(update={"reranker_url": url}))
+            assert reranker is not None
+            async with running_worker(parts), open_client(replace(parts, reranker=reranker)) as api:
+                found.append(await diagnose(api))
+            await reranker.aclose()
+
+    assert [checks["reranker"]["ok"] for checks in found] == [True, False]
+    assert bad(found[1]) == {"reranker"}
+    assert "VECLOOM_RERANKER_URL" in found[1]["reranker"]["fix"]
 
 
 async def test_missing_migrations_are_named_and_a_newer_schema_is_not(api: Api) -> None:

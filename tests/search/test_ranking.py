@@ -1,5 +1,6 @@
 """What a search of a real index finds, and in which order."""
 
+from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
 import numpy as np
@@ -8,21 +9,25 @@ import pytest
 from app.bootstrap import EmbedderRegistry
 from app.db.collections import CollectionRepository
 from app.domain.collections import Collection, Generation
+from app.domain.documents import embedded_text
 from app.domain.points import Hit, PointBatch, Ranked, SearchMode, Vectors
+from app.domain.reranker_errors import RerankerMissingError, RerankerRejectedError, RerankerUnavailableError
 from app.domain.search_settings import SearchSettings
+from app.embedders.reranker import HttpReranker
 from app.search.service import SearchService
+from tests.reranker_server import FakeReranker
 from tests.search.conftest import COPIES, DOCUMENTS, Index
 
 
 class Searched:
     """A collection with a service of its own."""
 
-    def __init__(self, index: Index, name: str) -> None:
+    def __init__(self, index: Index, name: str, reranker: HttpReranker | None = None) -> None:
         self.parts = index.api.parts
         self._user_id = index.api.user_id
         self._name = name
         self.service = SearchService(
-            self.parts.database, self.parts.store, EmbedderRegistry(self.parts.settings, None).find
+            self.parts.database, self.parts.store, EmbedderRegistry(self.parts.settings, None).find, reranker=reranker
         )
 
     async def find(self) -> tuple[Collection, Generation]:
@@ -145,3 +150,93 @@ async def test_candidates_bound_what_a_hybrid_search_can_find(searched: Searched
 
     assert 1 <= len(few) <= 2
     assert len(all_of_them) == len(DOCUMENTS)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeReranker]:
+    """A cross-encoder that counts words."""
+    with FakeReranker().running() as running:
+        yield running
+
+
+@pytest.fixture
+async def reread(index: Index, server: FakeReranker) -> AsyncIterator[Searched]:
+    """The animals, with that cross-encoder."""
+    reranker = HttpReranker(server.url, timeout_seconds=5)
+    yield Searched(index, index.name, reranker)
+    await reranker.aclose()
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+async def test_a_reranker_has_the_last_word(reread: Searched, server: FakeReranker, mode: SearchMode) -> None:
+    """Documents come in the order of its scores, which are shown; what is ranked is what is shown."""
+    query = "whales live in the deep ocean"
+    settings = SearchSettings(mode=mode, rerank=True)
+
+    shown = await reread.show(query, settings)
+    ranked = await reread.rank(query, settings, limit=3)
+
+    assert len(shown) == len(DOCUMENTS)
+    assert [hit.score for hit in shown] == sorted((hit.score for hit in shown), reverse=True)
+    assert {text: server.score(query, text) for text in server.bodies[0]["texts"]} == {
+        embedded_text(hit.text, hit.headings): hit.score for hit in shown
+    }
+    assert [(one.document_id, one.score) for one in ranked] == [(hit.document_id, hit.score) for hit in shown[:3]]
+
+
+async def test_documents_below_the_depth_follow_as_they_were(reread: Searched, server: FakeReranker) -> None:
+    """Three are read again; the others keep their order and come after them, with lower scores."""
+    query = "whales live in the deep ocean"
+    usual = await reread.rank(query, SearchSettings())
+
+    ranked = await reread.rank(query, SearchSettings(rerank=True, rerank_depth=3))
+
+    assert [len(body["texts"]) for body in server.bodies] == [3]
+    assert {one.document_id for one in ranked[:3]} == {one.document_id for one in usual[:3]}
+    assert [one.document_id for one in ranked[3:]] == [one.document_id for one in usual[3:]]
+    assert [one.score for one in ranked] == sorted((one.score for one in ranked), reverse=True)
+    assert ranked[3].score < ranked[2].score
+
+
+async def test_a_threshold_is_of_the_rerankers_scores(reread: Searched) -> None:
+    """What it did not read has none, so it is not shown."""
+    query = "whales live in the deep ocean"
+    settings = SearchSettings(rerank=True, rerank_depth=4, score_threshold=0.3)
+
+    ranked = await reread.rank(query, settings)
+
+    assert 0 < len(ranked) <= 4
+    assert all(one.score >= 0.3 for one in ranked)
+
+
+async def test_what_is_reranked_can_be_spread(reread: Searched) -> None:
+    """The reranker's scores are the relevance then, and the documents are the same."""
+    query = "whales live in the deep ocean"
+    usual = await reread.rank(query, SearchSettings(rerank=True))
+
+    spread = await reread.rank(query, SearchSettings(rerank=True, diversity=0.5))
+
+    assert spread[0].document_id == usual[0].document_id
+    assert {one.document_id for one in spread} == {one.document_id for one in usual}
+    assert [one.score for one in spread] == sorted((one.score for one in spread), reverse=True)
+
+
+@pytest.mark.parametrize("status", [503, 400])
+async def test_a_reranker_that_fails_fails_the_search(reread: Searched, server: FakeReranker, status: int) -> None:
+    """Nobody is shown an order that was not asked for."""
+    server.statuses.append(status)
+
+    with pytest.raises(RerankerUnavailableError if status == 503 else RerankerRejectedError):
+        await reread.show("whales", SearchSettings(rerank=True))
+
+
+async def test_a_search_that_asks_for_no_reranking_does_not_need_it(reread: Searched, server: FakeReranker) -> None:
+    """It is not asked."""
+    assert await reread.show("whales", SearchSettings())
+    assert server.bodies == []
+
+
+async def test_without_a_reranker_none_can_be_asked_for(searched: Searched) -> None:
+    """The error names the setting."""
+    with pytest.raises(RerankerMissingError, match="VECLOOM_RERANKER_URL"):
+        await searched.rank("whales", SearchSettings(rerank=True))
