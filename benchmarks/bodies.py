@@ -13,6 +13,7 @@ from qdrant_client.conversions.conversion import payload_to_grpc
 from app.db.documents import ChunkRow
 from app.domain.documents import Chunking
 from app.domain.points import PointBatch
+from app.domain.sparse_settings import SparseSettings
 from app.pipeline.chunk import chunk_text
 from app.pipeline.write import make_points, payload_of
 from app.stores.records import BM25_MODEL, DENSE, SPARSE, to_json, write_rows
@@ -53,7 +54,7 @@ def make_batch(texts: list[str], dimension: int) -> PointBatch:
         ChunkRow(id=UUID(int=number), document_id=document, ordinal=number, start=0, end=len(text), tokens=1, text=text)
         for number, text in enumerate(texts)
     ]
-    return make_points(rows, vectors, [payload] * len(rows))
+    return make_points(rows, vectors, [payload] * len(rows), sparse=SparseSettings())
 
 
 def measure(points: PointBatch, write: Callable[[PointBatch, slice], bytes]) -> tuple[float, int]:

@@ -21,6 +21,7 @@ from app.domain.errors import CollectionNotFoundError
 from app.domain.operations import Operation, OperationState
 from app.domain.points import SearchFilter, SearchMode
 from app.domain.search_settings import SearchSettings
+from app.domain.sparse_settings import SparseSettings
 from app.operations.collections import CollectionService
 from app.operations.removals import RemovalService
 from app.pipeline.write import make_points
@@ -121,7 +122,7 @@ async def _fill(bench: "Bench", collection: UUID, *, chunks: int) -> None:
         # nobody searches for them by meaning
         vectors = chance.standard_normal((len(made), generation.dimension), dtype=np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        await store.upsert(generation.name, make_points(made, vectors, payloads))
+        await store.upsert(generation.name, make_points(made, vectors, payloads, sparse=SparseSettings()))
         async with database.begin() as connection:
             await connection.execute(INSERT, documents)
             rows = rows_of(collection, generation.id, made)

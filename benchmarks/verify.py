@@ -14,6 +14,7 @@ from app.db.database import copy_rows
 from app.db.documents import CHUNK_COLUMNS, ChunkRow
 from app.db.verification import ManifestRepository
 from app.domain.identity import chunk_ids, document_id
+from app.domain.sparse_settings import SparseSettings
 from app.embedders.static import embed_texts
 from app.pipeline.verify import NUMBERS_PER_PAGE, ROWS_PER_PAGE
 from app.pipeline.write import make_points, payload_of
@@ -99,7 +100,7 @@ async def _fill(bench: "Bench") -> None:
     for first in range(0, POINTS // CHUNKS, DOCUMENTS_PER_BATCH):
         chunks, payloads, documents = make_documents(generation.collection_id, source, first)
         vectors = await asyncio.to_thread(embed_texts, [chunk.text for chunk in chunks])
-        await bench.parts.store.upsert(generation.name, make_points(chunks, vectors, payloads))
+        await bench.parts.store.upsert(generation.name, make_points(chunks, vectors, payloads, sparse=SparseSettings()))
         async with bench.parts.database.begin() as connection:
             await connection.execute(INSERT, documents)
             rows = rows_of(generation.collection_id, generation.id, chunks)

@@ -17,6 +17,7 @@ from app.domain.collections import Collection, CollectionCounts
 from app.domain.documents import ChunkingChoice, ChunkingStrategy, Source, SourceKind, SourceSpec
 from app.domain.errors import InvalidChunkingError
 from app.domain.operations import Priority, Submission
+from app.domain.sparse_settings import SparseSettings
 from app.domain.syncs import OnGone, on_gone_of
 from app.traces import current_trace_parent
 
@@ -53,6 +54,7 @@ EXAMPLE_COLLECTION: JsonDict = {
     "model": "wordllama",
     "chunking": {"strategy": "recursive", "size": 400, "overlap": 40},
     "sparse": True,
+    "sparse_settings": {},
     "state": "ready",
     "busy": None,
     "documents": {"completed": 119, "failed": 1},
@@ -160,6 +162,9 @@ class CollectionCreate(BaseModel):
     chunk_size: int | None = Field(default=None, ge=16, le=8192)
     chunk_overlap: int | None = Field(default=None, ge=0, le=8191)
     chunk_strategy: ChunkingStrategy | None = None
+    sparse: dict[str, Any] | None = Field(
+        default=None, description="How words are weighed and told apart: k, b, avg_len, language; docs/search.md."
+    )
     sources: list[SourceCreate] = Field(default=[], max_length=100)
     priority: PriorityName = PriorityName.NORMAL
     run_after: RunAfter = None
@@ -188,6 +193,7 @@ class CollectionBody(BaseModel):
     model: str
     chunking: ChunkingBody
     sparse: bool
+    sparse_settings: dict[str, Any]
     state: str = Field(pattern="^(empty|ready)$")
     busy: UUID | None
     documents: dict[str, int]
@@ -206,6 +212,7 @@ class CollectionBody(BaseModel):
             model=collection.model,
             chunking=ChunkingBody(strategy=chunking.strategy, size=chunking.size, overlap=chunking.overlap),
             sparse=collection.sparse,
+            sparse_settings=dict(collection.sparse_settings),
             state="empty" if collection.active_generation_id is None else "ready",
             busy=busy,
             documents=counts.documents,
@@ -246,6 +253,7 @@ async def create_collection(
             model=body.model,
             chunking=body.chunking(),
             sources=[source.spec() for source in body.sources],
+            sparse=SparseSettings.from_config(body.sparse),
             submission=Submission(
                 idempotency_key=idempotency_key,
                 priority=Priority[body.priority.name],

@@ -33,6 +33,9 @@ class ReindexConfig(BaseModel):
     index: dict[str, Any] | None = Field(
         default=None, description="Settings of the index that change; null leaves one to the store. docs/reindex.md."
     )
+    sparse: dict[str, Any] | None = Field(
+        default=None, description="Settings of the words that change; null leaves one to the store. docs/search.md."
+    )
     gate: Gate = None
     keep_refused: bool = Field(default=False, description="Keep a rebuild that the gate refuses, to compare with it.")
     watch_minutes: int | None = Field(
@@ -52,6 +55,7 @@ class ReindexConfig(BaseModel):
             chunking=ChunkingChoice(strategy=self.chunk_strategy, size=self.chunk_size, overlap=self.chunk_overlap),
             extract=self.extract,
             index=self.index,
+            sparse=self.sparse,
             gate=self.gate,
             keep_refused=self.keep_refused,
             watch_minutes=self.watch_minutes,

@@ -20,6 +20,7 @@ from app.domain.partitions import PartitionHealth, PartitionLook
 from app.domain.periodic import PeriodicJob, PeriodicJobStatus, RoundRecord
 from app.domain.rebuilds import RebuildChoice
 from app.domain.searches import SearchHealth
+from app.domain.sparse_settings import SparseSettings
 from app.domain.statistics import CollectionStatistics, GrowthPoint
 from app.domain.syncs import AppendMode, SyncRun, SyncStatus
 from app.domain.users import Caller
@@ -46,6 +47,7 @@ class Operations(Protocol):
         model: str | None,
         chunking: ChunkingChoice,
         sources: Sequence[SourceSpec],
+        sparse: SparseSettings,
         submission: Submission,
     ) -> tuple[Collection, Operation]:
         """Add a collection and the INDEX operation that fills it. Raises InvalidChunkingError."""

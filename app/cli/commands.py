@@ -102,7 +102,7 @@ async def find_or_create(
     Raises:
         CliError: ``option_conflict`` if it is not as the options say.
     """
-    keys = ("model", "chunk_size", "chunk_overlap", "chunk_strategy")
+    keys = ("model", "chunk_size", "chunk_overlap", "chunk_strategy", "sparse")
     wanted = {key: options[key] for key in keys if options.get(key) is not None}
     collection = await client.find_collection(name)
     if collection is None:
@@ -121,6 +121,7 @@ async def find_or_create(
         "chunk_size": chunking["size"],
         "chunk_overlap": chunking["overlap"],
         "chunk_strategy": chunking["strategy"],
+        "sparse": collection.get("sparse_settings", {}),
     }
     _check_options(f"collection {name!r}", present, wanted)
     return None

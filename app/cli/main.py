@@ -14,10 +14,12 @@ from app.cli import plan as planning
 from app.cli import uploads as uploading
 from app.cli import verify as verification
 from app.cli import watch as watching
+from app.cli.client import CliError
 from app.cli.doctor import diagnose
 from app.cli.generations_commands import compare, generations
 from app.cli.progress import printable
 from app.cli.rebuild_commands import reindex, rollback
+from app.cli.rebuilds import read_sparse
 from app.cli.removal_commands import delete, remove_source, retry_documents
 from app.cli.running import Data, Json, err, out
 from app.cli.running import explain as _explain
@@ -62,6 +64,9 @@ def index(
     chunking: Annotated[
         ChunkingStrategy | None, typer.Option(help="Where texts are cut, for a new collection.")
     ] = None,
+    sparse: Annotated[
+        str | None, typer.Option(help="How words are weighed, as JSON, for a new collection; docs/search.md.")
+    ] = None,
     include: Annotated[list[str] | None, typer.Option(help="Only paths that match this glob.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="No paths that match this glob.")] = None,
     option: Option = None,
@@ -75,11 +80,16 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Bring a folder or file into a collection, and wait; the collection is created if it is missing."""
+    try:
+        words = read_sparse(sparse)
+    except CliError as error:
+        _fail(error.code, error.detail, as_json=as_json)
     options = {
         "model": model,
         "chunk_size": chunk_size,
         "chunk_overlap": chunk_overlap,
         "chunk_strategy": chunking.value if chunking else None,
+        "sparse": words,
         "include": include,
         "exclude": exclude,
         "on_gone": on_gone.value if on_gone else None,

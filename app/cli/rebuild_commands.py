@@ -21,6 +21,9 @@ def reindex(
     index: Annotated[
         str | None, typer.Option(help="Settings of the index that change, as JSON; docs/reindex.md.")
     ] = None,
+    sparse: Annotated[
+        str | None, typer.Option(help="Settings of the words that change, as JSON; docs/search.md.")
+    ] = None,
     gate: Annotated[str | None, typer.Option(help="default, strict, report-only, or JSON; docs/reindex-gate.md.")] = (
         None
     ),
@@ -35,7 +38,7 @@ def reindex(
 ) -> None:
     """Rebuild a collection beside the one that serves, and switch if the new one is as good; wait."""
     try:
-        policy, settings = rebuilds.read_gate(gate), rebuilds.read_index(index)
+        policy, settings, words = rebuilds.read_gate(gate), rebuilds.read_index(index), rebuilds.read_sparse(sparse)
     except CliError as error:
         fail(error.code, error.detail, as_json=as_json)
     said = {
@@ -44,6 +47,7 @@ def reindex(
         "chunk_overlap": chunk_overlap,
         "chunk_strategy": chunking.value if chunking else None,
         "index": settings,
+        "sparse": words,
         "gate": policy,
         "watch_minutes": watch_minutes,
     }

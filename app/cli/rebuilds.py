@@ -47,6 +47,18 @@ def read_index(given: str | None) -> Any:  # noqa: ANN401 — JSON
         raise CliError("invalid_index_settings", f"the settings of the index are no JSON: {error}") from None
 
 
+def read_sparse(given: str | None) -> Any:  # noqa: ANN401 — JSON
+    """Settings of words as the command line says them.
+
+    Raises:
+        CliError: if they are no JSON.
+    """
+    try:
+        return None if given is None else orjson.loads(given)
+    except orjson.JSONDecodeError as error:
+        raise CliError("invalid_sparse_settings", f"the settings of the words are no JSON: {error}") from None
+
+
 async def rebuild(
     settings: Settings, name: str, path: str, body: dict[str, Any] | None, console: Console
 ) -> dict[str, Any]:
@@ -126,6 +138,7 @@ def show_rebuild_plan(ended: dict[str, Any], console: Console) -> None:
             ("chunk_overlap", "overlap"),
             ("chunk_strategy", "chunking"),
             ("index", "index"),
+            ("sparse", "words"),
         )
         if result[f"{key}_now"] != result[key]
     ]

@@ -23,6 +23,7 @@ from app.domain.errors import (
     GenerationMissingError,
 )
 from app.domain.searches import LogChoice
+from app.domain.sparse_settings import SparseSettings
 
 
 def _to_chunking(value: dict[str, Any]) -> Chunking:
@@ -47,7 +48,7 @@ def read_generation(row: Mapping[str, Any] | RowMapping) -> Generation:
     """A generation of its row."""
     names = (
         "id", "collection_id", "name", "model", "dimension", "fingerprint", "canaries", "created_at", "operation_id",
-        "index_settings", "activated_at", "retired_at",
+        "index_settings", "sparse_settings", "activated_at", "retired_at",
     )  # fmt: skip
     return Generation(
         state=GenerationState(row["state"]),
@@ -62,9 +63,18 @@ class CollectionRepository:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, *, user_id: UUID, name: str, model: str, chunking: Chunking) -> Collection:
+    async def add(
+        self, *, user_id: UUID, name: str, model: str, chunking: Chunking, sparse: SparseSettings | None = None
+    ) -> Collection:
         """Raises CollectionExistsError."""
-        values = {"id": uuid4(), "user_id": user_id, "name": name, "model": model, "chunking": asdict(chunking)}
+        values = {
+            "id": uuid4(),
+            "user_id": user_id,
+            "name": name,
+            "model": model,
+            "chunking": asdict(chunking),
+            "sparse_settings": (sparse or SparseSettings()).to_config(),
+        }
         try:
             row = (await self._connection.execute(insert(collections).values(values).returning(collections))).mappings()
         except IntegrityError as error:
@@ -224,6 +234,7 @@ class CollectionRepository:
             "canaries": canaries,
             "chunking": asdict(collection.chunking),
             "index_settings": dict(collection.index_settings),
+            "sparse_settings": dict(collection.sparse_settings),
             "operation_id": operation_id,
         }
         row = await self._connection.execute(insert(generations).values(values).returning(generations))
@@ -258,6 +269,7 @@ class CollectionRepository:
                 model=generation.model,
                 chunking=asdict(generation.chunking),
                 index_settings=dict(generation.index_settings),
+                sparse_settings=dict(generation.sparse_settings),
             )
         )
 

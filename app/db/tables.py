@@ -77,6 +77,7 @@ collections = Table(
     # it is gone for everybody but the operation that clears it away; its name is free
     Column("deleted_at", DateTime(timezone=True)),
     Column("index_settings", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("sparse_settings", JSONB, nullable=False, server_default=text("'{}'")),
     Index("uq_collections_live_name", "user_id", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
 )
 
@@ -99,6 +100,7 @@ generations = Table(
     # who builds it; the first one of a collection is built by whoever writes to it
     Column("operation_id", Uuid),
     Column("index_settings", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("sparse_settings", JSONB, nullable=False, server_default=text("'{}'")),
     Index("ix_generations_building", "created_at", postgresql_where=text("state = 'building'")),
     # how long after it became active searches are looked at, to go back if they got worse; none if nobody wants that
     Column("watch", JSONB(none_as_null=True)),

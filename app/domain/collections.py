@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.documents import Chunking
+from app.domain.sparse_settings import SparseSettings
 
 
 class GenerationState(StrEnum):
@@ -40,10 +41,16 @@ class Generation:
     canaries: bytes = field(repr=False)
     chunking: Chunking
     index_settings: Mapping[str, Any] = field(default_factory=dict)
+    sparse_settings: Mapping[str, Any] = field(default_factory=dict)
     operation_id: UUID | None = None
     created_at: datetime | None = None
     activated_at: datetime | None = None
     retired_at: datetime | None = None
+
+    @property
+    def sparse(self) -> SparseSettings:
+        """How its words are weighed and told apart."""
+        return SparseSettings.from_config(self.sparse_settings)
 
     @property
     def is_complete(self) -> bool:
@@ -63,6 +70,7 @@ class Collection:
     sparse: bool
     active_generation_id: UUID | None
     index_settings: Mapping[str, Any] = field(default_factory=dict)
+    sparse_settings: Mapping[str, Any] = field(default_factory=dict)
     created_at: datetime | None = None
     paused_at: datetime | None = None
     deleted_at: datetime | None = None

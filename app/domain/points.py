@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.index_settings import IndexSettings
+from app.domain.sparse_settings import SparseSettings
 
 Vectors = NDArray[np.float32]
 PointId = UUID | int
@@ -39,6 +40,7 @@ class PointBatch:
         ids: point ids.
         vectors: float32, shape ``(n, dimension)``, written to the named vector ``dense``.
         texts: written to the named sparse vector ``bm25`` by the engine's own BM25 inference.
+        sparse: how that weighs words and tells them apart.
         payloads: JSON objects with the indexed keys ``document_id``, ``source_id``, ``file_type`` and
             ``folders`` (every ancestor folder of the document's path, and the path itself).
     """
@@ -47,6 +49,7 @@ class PointBatch:
     vectors: Vectors
     texts: Sequence[str]
     payloads: Sequence[dict[str, Any]]
+    sparse: SparseSettings = field(default_factory=SparseSettings)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -101,6 +104,7 @@ class PointQuery:
         exact: bypass any approximate index, and compare whole vectors only.
         hnsw_ef: how many points an approximate search keeps in sight; None leaves it to the store.
         oversampling: where vectors are quantised, how many times ``limit`` points are compared by their whole vectors.
+        sparse: as the points that are searched were written with.
     """
 
     mode: SearchMode
@@ -117,6 +121,7 @@ class PointQuery:
     hnsw_ef: int | None = None
     oversampling: float | None = None
     filter: SearchFilter = field(default_factory=SearchFilter)
+    sparse: SparseSettings = field(default_factory=SparseSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 from app.domain.collections import Generation
 from app.domain.documents import Chunking, ChunkingChoice, ChunkingStrategy
 from app.domain.index_settings import IndexSettings
+from app.domain.sparse_settings import SparseSettings
 
 
 class Level(StrEnum):
@@ -27,12 +28,14 @@ class Target:
     Attributes:
         extract: whether documents are read from their sources again and extracted anew.
         index: how the vector store indexes it.
+        sparse: how its words are weighed and told apart.
     """
 
     model: str
     chunking: Chunking
     extract: bool = False
     index: IndexSettings = field(default_factory=IndexSettings)
+    sparse: SparseSettings = field(default_factory=SparseSettings)
 
     def to_config(self) -> dict[str, Any]:
         """As an operation's config keeps it."""
@@ -41,6 +44,7 @@ class Target:
             "chunking": asdict(self.chunking),
             "extract": self.extract,
             "index": self.index.to_config(),
+            "sparse": self.sparse.to_config(),
         }
 
 
@@ -51,6 +55,7 @@ class RebuildChoice:
     Attributes:
         extract: whether documents are read from their sources again.
         index: settings of the index that change; one that is None is left to the store again.
+        sparse: settings of the words that change, in the same way.
         gate: the policy, as ``parse_policy`` reads it; it has to have been checked.
         keep_refused: whether a rebuild that is refused is kept, to be compared with what serves.
         watch_minutes: how long after the switch searches are looked at, to go back by itself if they get worse.
@@ -61,6 +66,7 @@ class RebuildChoice:
     chunking: ChunkingChoice | None = None
     extract: bool = False
     index: Mapping[str, Any] | None = None
+    sparse: Mapping[str, Any] | None = None
     gate: str | Mapping[str, Any] | None = None
     keep_refused: bool = False
     watch_minutes: int | None = None
@@ -72,7 +78,13 @@ def read_target(config: Mapping[str, Any]) -> Target:
     said = config["chunking"]
     chunking = Chunking(strategy=ChunkingStrategy(said["strategy"]), size=said["size"], overlap=said["overlap"])
     index = IndexSettings.from_config(config.get("index"))
-    return Target(model=config["model"], chunking=chunking, extract=bool(config.get("extract")), index=index)
+    return Target(
+        model=config["model"],
+        chunking=chunking,
+        extract=bool(config.get("extract")),
+        index=index,
+        sparse=SparseSettings.from_config(config.get("sparse")),
+    )
 
 
 def choose_level(old: Generation, target: Target, *, tokenizers: Mapping[str, str]) -> Level:
@@ -82,7 +94,7 @@ def choose_level(old: Generation, target: Target, *, tokenizers: Mapping[str, st
     """
     if target.extract:
         return Level.SOURCE
-    is_same = (old.model, old.chunking) == (target.model, target.chunking)
+    is_same = (old.model, old.chunking, old.sparse) == (target.model, target.chunking, target.sparse)
     if is_same and IndexSettings.from_config(old.index_settings) != target.index:
         return Level.INDEX
     in_tokens = target.chunking.strategy is not ChunkingStrategy.CHARACTER

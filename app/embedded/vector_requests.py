@@ -25,8 +25,8 @@ from app.embedded.vector_values import (
     read_vector_selection,
     refusing,
 )
+from app.embedded.vector_words import embed_document, embed_query
 
-BM25 = edge.Bm25()
 INDEXES = {
     "keyword": edge.PayloadSchemaType.Keyword,
     "integer": edge.PayloadSchemaType.Integer,
@@ -108,7 +108,7 @@ def read_points(body: Any, layout: Layout, *, give_way: Callable[[], None]) -> e
         vectors = point["vector"]
         if not isinstance(vectors, dict):
             raise BadRequestError("vectors must be named")
-        named = {name: read_vector(vector, name, layout, BM25.embed_document) for name, vector in vectors.items()}
+        named = {name: read_vector(vector, name, layout, embed_document) for name, vector in vectors.items()}
         points.append(edge.Point(read_id(point["id"]), named, point.get("payload") or {}))
     return edge.UpdateOperation.upsert_points(points)
 
@@ -201,7 +201,7 @@ def _read_weights(weights: Any, count: int) -> list[float]:
 def _read_nearest(query: Any, using: str | None, layout: Layout) -> edge.Query:
     if isinstance(query, dict) and "nearest" in query:
         query = read_fields(query, "nearest")["nearest"]
-    return edge.Query.Nearest(read_vector(query, using, layout, BM25.embed_query), using=using)
+    return edge.Query.Nearest(read_vector(query, using, layout, embed_query), using=using)
 
 
 def _read_params(params: Any) -> edge.SearchParams:

@@ -17,10 +17,9 @@ import qdrant_edge as edge
 from app.embedded.vector_errors import BadRequestError
 
 PointId = int | str | UUID
-Embed = Callable[[str], edge.SparseVector]
+Embed = Callable[[Any], edge.SparseVector]
 Default = TypeVar("Default", int, None)
 
-BM25_MODEL = "qdrant/bm25"
 FILTER_KEYS = ("must", "must_not", "should")
 MAX_LIMIT = 1_000_000
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -103,7 +102,7 @@ def read_ids(values: Any) -> list[PointId]:
 
 
 def read_vector(value: Any, name: str | None, layout: Layout, embed: Embed) -> Any:
-    """A vector of the dense or sparse kind that ``name`` has; ``embed`` turns a BM25 text into a sparse one."""
+    """A vector of the dense or sparse kind that ``name`` has; ``embed`` makes a sparse one of a text."""
     if name is not None and name in layout.dense:
         return _read_dense(value, layout.dense[name])
     if name in layout.sparse:
@@ -139,10 +138,7 @@ def _unpack(value: str, size: int) -> list[float]:
 
 def _read_sparse(value: Any, embed: Embed) -> edge.SparseVector:
     if isinstance(value, dict) and "text" in value:
-        read_fields(value, "text", "model")
-        if str(value["model"]).lower() != BM25_MODEL:
-            raise BadRequestError(f"the only model of this server is {BM25_MODEL}")
-        return embed(value["text"])
+        return embed(value)
     read_fields(value, "indices", "values")
     indices, values = value["indices"], value["values"]
     if len(indices) != len(values) or len(set(indices)) != len(indices):

@@ -94,6 +94,7 @@ async def _summarise(
         "chunk_overlap": generation.chunking.overlap,
         "chunk_strategy": generation.chunking.strategy.value,
         "index": target.index.to_config(),
+        "sparse": dict(generation.sparse_settings),
         "level": Level.INDEX.value,
         "documents": documents,
         "documents_failed": 0,

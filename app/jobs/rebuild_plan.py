@@ -48,6 +48,8 @@ def describe_target(old: Generation, target: Target, level: Level) -> dict[str, 
         "chunk_strategy_now": old.chunking.strategy.value,
         "index": target.index.to_config(),
         "index_now": dict(old.index_settings),
+        "sparse": target.sparse.to_config(),
+        "sparse_now": dict(old.sparse_settings),
     }
 
 
@@ -99,6 +101,7 @@ async def _open(
         fingerprint=fingerprint,
         canaries=canaries,
         chunking=target.chunking,
+        sparse_settings=target.sparse.to_config(),
     )
     wanted = replace(collection, model=target.model, chunking=target.chunking)
     return RebuildContext(

@@ -124,6 +124,7 @@ class Rebuilding:
             "chunk_overlap": self.new.chunking.overlap,
             "chunk_strategy": self.new.chunking.strategy.value,
             "index": dict(self.new.index_settings),
+            "sparse": dict(self.new.sparse_settings),
             "level": self.level.value,
             "documents": progress.held,
             "documents_failed": progress.failed,
@@ -147,7 +148,13 @@ def open_rebuild(
     job: JobContext, collection: Collection, *, old: Generation, new: Generation, level: Level
 ) -> RebuildContext:
     """What the parts of a rebuild share, with its accounts at zero."""
-    wanted = replace(collection, model=new.model, chunking=new.chunking, index_settings=new.index_settings)
+    wanted = replace(
+        collection,
+        model=new.model,
+        chunking=new.chunking,
+        index_settings=new.index_settings,
+        sparse_settings=new.sparse_settings,
+    )
     return RebuildContext(
         ingest=open_ingest(job, wanted, new),
         old=old,
@@ -162,7 +169,7 @@ async def share_rebuild(
 ) -> None:
     """The lane of another worker: bring in what is pending of ``new`` until its offer is closed."""
     extract = operation.kind is OperationKind.REINDEX and bool(operation.config.get("extract"))
-    target = Target(model=new.model, chunking=new.chunking, extract=extract)
+    target = Target(model=new.model, chunking=new.chunking, extract=extract, sparse=new.sparse)
     level = choose_level(old, target, tokenizers=job.resources.limits.tokenizers)
     context = open_rebuild(job, collection, old=old, new=new, level=level)
     try:
@@ -198,4 +205,5 @@ def describe_generation(generation: Generation) -> dict[str, Any]:
         "chunk_size": chunking.size,
         "chunk_overlap": chunking.overlap,
         "chunk_strategy": chunking.strategy.value,
+        **({"sparse": dict(generation.sparse_settings)} if generation.sparse_settings else {}),
     }

@@ -56,6 +56,7 @@ async def _begin(context: JobContext, operation: Operation, collection: Collecti
         model=target.model,
         chunking=target.chunking,
         index_settings=target.index.to_config(),
+        sparse_settings=target.sparse.to_config(),
     )
     async with context.resources.database.fenced(context.lease) as connection:
         generation = await CollectionRepository(connection).add_generation(

@@ -37,7 +37,7 @@ async def roll_back(context: JobContext, operation: Operation) -> dict[str, Any]
         raise NothingToRollBackError(collection.name)
     if await context.resources.store.find_collection(wanted.name) is None:
         raise GenerationMissingError(wanted.name)
-    target = Target(model=wanted.model, chunking=wanted.chunking)
+    target = Target(model=wanted.model, chunking=wanted.chunking, sparse=wanted.sparse)
     level = choose_level(active, target, tokenizers=context.resources.limits.tokenizers)
     rebuilding = Rebuilding(
         job=context, operation=operation, collection=collection, old=active, new=wanted, level=level

@@ -15,6 +15,7 @@ from app.domain.index_settings import IndexSettings
 from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind, Submission
 from app.domain.rebuild_errors import NothingToRebuildError, NothingToRollBackError, RebuildInProgressError
 from app.domain.rebuilds import RebuildChoice, Target
+from app.domain.sparse_settings import SparseSettings
 from app.operations.service import OperationService
 
 
@@ -34,6 +35,7 @@ class RebuildService:
             CollectionNotFoundError, NothingToRebuildError, RebuildInProgressError.
             InvalidChunkingError: if the overlap, said or usual, is not smaller than the size.
             InvalidIndexSettingsError: if there is no such setting of an index, or not with such a value.
+            InvalidSparseSettingsError: the same of the words.
         """
         async with self._database.begin() as connection:
             collections = CollectionRepository(connection)
@@ -111,4 +113,7 @@ class RebuildService:
 def _target(active: Generation, choice: RebuildChoice) -> Target:
     chunking = (choice.chunking or ChunkingChoice()).fill(active.chunking)
     index = IndexSettings.from_config({**active.index_settings, **(choice.index or {})})
-    return Target(model=choice.model or active.model, chunking=chunking, extract=choice.extract, index=index)
+    sparse = SparseSettings.from_config({**active.sparse_settings, **(choice.sparse or {})})
+    return Target(
+        model=choice.model or active.model, chunking=chunking, extract=choice.extract, index=index, sparse=sparse
+    )

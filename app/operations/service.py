@@ -28,6 +28,7 @@ from app.domain.errors import (
 from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind, OperationState, Submission, Worker
 from app.domain.ports import OperationEvents, OperationQueue
 from app.domain.rebuild_errors import RebuildInProgressError
+from app.domain.sparse_settings import SparseSettings
 from app.domain.syncs import AppendChoice, AppendMode, Trigger
 from app.operations.dispatch import Dispatcher
 from app.operations.plans import PlanRequest, plan_config
@@ -67,6 +68,7 @@ class OperationService:
         model: str | None,
         chunking: ChunkingChoice | None,
         sources: Sequence[SourceSpec],
+        sparse: SparseSettings | None = None,
         submission: Submission = PLAIN,
     ) -> tuple[Collection, Operation]:
         """Add a collection with its sources and the INDEX operation that fills it.
@@ -80,7 +82,13 @@ class OperationService:
             return known
         try:
             collection, operation = await self._add_collection(
-                user_id, name=name, model=model, chunking=chunking, sources=sources, submission=submission
+                user_id,
+                name=name,
+                model=model,
+                chunking=chunking,
+                sources=sources,
+                sparse=sparse,
+                submission=submission,
             )
         except CollectionExistsError:
             # the same request may have come twice at once, and the other one was faster
@@ -111,6 +119,7 @@ class OperationService:
         model: str | None,
         chunking: ChunkingChoice | None,
         sources: Sequence[SourceSpec],
+        sparse: SparseSettings | None,
         submission: Submission,
     ) -> tuple[Collection, Operation]:
         filled = (chunking or ChunkingChoice()).fill(self._default_chunking)
@@ -121,8 +130,11 @@ class OperationService:
                 name=name,
                 model=model or self._default_model,
                 chunking=filled,
+                sparse=sparse,
             )
             settings = {"model": collection.model, "chunking": asdict(filled), "sparse": collection.sparse}
+            if collection.sparse_settings:
+                settings["sparse_settings"] = collection.sparse_settings
             await record(connection, "collection.created", collection, after=settings)
             for spec in admitted:
                 source = await SourceRepository(connection).add(

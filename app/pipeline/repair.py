@@ -57,7 +57,8 @@ async def _rewrite(context: IngestContext, findings: Findings, ids: Sequence[UUI
     ]
     if keep:
         context.require_lease()
-        points = make_points([chunks[number] for number in keep], vectors[keep], payloads)
+        kept = [chunks[number] for number in keep]
+        points = make_points(kept, vectors[keep], payloads, sparse=context.generation.sparse)
         await context.store.upsert(context.generation.name, points)
     if keep and context.cache is not None:
         # the wrong vector may have come from there

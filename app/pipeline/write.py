@@ -16,6 +16,7 @@ from app.domain.documents import Document, PreparedDocument
 from app.domain.errors import DomainError
 from app.domain.identity import chunk_ids
 from app.domain.points import PointBatch, Vectors
+from app.domain.sparse_settings import SparseSettings
 from app.pipeline.context import IngestContext
 from app.pipeline.copies import load_copies
 from app.pipeline.demand import Held
@@ -84,7 +85,9 @@ def payload_of(document_id: UUID, source_id: UUID, path: str, *, others: Sequenc
     }
 
 
-def make_points(chunks: Sequence[ChunkRow], vectors: Vectors, payloads: Sequence[dict[str, Any]]) -> PointBatch:
+def make_points(
+    chunks: Sequence[ChunkRow], vectors: Vectors, payloads: Sequence[dict[str, Any]], *, sparse: SparseSettings
+) -> PointBatch:
     """Points of chunks, each with the check that ``vecloom verify`` compares its vector by."""
     ids = [chunk.id for chunk in chunks]
     checks = take_checks(ids, vectors)
@@ -93,6 +96,7 @@ def make_points(chunks: Sequence[ChunkRow], vectors: Vectors, payloads: Sequence
         vectors=vectors,
         texts=[chunk.embedded for chunk in chunks],
         payloads=[{**payload, CHECK: check} for payload, check in zip(payloads, checks, strict=True)],
+        sparse=sparse,
     )
 
 
@@ -212,7 +216,8 @@ async def _store_points(context: IngestContext, by_id: Mapping[UUID, Document], 
     added = work.changes.added
     owners = [by_id[document] for document in dict.fromkeys(chunk.document_id for chunk in added)]
     payloads = {owner.id: payload_of(owner.id, owner.source_id, owner.path) for owner in owners}
-    points = make_points(added, work.vectors, [payloads[chunk.document_id] for chunk in added])
+    sparse = context.generation.sparse
+    points = make_points(added, work.vectors, [payloads[chunk.document_id] for chunk in added], sparse=sparse)
     context.require_lease()
     with context.account.timed("store", len(points)), stage_span("store", points=len(points)):
         await context.store.upsert(context.generation.name, points)

@@ -71,6 +71,7 @@ class Question:
             hnsw_ef=index.ef_search,
             oversampling=index.oversampling,
             filter=self.filter,
+            sparse=self.generation.sparse,
         )
 
 

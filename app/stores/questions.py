@@ -8,7 +8,7 @@ from qdrant_client import models
 
 from app.domain.errors import VectorStoreRejectedError
 from app.domain.points import Fusion, PointQuery, SearchFilter, SearchMode
-from app.stores.records import BM25_MODEL, DENSE, SPARSE, clean_text
+from app.stores.records import DENSE, SPARSE, clean_text, write_words
 
 
 def ask(query: PointQuery) -> dict[str, Any]:
@@ -61,7 +61,8 @@ def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQu
     if mode is SearchMode.BM25:
         if query.text is None:
             raise ValueError("a bm25 query needs a text")
-        return SPARSE, models.NearestQuery(nearest=models.Document(text=clean_text(query.text), model=BM25_MODEL))
+        words = models.Document.model_validate(write_words(clean_text(query.text), query.sparse))
+        return SPARSE, models.NearestQuery(nearest=words)
     if query.vector is None:
         raise ValueError("a dense query needs a vector")
     if not np.isfinite(query.vector).all():

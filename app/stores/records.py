@@ -10,10 +10,21 @@ import orjson
 from qdrant_client import models
 
 from app.domain.points import PointBatch, PointId, ScoredPoint, StoredPoints, Vectors
+from app.domain.sparse_settings import NO_LANGUAGE, SparseSettings
 
 DENSE = "dense"
 SPARSE = "bm25"
 BM25_MODEL = "qdrant/bm25"
+
+
+def write_words(text: str, sparse: SparseSettings) -> dict[str, Any]:
+    """A text whose sparse vector the store makes by itself; options are said only where they are not as usual."""
+    options = sparse.to_config()
+    if options.pop("language", None) == NO_LANGUAGE:
+        options |= {"stemmer": {"type": "none"}, "stopwords": {"languages": [], "custom": []}}
+    elif sparse.language is not None:
+        options["language"] = sparse.language
+    return {"text": text, "model": BM25_MODEL, **({"options": options} if options else {})}
 
 
 def to_json(value: object) -> bytes:
@@ -48,11 +59,12 @@ def pack_vector(vector: Vectors) -> str:
 def write_rows(points: PointBatch, part: slice, *, packed: bool) -> list[dict[str, Any]]:
     """Some points as an upsert has them; ``packed`` vectors are for servers that take base64."""
     vectors = np.ascontiguousarray(points.vectors[part], dtype=np.float32)
+    words = write_words("", points.sparse)
     dense: Iterable[object] = map(pack_vector, vectors) if packed else vectors
     return [
         {
             "id": str(point_id),  # the database driver has a UUID class of its own
-            "vector": {DENSE: vector, SPARSE: {"text": text, "model": BM25_MODEL}},
+            "vector": {DENSE: vector, SPARSE: {**words, "text": text}},
             "payload": payload,
         }
         for point_id, vector, text, payload in zip(

@@ -40,6 +40,7 @@ from app.domain.rebuild_errors import NothingToRollBackError
 from app.domain.rebuilds import RebuildChoice
 from app.domain.search_settings import SearchSettings
 from app.domain.searches import SearchCounts, SearchHealth
+from app.domain.sparse_settings import SparseSettings
 from app.domain.statistics import Amounts, CollectionStatistics, GrowthPoint
 from app.domain.users import Caller
 from app.domain.webhooks import (
@@ -103,6 +104,7 @@ class FakeOperations:
         model: str | None,
         chunking: ChunkingChoice,
         sources: Sequence[SourceSpec],
+        sparse: SparseSettings,
         submission: Submission,
     ) -> tuple[Collection, Operation]:
         """The name ``taken`` is taken; ``default_chunking`` fills in what was not said."""
@@ -112,6 +114,7 @@ class FakeOperations:
             "model": model,
             "chunking": chunking.fill(self.default_chunking),
             "sources": tuple(sources),
+            "sparse": sparse,
             "submission": submission,
         }
         collection = make_collection(user_id, name)

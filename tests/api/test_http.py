@@ -13,6 +13,7 @@ from app.domain.documents import Chunking, ChunkingChoice, ChunkingStrategy, Doc
 from app.domain.operations import OperationState, Submission
 from app.domain.points import SearchFilter, SearchMode
 from app.domain.search_settings import SearchSettings
+from app.domain.sparse_settings import SparseSettings
 from tests.api.conftest import Edge
 from tests.api.doubles import KEY
 
@@ -86,6 +87,7 @@ async def test_a_collection_is_created(edge: Edge, client: httpx.AsyncClient) ->
         "chunk_size": 200,
         "chunk_strategy": "markdown",
         "sources": [{"url": "file:///srv/a", "include": ["*.md"]}],
+        "sparse": {"language": "german", "b": 0.5},
     }
 
     response = await client.post("/api/v1/collections", json=body, headers={"Idempotency-Key": "k1"})
@@ -99,6 +101,7 @@ async def test_a_collection_is_created(edge: Edge, client: httpx.AsyncClient) ->
         "model": None,
         "chunking": Chunking(strategy=ChunkingStrategy.MARKDOWN, size=200, overlap=20),
         "sources": (SourceSpec(url="file:///srv/a", include=("*.md",)),),
+        "sparse": SparseSettings(language="german", b=0.5),
         "submission": Submission(idempotency_key="k1"),
     }
 

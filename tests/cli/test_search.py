@@ -47,3 +47,23 @@ async def test_settings_reach_the_search(tmp_path: Path) -> None:
     assert missing == (1, "reranker_missing")
     assert contradiction == (1, "invalid_search_settings")
     assert beyond == (1, "invalid_request")
+
+
+async def test_the_language_of_a_collection_is_given_on_the_command_line(tmp_path: Path) -> None:
+    """For a new one, which another language is a conflict for, and by a rebuild of what is there."""
+    folder, data = tmp_path / "garden", tmp_path / "data"
+    folder.mkdir()
+    (folder / "cherries.txt").write_text("Der Anbau vieler Kirschen.")
+    index = ("index", str(folder), "-c", "garden", "--json", "--sparse")
+
+    code, _, said = await run_cli(*index, '{"language": "english"}', data=data)
+    _, conflict, _ = await run_cli(*index, '{"language": "german"}', data=data)
+    _, garbage, _ = await run_cli(*index, "german", data=data)
+    changed, rebuilt, told = await run_cli("reindex", "garden", "--sparse", '{"language": "german"}', data=data)
+    _, found, _ = await run_cli("search", "garden", "Kirsche", "--mode", "bm25", "--json", data=data)
+
+    assert (code, changed) == (0, 0), said + told
+    assert orjson.loads(conflict)["error"]["code"] == "option_conflict"
+    assert orjson.loads(garbage)["error"]["code"] == "invalid_sparse_settings"
+    assert "from the stored chunks" in rebuilt
+    assert len(orjson.loads(found)["hits"]) == 1

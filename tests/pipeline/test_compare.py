@@ -15,6 +15,7 @@ from app.db.verification import DocumentMark, ManifestRow
 from app.domain.documents import DocumentState
 from app.domain.identity import chunk_ids, text_hash
 from app.domain.points import PointId, StoredPoints, Vectors
+from app.domain.sparse_settings import SparseSettings
 from app.pipeline.compare import USUAL_OCCURRENCES, Fault, Suspect, compare, pair_pages
 from app.pipeline.findings import MOST_LISTED, Findings
 from app.pipeline.vector_check import CHECK, check_vectors, take_checks
@@ -55,7 +56,9 @@ def store(rows: Sequence[ManifestRow], vectors: Vectors | None = None) -> Stored
         ChunkRow(id=row.id, document_id=row.document_id, ordinal=0, start=0, end=0, tokens=0, text="") for row in rows
     ]
     payload = payload_of(DOCUMENT, SOURCE, PATH)
-    batch = make_points(chunks, make_vectors(len(rows)) if vectors is None else vectors, [payload] * len(rows))
+    batch = make_points(
+        chunks, make_vectors(len(rows)) if vectors is None else vectors, [payload] * len(rows), sparse=SparseSettings()
+    )
     return StoredPoints(ids=batch.ids, vectors=batch.vectors, payloads=batch.payloads)
 
 

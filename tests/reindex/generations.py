@@ -21,6 +21,7 @@ from app.domain.collections import Collection, Generation, GenerationState
 from app.domain.documents import Chunking, PreparedDocument
 from app.domain.points import PointBatch, Vectors
 from app.domain.ports import Embedder, Processes, VectorStore
+from app.domain.sparse_settings import SparseSettings
 from app.embedded.stack import EmbeddedStack
 from app.embedders.fingerprint import take_canaries
 from app.embedders.static import StaticEmbedder, embed_texts
@@ -93,7 +94,7 @@ class Build:
 
     def batch(self) -> PointBatch:
         """The points."""
-        points = make_points(self.chunks, self.vectors, self.payloads)
+        points = make_points(self.chunks, self.vectors, self.payloads, sparse=SparseSettings())
         if self.words is not None:
             points = replace(points, texts=self.words)
         keep = [number for number, point in enumerate(points.ids) if point not in self.without]

@@ -109,7 +109,12 @@ async def _store(context: RebuildContext, claimed: Mapping[UUID, Claimed], work:
     if not work.changes.added and not relabelled:
         return
     ingest.require_lease()
-    points = make_points(work.changes.added, work.vectors, [payloads[c.document_id] for c in work.changes.added])
+    points = make_points(
+        work.changes.added,
+        work.vectors,
+        [payloads[chunk.document_id] for chunk in work.changes.added],
+        sparse=context.generation.sparse,
+    )
     with ingest.account.timed("store", len(points)), stage_span("store", points=len(points)):
         if len(points):
             await ingest.store.upsert(name, points)

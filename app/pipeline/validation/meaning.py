@@ -114,8 +114,9 @@ async def check_words(validation: Validation, ids: Sequence[UUID]) -> tuple[int,
     ]
 
     async def find(chunk: ChunkRow) -> bool:
-        query = PointQuery(mode=SearchMode.BM25, text=chunk.embedded[:WORDS_CHARACTERS], limit=NEIGHBOURS)
-        found = await validation.store.search(validation.new.generation.name, query)
+        text, generation = chunk.embedded[:WORDS_CHARACTERS], validation.new.generation
+        query = PointQuery(mode=SearchMode.BM25, text=text, limit=NEIGHBOURS, sparse=generation.sparse)
+        found = await validation.store.search(generation.name, query)
         # of many texts that are the same it is chance which ones are shown
         same = len(found) == NEIGHBOURS and found[0].score == found[-1].score
         return same or any(point.id == chunk.id for point in found)
