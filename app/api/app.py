@@ -8,6 +8,7 @@ from fastapi_offline import FastAPIOffline
 from app.api import (
     admin,
     audit,
+    benchmark_datasets,
     collections,
     compare,
     diagnosis,
@@ -103,6 +104,7 @@ def create_api(services: ApiServices) -> FastAPI:
         generations,
         compare,
         search_logs,
+        benchmark_datasets,
         workers,
         diagnosis,
         health,

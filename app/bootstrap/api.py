@@ -17,6 +17,7 @@ from app.domain.checks import Check
 from app.domain.uploads import UploadLimits
 from app.jobs.figures import reading_figures
 from app.operations.audit import AuditService
+from app.operations.benchmark_datasets import DatasetService
 from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
 from app.operations.diagnosis import diagnosis_probes
@@ -76,7 +77,8 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         stack.push_async_callback(diagnosis.aclose)
         await stack.enter_async_context(reading_figures(parts.database, every_seconds=settings.reconcile))
         spool = await stack.enter_async_context(open_spool(settings.source_spool))
-        # record files and archives of a source that is looked at are read in a process, which starts when it is needed
+        # record files and archives of a source that is looked at, and benchmark datasets, are read in a process, which
+        # starts when it is needed
         processes = ProcessPool(1, memory_bytes=settings.process_memory_bytes)
         stack.push_async_callback(processes.aclose)
         opener = SourceOpener(settings, parts.database, parts.box, processes, spool=spool)
@@ -97,6 +99,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             generations=GenerationService(parts.database),
             comparisons=ComparisonService(parts.database, search, kept_seconds=settings.reindex_rollback_window),
             search_logs=SearchLogService(parts.database),
+            datasets=DatasetService(parts.database, processes),
             health=health,
             diagnosis=diagnosis,
             hub=hub,
