@@ -6,6 +6,7 @@ from uuid import UUID
 
 from app.domain.benchmark_datasets import Dataset, DatasetFormat, DatasetQuery
 from app.domain.dataset_mapping import Coverage
+from app.domain.judgments import Judgment
 
 
 class BenchmarkDatasets(Protocol):
@@ -41,4 +42,28 @@ class BenchmarkDatasets(Protocol):
 
     async def cover(self, user_id: UUID, collection: str, id_or_name: str) -> tuple[Dataset, Coverage]:
         """How much of one a collection has. Raises CollectionNotFoundError."""
+        ...
+
+
+class Judgments(Protocol):
+    """What people think of the documents that searches found. Everything raises CollectionNotFoundError."""
+
+    async def set(self, user_id: UUID, id_or_name: str, *, query: str, document_id: UUID, grade: int) -> Judgment:
+        """Keep it. Raises DocumentNotFoundError, TooManyJudgmentsError."""
+        ...
+
+    async def take_back(self, user_id: UUID, id_or_name: str, *, query: str, document_id: UUID) -> None:
+        """Forget it."""
+        ...
+
+    async def list(self, user_id: UUID, id_or_name: str, *, limit: int, after: int | None) -> Sequence[Judgment]:
+        """Those made first come last."""
+        ...
+
+    async def write_qrels(self, user_id: UUID, id_or_name: str) -> bytes:
+        """As TREC has them. Raises NoJudgmentsError."""
+        ...
+
+    async def make_dataset(self, user_id: UUID, id_or_name: str, *, name: str) -> tuple[Dataset, bool]:
+        """Whether it is new. Raises NoJudgmentsError, DatasetExistsError."""
         ...

@@ -22,6 +22,7 @@ from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
 from app.operations.diagnosis import diagnosis_probes
 from app.operations.health import health_probes
+from app.operations.judgments import JudgmentService
 from app.operations.partitions import PartitionService
 from app.operations.periodic_check import periodic_probe
 from app.operations.rebuilds import RebuildService
@@ -88,6 +89,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         stack.push_async_callback(periodic.aclose)
         recorder = await stack.enter_async_context(recording(parts.database))
         search = SearchService(parts.database, parts.store, embedders.find, recorder)
+        datasets = DatasetService(parts.database, processes)
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=operations,
@@ -99,7 +101,8 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             generations=GenerationService(parts.database),
             comparisons=ComparisonService(parts.database, search, kept_seconds=settings.reindex_rollback_window),
             search_logs=SearchLogService(parts.database),
-            datasets=DatasetService(parts.database, processes),
+            datasets=datasets,
+            judgments=JudgmentService(parts.database, datasets),
             health=health,
             diagnosis=diagnosis,
             hub=hub,

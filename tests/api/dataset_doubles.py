@@ -1,5 +1,5 @@
 # ruff: noqa: ARG002
-"""A server without judged queries. Those that have some are tested as they are, in ``tests/datasets``."""
+"""A server without judged queries and judgments. Those that have some are tested as they are, in ``tests/datasets``."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -12,6 +12,8 @@ from app.domain.benchmark_datasets import (
     InvalidDatasetError,
 )
 from app.domain.dataset_mapping import Coverage
+from app.domain.errors import DocumentNotFoundError
+from app.domain.judgments import Judgment, NoJudgmentsError
 
 
 class NoDatasets:
@@ -48,3 +50,26 @@ class NoDatasets:
     async def cover(self, user_id: UUID, collection: str, id_or_name: str) -> tuple[Dataset, Coverage]:
         """Raises DatasetNotFoundError."""
         raise DatasetNotFoundError(id_or_name)
+
+
+class NoJudgments:
+    """Nobody has judged anything, and nobody can."""
+
+    async def set(self, user_id: UUID, id_or_name: str, *, query: str, document_id: UUID, grade: int) -> Judgment:
+        """Raises DocumentNotFoundError."""
+        raise DocumentNotFoundError(document_id)
+
+    async def take_back(self, user_id: UUID, id_or_name: str, *, query: str, document_id: UUID) -> None:
+        """There is none."""
+
+    async def list(self, user_id: UUID, id_or_name: str, *, limit: int, after: int | None) -> Sequence[Judgment]:
+        """None."""
+        return []
+
+    async def write_qrels(self, user_id: UUID, id_or_name: str) -> bytes:
+        """Raises NoJudgmentsError."""
+        raise NoJudgmentsError(id_or_name)
+
+    async def make_dataset(self, user_id: UUID, id_or_name: str, *, name: str) -> tuple[Dataset, bool]:
+        """Raises NoJudgmentsError."""
+        raise NoJudgmentsError(id_or_name)
