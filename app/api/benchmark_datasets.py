@@ -25,7 +25,7 @@ from app.domain.benchmark_datasets import (
 )
 from app.domain.dataset_mapping import Coverage, MatchStep, MissedDocument, MissReason
 from app.domain.uploads import clean_path
-from app.evaluation.datasets.parse import is_wanted
+from app.evaluation.datasets.layout import is_wanted
 
 router = APIRouter(tags=["benchmarks"])
 

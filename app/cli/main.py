@@ -14,6 +14,7 @@ from app.cli import plan as planning
 from app.cli import uploads as uploading
 from app.cli import verify as verification
 from app.cli import watch as watching
+from app.cli.datasets_commands import datasets
 from app.cli.doctor import diagnose
 from app.cli.generations_commands import compare, generations
 from app.cli.progress import printable
@@ -323,6 +324,7 @@ def migrate() -> None:
 
 
 cli.add_typer(sources, name="sources")
+cli.add_typer(datasets, name="datasets")
 
 
 def run() -> None:

@@ -79,7 +79,6 @@ class Draft:
         format: DatasetFormat,  # noqa: A002 — the field's name
         source: str,
         *,
-        notes: Sequence[str] = (),
         limit_queries: int | None = None,
     ) -> DatasetContent:
         """The dataset.
@@ -87,7 +86,6 @@ class Draft:
         Args:
             format: how it came.
             source: what it was read from.
-            notes: what else there is to say.
             limit_queries: of more queries so many are chosen by chance, which chooses the same ones each time.
 
         Raises:
@@ -110,7 +108,7 @@ class Draft:
             format=format,
             queries=tuple(self._query(name) for name in chosen),
             source=source,
-            notes=(*notes, *(f"{count} {what}" for count, what in said if count)),
+            notes=tuple(f"{count} {what}" for count, what in said if count),
         )
 
     def _query(self, name: str) -> DatasetQuery:

@@ -2,25 +2,15 @@
 
 from collections.abc import Mapping
 
-from app.domain.benchmark_datasets import DatasetContent, InvalidDatasetError
-from app.evaluation.datasets.beir import QUERIES, read_beir
-from app.evaluation.datasets.choose import base_name
+from app.domain.benchmark_datasets import DatasetContent, DatasetFormat
+from app.evaluation.datasets.beir import read_beir
+from app.evaluation.datasets.draft import Draft
+from app.evaluation.datasets.layout import find_layout
 from app.evaluation.datasets.plain import read_plain
-from app.evaluation.datasets.trec import is_qrels, is_topics, read_trec
+from app.evaluation.datasets.problems import Problems
+from app.evaluation.datasets.trec import read_trec
 
-CORPUS = "corpus.jsonl"
-ADVICE = (
-    "a dataset is queries.jsonl with qrels/*.tsv (BEIR), topics* with qrels* (TREC), or one .json document;"
-    " see docs/benchmark-datasets.md"
-)
-
-
-def is_wanted(name: str) -> bool:
-    """Whether a file may belong to a dataset; the corpus itself does not, nor what is hidden."""
-    base = base_name(name)
-    if base == CORPUS or base.startswith("."):
-        return False
-    return base == QUERIES or base.endswith((".tsv", ".json")) or is_topics(base) or is_qrels(base)
+READERS = {DatasetFormat.BEIR: read_beir, DatasetFormat.TREC: read_trec, DatasetFormat.JSON: read_plain}
 
 
 def parse_dataset(
@@ -39,13 +29,8 @@ def parse_dataset(
         InvalidDatasetError: with the first 20 things that are wrong, each with file and line.
         DatasetTooLargeError: if it says more than is taken.
     """
-    wanted = {name: files[name] for name in sorted(files) if is_wanted(name)}
-    if any(base_name(name) == QUERIES for name in wanted):
-        return read_beir(wanted, split=split, limit_queries=limit_queries)
-    if any(is_qrels(name) for name in wanted):
-        return read_trec(wanted, split=split, limit_queries=limit_queries)
-    documents = [name for name in wanted if name.endswith(".json")]
-    if len(documents) != 1:
-        there = ", ".join(sorted(files)[:20]) or "none"
-        raise InvalidDatasetError(f"{ADVICE}. The files that came: {there}")
-    return read_plain(wanted, documents[0], limit_queries=limit_queries)
+    layout = find_layout(files, split=split)
+    problems = Problems()
+    draft = Draft(problems)
+    READERS[layout.format](layout, files, draft, problems)
+    return draft.build(layout.format, ", ".join(layout.files), limit_queries=limit_queries)

@@ -5,22 +5,20 @@ from typing import Any
 
 import orjson
 
-from app.domain.benchmark_datasets import DatasetContent, DatasetFormat, InvalidDatasetError
+from app.domain.benchmark_datasets import InvalidDatasetError
 from app.evaluation.datasets.draft import Draft
+from app.evaluation.datasets.layout import Layout
 from app.evaluation.datasets.problems import Problems, decode
 
 SCHEMA_VERSION = 1
 ADVICE = '{"schema_version": 1, "queries": [{"query_id", "text", "relevant": [{"doc", "grade"}]}]}'
 
 
-def read_plain(files: Mapping[str, bytes], name: str, *, limit_queries: int | None) -> DatasetContent:
-    """Raises InvalidDatasetError, DatasetTooLargeError; a place is a path, as ``queries[3].relevant[0]``."""
-    queries = _load(name, files[name])
-    problems = Problems()
-    draft = Draft(problems)
-    for number, query in enumerate(queries):
+def read_plain(layout: Layout, files: Mapping[str, bytes], draft: Draft, problems: Problems) -> None:
+    """A place is a path, as ``queries[3].relevant[0]``. Raises InvalidDatasetError for a file that is no such thing."""
+    name = layout.queries
+    for number, query in enumerate(_load(name, files[name])):
         _read_query(draft, problems, f"{name}: queries[{number}]", query)
-    return draft.build(DatasetFormat.JSON, name, limit_queries=limit_queries)
 
 
 def _load(name: str, content: bytes) -> list[Any]:

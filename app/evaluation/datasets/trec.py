@@ -4,44 +4,28 @@ import html
 import re
 from collections.abc import Mapping
 
-from app.domain.benchmark_datasets import DatasetContent, DatasetFormat
-from app.evaluation.datasets.choose import base_name, choose_file
 from app.evaluation.datasets.draft import Draft
+from app.evaluation.datasets.layout import Layout
 from app.evaluation.datasets.problems import Problems, decode, read_lines
 
 TAG = re.compile(r"<(/?)([A-Za-z]{1,20})>")
 LABEL = re.compile(r"\A\s*(?:number|topic|title)\s*:", re.IGNORECASE)
 
 
-def is_topics(name: str) -> bool:
-    """Whether a file has queries, by its name."""
-    return "topic" in base_name(name).lower() or "queries" in base_name(name).lower()
-
-
-def is_qrels(name: str) -> bool:
-    """Whether a file has judgments, by its name."""
-    return "qrel" in base_name(name).lower()
-
-
-def read_trec(files: Mapping[str, bytes], *, split: str | None, limit_queries: int | None) -> DatasetContent:
-    """Raises InvalidDatasetError, DatasetTooLargeError."""
-    topics = [name for name in files if is_topics(name) and not is_qrels(name)]
-    queries = choose_file(topics, split=split if len(topics) > 1 else None, what="topics")
-    judged = choose_file([name for name in files if is_qrels(name)], split=split, what="judgments (qrels)")
-    problems = Problems()
-    draft = Draft(problems)
-    text = decode(queries, files[queries])
+def read_trec(layout: Layout, files: Mapping[str, bytes], draft: Draft, problems: Problems) -> None:
+    """Raises InvalidDatasetError for a file that is no text."""
+    name = layout.queries
+    text = decode(name, files[name])
     if "<top>" in text.lower():
-        _read_topics(draft, problems, queries, text)
+        _read_topics(draft, problems, name, text)
     else:
-        _read_rows(draft, problems, queries, files[queries])
-    for where, line in read_lines(judged, files[judged]):
+        _read_rows(draft, problems, name, files[name])
+    for where, line in read_lines(layout.judgments, files[layout.judgments]):
         columns = line.split()
         if len(columns) == 4:
             draft.add_judgment(where, columns[0], columns[2], columns[3])
         else:
             problems.add(where, f"a judgment is topic, iteration, document and grade, not {len(columns)} columns")
-    return draft.build(DatasetFormat.TREC, f"{queries}, {judged}", limit_queries=limit_queries)
 
 
 def _read_rows(draft: Draft, problems: Problems, name: str, content: bytes) -> None:
