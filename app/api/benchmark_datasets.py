@@ -18,6 +18,7 @@ from app.domain.benchmark_datasets import (
     LARGEST_BYTES,
     MOST_FILES,
     MOST_QUERIES,
+    MOST_SAMPLED,
     Dataset,
     DatasetFormat,
     DatasetQuery,
@@ -139,6 +140,18 @@ class DatasetList(BaseModel):
     """All of the caller, by name."""
 
     datasets: list[DatasetBody]
+
+
+class SyntheticCreate(BaseModel):
+    """Asks for queries made of documents that chance chooses, up to three of each; the same seed, the same ones."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "handbook-synthetic", "documents": 100}]}
+    )
+
+    name: str = Field(min_length=1, max_length=100, pattern=NAME_PATTERN)
+    documents: int = Field(default=100, ge=1, le=MOST_SAMPLED)
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
 
 class JudgedBody(BaseModel):
@@ -348,6 +361,22 @@ async def export_dataset(
 async def remove_dataset(dataset: DatasetRef, caller: CallerDep, services: ServicesDep) -> None:
     """Delete one with all that it says."""
     await services.datasets.remove(caller.user_id, dataset)
+
+
+@router.post(
+    "/collections/{collection}/benchmark-datasets",
+    status_code=201,
+    responses={200: {"model": DatasetBody, "description": "It was there already, with the same content."}},
+)
+async def make_dataset(
+    collection: CollectionRef, body: SyntheticCreate, response: Response, caller: CallerDep, services: ServicesDep
+) -> DatasetBody:
+    """Make a synthetic dataset: titles, first sentences and rare words of documents, which they must lead to."""
+    dataset, is_new = await services.datasets.make(
+        caller.user_id, collection, body.name, documents=body.documents, seed=body.seed
+    )
+    response.status_code = 201 if is_new else 200
+    return DatasetBody.of(dataset)
 
 
 @router.get("/collections/{collection}/benchmark-datasets/{dataset}/coverage")

@@ -18,6 +18,12 @@ class BenchmarkDatasets(Protocol):
         """Whether it is new. Raises InvalidDatasetError, DatasetTooLargeError, DatasetExistsError."""
         ...
 
+    async def make(
+        self, user_id: UUID, collection: str, name: str, *, documents: int, seed: int
+    ) -> tuple[Dataset, bool]:
+        """A synthetic one, and whether it is new. Raises CollectionNotReadyError and what ``add`` does."""
+        ...
+
     async def list(self, user_id: UUID) -> Sequence[Dataset]:
         """All of the caller, by name."""
         ...

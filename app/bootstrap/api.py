@@ -33,6 +33,7 @@ from app.operations.statistics import StatisticsService
 from app.operations.upload_batches import UploadBatches
 from app.operations.uploads import UploadService
 from app.pipeline.spool import open_spool
+from app.pipeline.validation.synthetic import make_synthetic
 from app.processes.pool import ProcessPool
 from app.progress.hub import ProgressHub
 from app.search.comparison import ComparisonService
@@ -89,7 +90,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         stack.push_async_callback(periodic.aclose)
         recorder = await stack.enter_async_context(recording(parts.database))
         search = SearchService(parts.database, parts.store, embedders.find, recorder)
-        datasets = DatasetService(parts.database, processes)
+        datasets = DatasetService(parts.database, processes, make_synthetic)
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=operations,

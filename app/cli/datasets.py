@@ -73,6 +73,12 @@ def _list_names(folder: Path) -> Iterator[str]:
                 yield name
 
 
+async def make_dataset(client: Client, name: str, collection: str, sampled: dict[str, int] | None) -> Any:  # noqa: ANN401 — JSON
+    """A dataset of documents that chance chooses, or else of the judgments of people."""
+    rest = "judgments/dataset" if sampled is None else "benchmark-datasets"
+    return await client.call("POST", collection_path(collection, rest), json={"name": name, **(sampled or {})})
+
+
 async def export_dataset(client: Client, name: str, wanted: str, out: Path | None) -> dict[str, Any]:
     """Write one to a new file. Raises FileExistsError if there is one already."""
     content = await client.fetch(dataset_path(name, "export"), params={"format": wanted})

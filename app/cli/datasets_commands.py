@@ -11,7 +11,7 @@ from app.cli import datasets as judged
 from app.cli.client import Client
 from app.cli.running import Data, Json, out, print_json, run_command, settings_of
 from app.cli.session import open_client
-from app.domain.benchmark_datasets import MOST_QUERIES
+from app.domain.benchmark_datasets import MOST_QUERIES, MOST_SAMPLED
 
 Name = Annotated[str, typer.Argument(help="Name or id of the dataset.")]
 
@@ -71,6 +71,23 @@ def add(
 ) -> None:
     """Send judged queries; the same again changes nothing."""
     found = _ask(lambda client: judged.upload_dataset(client, path, name, split, limit_queries), data, as_json=as_json)
+    if not as_json:
+        judged.show_dataset(found, out)
+
+
+@datasets.command()
+def make(
+    name: Annotated[str, typer.Argument(help="What it shall be called.")],
+    collection: Annotated[str, typer.Option("--collection", "-c", help="Name of the collection.")],
+    judgments: Annotated[bool, typer.Option("--judgments", help="Of what people have judged there.")] = False,
+    documents: Annotated[int, typer.Option(min=1, max=MOST_SAMPLED, help="Else of so many documents.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Another one chooses other documents.")] = 0,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Make a dataset of a collection: of what people have judged, or a synthetic one of its documents."""
+    sampled = None if judgments else {"documents": documents, "seed": seed}
+    found = _ask(lambda client: judged.make_dataset(client, name, collection, sampled), data, as_json=as_json)
     if not as_json:
         judged.show_dataset(found, out)
 

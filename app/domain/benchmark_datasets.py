@@ -16,6 +16,8 @@ MOST_JUDGMENTS = 100
 """Of a query."""
 MOST_DATASETS = 100
 """Of a user."""
+MOST_SAMPLED = 330
+"""Documents of a synthetic one, for each gives up to three queries."""
 LONGEST_QUERY = 4096
 """Characters, as in a search."""
 LONGEST_QUERY_ID = 200

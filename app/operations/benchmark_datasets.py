@@ -1,7 +1,8 @@
 """What callers do with their judged queries."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from app.db.audit import record
@@ -9,9 +10,18 @@ from app.db.benchmark_datasets import DatasetRepository
 from app.db.collections import CollectionRepository
 from app.db.database import Database
 from app.db.dataset_mapping import map_documents
+from app.db.dataset_sample import sample_documents
+from app.db.validation import TextDocument
 from app.domain.audit import Subject
-from app.domain.benchmark_datasets import Dataset, DatasetContent, DatasetFormat, DatasetQuery
+from app.domain.benchmark_datasets import (
+    Dataset,
+    DatasetContent,
+    DatasetFormat,
+    DatasetQuery,
+    InvalidDatasetError,
+)
 from app.domain.dataset_mapping import Coverage
+from app.domain.errors import CollectionNotReadyError
 from app.domain.ports import Processes
 from app.evaluation.datasets.coverage import list_docs, measure_coverage
 from app.evaluation.datasets.parse import parse_dataset
@@ -20,6 +30,8 @@ from app.evaluation.datasets.write import write_archive, write_dataset
 PARSE_SECONDS = 60.0
 KIND = "benchmark_dataset"
 
+MakeSynthetic = Callable[[Sequence[TextDocument]], DatasetContent]
+
 
 class DatasetService:
     """One method, one transaction. Who names a dataset that there is not gets DatasetNotFoundError.
@@ -27,11 +39,13 @@ class DatasetService:
     Args:
         database: where datasets are kept.
         processes: reads what people send, which takes seconds where that is large.
+        make_synthetic: makes queries of documents, in one of those processes.
     """
 
-    def __init__(self, database: Database, processes: Processes) -> None:
+    def __init__(self, database: Database, processes: Processes, make_synthetic: MakeSynthetic) -> None:
         self._database = database
         self._processes = processes
+        self._make_synthetic = make_synthetic
 
     async def add(
         self, user_id: UUID, name: str, files: Mapping[str, bytes], *, split: str | None, limit_queries: int | None
@@ -48,6 +62,26 @@ class DatasetService:
             parse_dataset, dict(files), split, limit_queries, timeout_seconds=PARSE_SECONDS
         )
         return await self.keep(user_id, name, content)
+
+    async def make(
+        self, user_id: UUID, collection: str, name: str, *, documents: int, seed: int
+    ) -> tuple[Dataset, bool]:
+        """A synthetic dataset of some documents of a collection, and whether it is new.
+
+        Raises:
+            CollectionNotFoundError, CollectionNotReadyError: if there is nothing to make it of.
+            InvalidDatasetError: if no document has words enough.
+            DatasetExistsError, TooManyDatasetsError: as ``add`` does.
+        """
+        async with self._database.begin() as connection:
+            found, generation, _ = await CollectionRepository(connection).get_searched(user_id, collection)
+            if generation is None:
+                raise CollectionNotReadyError(found.name)
+            texts = await sample_documents(connection, found.id, generation.id, limit=documents, seed=seed)
+        content = await self._processes.run(self._make_synthetic, texts, timeout_seconds=PARSE_SECONDS)
+        if not content.queries:
+            raise InvalidDatasetError(f"no document of collection {found.name!r} has words enough to ask for")
+        return await self.keep(user_id, name, replace(content, source=f"{content.source} of {found.name}"))
 
     async def keep(self, user_id: UUID, name: str, content: DatasetContent) -> tuple[Dataset, bool]:
         """The same for one that was read or made already. Raises DatasetExistsError, TooManyDatasetsError."""

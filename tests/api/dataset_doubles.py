@@ -25,6 +25,12 @@ class NoDatasets:
         """Raises InvalidDatasetError."""
         raise InvalidDatasetError("there is no file")
 
+    async def make(
+        self, user_id: UUID, collection: str, name: str, *, documents: int, seed: int
+    ) -> tuple[Dataset, bool]:
+        """Raises InvalidDatasetError."""
+        raise InvalidDatasetError("there is no document")
+
     async def list(self, user_id: UUID) -> Sequence[Dataset]:
         """None."""
         return []

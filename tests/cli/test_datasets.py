@@ -123,6 +123,8 @@ async def test_datasets_from_nothing(server: dict[str, str], folder: Path, judge
     listed = await datasets("list")
     shown = await datasets("show", "judged", "--queries", "1")
     covered = await datasets("coverage", "judged", "-c", "notes")
+    made = await datasets("make", "synthetic", "-c", "notes", "--documents", "2")
+    unjudged = await datasets("make", "thumbs", "-c", "notes", "--judgments")
     written = await datasets("export", "judged", "--out", str(tmp_path / "judged.json"))
     twice = await datasets("export", "judged", "--out", str(tmp_path / "judged.json"))
     from_file = await datasets("add", str(tmp_path / "judged.json"))
@@ -139,6 +141,8 @@ async def test_datasets_from_nothing(server: dict[str, str], folder: Path, judge
         {"query_id": "1", "text": "large mammals", "relevant": [{"doc": "whales.md", "grade": 1}]}
     ]
     assert (covered[1]["mapped"], covered[1]["missed"]) == ({"name": 1, "path": 1}, {"unmapped": 1})
+    assert (made[0], made[1]["is_synthetic"], made[1]["source"].endswith("(2 documents) of notes")) == (0, True, True)
+    assert (unjudged[0], unjudged[1]["error"]["code"]) == (1, "no_judgments")
     assert (written[0], written[1]["bytes"]) == (0, (tmp_path / "judged.json").stat().st_size)
     assert (twice[0], twice[1]["error"]["code"]) == (1, "system_error")
     assert (removed[1]["name"], gone[0], gone[1]["error"]["code"]) == ("part", 1, "benchmark_dataset_not_found")

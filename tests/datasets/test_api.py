@@ -220,3 +220,47 @@ async def test_a_real_dataset_goes_there_and_back(api: Api) -> None:
 
     assert (status, dataset["queries"], dataset["judgments"]) == (201, 225, 1837)
     assert document["queries"][0]["relevant"][0] == {"doc": "184", "grade": 2}
+
+
+async def test_a_dataset_is_made_of_documents(api: Api, worker: None, folder: Path) -> None:
+    """Marked as synthetic; the same seed makes the same one, and the collection has all that it asks for."""
+    path = "/api/v1/collections/notes/benchmark-datasets"
+    await api.wait(await api.create("notes", folder))
+    made = await api.client.post(path, json={"name": "made"})
+    again = await api.client.post(path, json={"name": "made"})
+    seeds = [await api.client.post(path, json={"name": f"s{n}", "documents": 1, "seed": n}) for n in range(9)]
+    coverage = await read(api, f"{path}/made/coverage")
+    queries = (await read(api, f"{PATH}/made/queries"))["queries"]
+    whales = (await api.documents("notes"))["guides/whales.md"]["id"]
+
+    dataset = made.json()
+    assert (made.status_code, again.status_code, again.json()) == (201, 200, dataset)
+    assert (dataset["format"], dataset["is_synthetic"]) == ("synthetic", True)
+    assert dataset["source"] == "titles, first sentences and rare words of documents (3 documents) of notes"
+    assert (coverage["mapped"], coverage["judged_share"], coverage["lost_queries"]) == ({"id": 3}, 1.0, 0)
+    assert {"doc": whales, "grade": 1} in [judged for query in queries for judged in query["relevant"]]
+    # three documents, of which each seed chooses one: the same by chance once in 6 561 times
+    assert len({answer.json()["fingerprint"] for answer in seeds}) > 1
+
+
+async def test_a_dataset_cannot_be_made_of_nothing(api: Api, folder: Path) -> None:
+    """Of a collection without a generation; of too many documents; of a collection of somebody else."""
+    path = "/api/v1/collections/notes/benchmark-datasets"
+    none = await api.client.post(path, json={"name": "made"})
+    await api.create("notes", folder)
+    early = await api.client.post(path, json={"name": "made"})
+    many = await api.client.post(path, json={"name": "made", "documents": 331})
+
+    assert (none.status_code, none.json()["code"]) == (404, "collection_not_found")
+    assert (early.status_code, early.json()["code"]) == (409, "collection_not_ready")
+    assert (many.status_code, many.json()["code"]) == (422, "invalid_request")
+
+
+async def test_a_dataset_cannot_be_made_of_documents_without_words(api: Api, worker: None, tmp_path: Path) -> None:
+    """Numbers lead to nothing."""
+    (tmp_path / "numbers").mkdir()
+    (tmp_path / "numbers" / "1.txt").write_text("1 2 3")
+    await api.wait(await api.create("numbers", tmp_path / "numbers"))
+    answer = await api.client.post("/api/v1/collections/numbers/benchmark-datasets", json={"name": "made"})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_benchmark_dataset")
