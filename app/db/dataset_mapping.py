@@ -2,29 +2,21 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from sqlalchemy import RowMapping
+import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import TypeEngine
 
-from app.db.statements import BYTES, INTEGERS, TEXTS, UUIDS, parsed
+from app.db.statements import parsed
 from app.domain.dataset_mapping import Candidate, DatasetMapping, Match, MatchStep, Miss, MissReason
 from app.domain.identity import document_id
 
 CANDIDATES = 5
-TYPES: dict[str, TypeEngine[Any]] = {
-    "numbers": INTEGERS,
-    "steps": INTEGERS,
-    "ids": UUIDS,
-    "hashes": BYTES,
-    "docs": TEXTS,
-    "fragments": TEXTS,
-}
+TOGETHER = 2000
+"""Judged documents whose answers come as one text."""
 HASH = re.compile(r"[0-9a-fA-F]{64}")
 STEPS = {
     1: MatchStep.ID,
@@ -47,30 +39,38 @@ REASONS = {
 # A document that waits to be read again is still found as it was.
 _CAN_BE_FOUND = "(d.state = 'completed' OR (d.state IN ('pending', 'processing') AND d.chunk_count > 0))"
 
-# What was found of a judged document at a step: how many can be searched, the first of them, and else why not.
-_GROUPED = f"""
-SELECT f.n, f.step, count(*) FILTER (WHERE {_CAN_BE_FOUND}) AS count, min(d.state) AS state,
-       (array_agg(d.id ORDER BY d.uri) FILTER (WHERE {_CAN_BE_FOUND}))[1:{CANDIDATES}] AS ids,
-       (array_agg(d.uri ORDER BY d.uri) FILTER (WHERE {_CAN_BE_FOUND}))[1:{CANDIDATES}] AS uris
-FROM found f JOIN documents d ON d.id = f.id GROUP BY f.n, f.step ORDER BY f.n, f.step
+# What was found of a judged document at a step: how many can be searched, the first of them, and else why not. All goes
+# there and back as JSON, for making an object of each on the event loop would hold that up.
+_GROUPED = f""", grouped AS (
+    SELECT f.n, f.step, count(*) FILTER (WHERE {_CAN_BE_FOUND}) AS count, min(d.state) AS state,
+           (array_agg(d.id ORDER BY d.uri) FILTER (WHERE {_CAN_BE_FOUND}))[1:{CANDIDATES}] AS ids,
+           (array_agg(d.uri ORDER BY d.uri) FILTER (WHERE {_CAN_BE_FOUND}))[1:{CANDIDATES}] AS uris
+    FROM found f JOIN documents d ON d.id = f.id GROUP BY f.n, f.step
+)
+SELECT json_agg(json_build_array(n, step, count, state, ids, uris) ORDER BY n, step)::text AS part
+FROM grouped GROUP BY n / {TOGETHER}
 """
 
 _BY_ID = f"""
-WITH found AS (
-    SELECT g.n, g.step, d.id FROM unnest(:numbers, :steps, :ids) AS g (n, step, id)
-    JOIN documents d ON d.id = g.id AND d.collection_id = :collection
+WITH given AS MATERIALIZED (
+    SELECT (g ->> 0)::int AS n, (g ->> 1)::int AS step, (g ->> 2)::uuid AS id
+    FROM jsonb_array_elements(CAST(:given AS jsonb)) AS g
+), found AS (
+    SELECT n, step, d.id FROM given JOIN documents d ON d.id = given.id AND d.collection_id = :collection
 ) {_GROUPED}"""
 
 _BY_HASH = f"""
-WITH found AS (
-    SELECT g.n, 3 AS step, d.id FROM unnest(:numbers, :hashes) AS g (n, hash)
-    JOIN documents d ON d.collection_id = :collection AND d.content_hash = g.hash
+WITH given AS MATERIALIZED (
+    SELECT (g ->> 0)::int AS n, decode(g ->> 1, 'hex') AS hash FROM jsonb_array_elements(CAST(:given AS jsonb)) AS g
+), found AS (
+    SELECT n, 3 AS step, d.id FROM given JOIN documents d ON d.collection_id = :collection AND d.content_hash = hash
 ) {_GROUPED}"""
 
 # One scan of the collection. The fragment of a record's URI is its quoted id.
 _BY_NAME = f"""
 WITH given AS MATERIALIZED (
-    SELECT * FROM unnest(:numbers, :docs, :fragments) AS g (n, doc, fragment)
+    SELECT (g ->> 0)::int AS n, g ->> 1 AS doc, g ->> 2 AS fragment
+    FROM jsonb_array_elements(CAST(:given AS jsonb)) AS g
 ), there AS MATERIALIZED (
     SELECT id, path, CASE WHEN record_offset IS NOT NULL THEN split_part(uri, '#', 2) END AS fragment,
            CASE WHEN record_offset IS NULL THEN substring(path FROM '[^/]*$') END AS name
@@ -89,78 +89,74 @@ async def map_documents(connection: AsyncConnection, collection_id: UUID, docs: 
     Each way of finding one is tried where those before it have found none that can be searched. A way that finds
     several of those makes it ambiguous.
     """
-    finder = _Finder(connection, collection_id, docs)
-    for find in (finder.by_id, finder.by_hash, finder.by_name):
-        await find()
-    return finder.mapping()
+    finder = await asyncio.to_thread(_Finder, collection_id, docs)
+    for sql, ask in ((_BY_ID, finder.ask_ids), (_BY_HASH, finder.ask_hashes), (_BY_NAME, finder.ask_names)):
+        given = await asyncio.to_thread(ask)
+        if given is not None:
+            rows = await connection.execute(parsed(sql), {"collection": collection_id, "given": given})
+            await asyncio.to_thread(finder.take, rows.scalars().all())
+    return await asyncio.to_thread(finder.mapping)
 
 
 class _Finder:
-    """What has been found so far of judged documents, which go by their numbers."""
+    """What has been found so far of judged documents, which go by their numbers. No I/O, for threads."""
 
-    def __init__(self, connection: AsyncConnection, collection_id: UUID, docs: Sequence[str]) -> None:
-        self._connection = connection
+    def __init__(self, collection_id: UUID, docs: Sequence[str]) -> None:
         self._collection = collection_id
         self._docs = dict(enumerate(dict.fromkeys(docs)))
-        self._open = set(self._docs)
+        self._open = dict.fromkeys(self._docs)
         self._matches: dict[str, Match] = {}
         self._misses: dict[str, Miss] = {}
 
-    async def by_id(self) -> None:
-        """An id follows from the URI."""
-        asked = await asyncio.to_thread(lambda: list(self._ids()))
-        numbers, steps, ids = ([row[column] for row in asked] for column in range(3))
-        await self._look(_BY_ID, numbers=numbers, steps=steps, ids=ids)
+    def ask_ids(self) -> str | None:
+        """Those that may be ids, or URIs, from which ids follow."""
+        return _to_json(self._ids())
 
-    def _ids(self) -> Iterable[tuple[int, int, UUID]]:
+    def _ids(self) -> Iterator[tuple[int, int, UUID]]:
         for number, doc in self._docs.items():
             with suppress(ValueError):
                 yield number, 1, UUID(doc)
             if ":" in doc:
                 yield number, 2, document_id(self._collection, doc)
 
-    async def by_hash(self) -> None:
-        """sha256 in hex."""
-        asked = [number for number in sorted(self._open) if HASH.fullmatch(self._docs[number])]
-        hashes = [bytes.fromhex(self._docs[number]) for number in asked]
-        await self._look(_BY_HASH, numbers=asked, hashes=hashes)
+    def ask_hashes(self) -> str | None:
+        """Those that may be sha256 in hex."""
+        return _to_json((number, self._docs[number]) for number in self._open if HASH.fullmatch(self._docs[number]))
 
-    async def by_name(self) -> None:
-        """Paths, then names."""
-        asked = sorted(self._open)
-        docs = [self._docs[number] for number in asked]
-        fragments = await asyncio.to_thread(lambda: [quote(doc, safe="") for doc in docs])
-        await self._look(_BY_NAME, numbers=asked, docs=docs, fragments=fragments)
+    def ask_names(self) -> str | None:
+        """All that are left, as they are and quoted."""
+        asked = ((number, self._docs[number]) for number in self._open)
+        return _to_json((number, doc, quote(doc, safe="")) for number, doc in asked)
 
-    async def _look(self, sql: str, **values: Sequence[object]) -> None:
-        if not values["numbers"]:
+    def take(self, parts: Sequence[str]) -> None:
+        """What a statement has found; of a document in the order of the steps."""
+        for part in parts:
+            for number, step, count, state, ids, uris in orjson.loads(part):
+                if number in self._open:
+                    self._judge(number, STEPS[step], count, state, list(zip(ids or (), uris or (), strict=True)))
+
+    def _judge(self, number: int, step: MatchStep, count: int, state: str, found: Sequence[tuple[str, str]]) -> None:
+        doc = self._docs[number]
+        if count == 0:
+            # something later may still find one that can be searched
+            self._misses.setdefault(doc, Miss(reason=REASONS[state], step=step))
             return
-        statement = parsed(sql, **{name: TYPES[name] for name in values})
-        result = await self._connection.execute(statement, {"collection": self._collection, **values})
-        await asyncio.to_thread(self._take, result.mappings().all())
-
-    def _take(self, rows: Sequence[RowMapping]) -> None:
-        """Rows of a document are in the order of the steps."""
-        for row in rows:
-            number = row["n"]
-            if number not in self._open:
-                continue
-            doc, step = self._docs[number], STEPS[row["step"]]
-            if row["count"] == 0:
-                # something later may still find one that can be searched
-                self._misses.setdefault(doc, Miss(reason=REASONS[row["state"]], step=step))
-                continue
-            self._open.remove(number)
-            self._misses.pop(doc, None)
-            if row["count"] == 1:
-                self._matches[doc] = Match(document_id=row["ids"][0], step=step)
-                continue
-            found = zip(row["ids"], row["uris"], strict=True)
-            candidates = tuple(Candidate(document_id=id_, uri=uri) for id_, uri in found)
-            self._misses[doc] = Miss(reason=MissReason.AMBIGUOUS, step=step, candidates=candidates, count=row["count"])
+        del self._open[number]
+        self._misses.pop(doc, None)
+        if count == 1:
+            self._matches[doc] = Match(document_id=UUID(found[0][0]), step=step)
+            return
+        candidates = tuple(Candidate(document_id=UUID(id_), uri=uri) for id_, uri in found)
+        self._misses[doc] = Miss(reason=MissReason.AMBIGUOUS, step=step, candidates=candidates, count=count)
 
     def mapping(self) -> DatasetMapping:
         """What was found; the rest is nowhere."""
         nowhere = Miss(reason=MissReason.UNMAPPED)
         misses = {doc: self._misses.get(doc, nowhere) for doc in self._docs.values() if doc not in self._matches}
         return DatasetMapping(matches=self._matches, misses=misses)
+
+
+def _to_json(rows: Iterable[object]) -> str | None:
+    """None if there are none."""
+    asked = list(rows)
+    return orjson.dumps(asked).decode() if asked else None
