@@ -286,8 +286,18 @@ def test_several_things_are_said_at_once() -> None:
 def test_a_long_value_is_not_repeated_in_full() -> None:
     """Nor is the text of a query."""
     message = refusal(beir(qrels=b"9%s\ta\t1\n" % (b"9" * 1000)))
+    nested = refusal(plain({"query_id": [[1] * 1000], "text": "x", "relevant": [{"doc": {"a": 1}, "grade": 1}]}))
 
     assert len(message) < 300
+    assert "not list" in nested
+
+
+def test_a_long_value_costs_once() -> None:
+    """An id of megabytes with many judgments is refused in time: each of them shows no more than its beginning."""
+    judged = [{"doc": str(number), "grade": 1} for number in range(100_000)]
+    message = refusal(plain({"query_id": "x" * 5_000_000, "text": "whales", "relevant": judged}))
+
+    assert "99982 more" in message
 
 
 # --- sizes --------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def shown(value: object) -> str:
-    """A value as it may stand in a message."""
-    text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+    """A value as it may stand in a message; of a long one no more is looked at than is shown."""
+    if isinstance(value, str) and len(value) > LONGEST_SHOWN:
+        return f"{value[:LONGEST_SHOWN]!r}…"
+    return type(value).__name__ if isinstance(value, list | dict) else repr(value)
 
 
 class Problems:
