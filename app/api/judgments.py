@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
-from app.api.benchmark_datasets import NAME_PATTERN, DatasetBody
+from app.api.dataset_bodies import NAME_PATTERN, DatasetBody
 from app.api.operations import CollectionRef
 from app.domain.benchmark_datasets import LONGEST_QUERY
 from app.domain.judgments import HIGHEST, Judgment
