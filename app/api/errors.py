@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.domain.benchmark_datasets import DatasetTooLargeError
 from app.domain.errors import (
     ConflictError,
     DomainError,
@@ -47,6 +48,7 @@ STATUS_OF: tuple[tuple[type[DomainError], HTTPStatus], ...] = (
     (TooManyUploadsError, HTTPStatus.TOO_MANY_REQUESTS),
     (UploadTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (TooManyFilesError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (DatasetTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (UploadQuotaError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (UploadDiskFullError, HTTPStatus.INSUFFICIENT_STORAGE),
     (UploadBusyError, HTTPStatus.LOCKED),

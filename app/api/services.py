@@ -8,6 +8,7 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
+from app.api.dataset_services import BenchmarkDatasets, Judgments
 from app.api.generation_services import Comparisons, Generations
 from app.api.search_services import Search, SearchLogs
 from app.api.upload_services import UploadBatches, Uploads
@@ -368,6 +369,8 @@ class ApiServices:
     generations: Generations
     comparisons: Comparisons
     search_logs: SearchLogs
+    datasets: BenchmarkDatasets
+    judgments: Judgments
     removals: Removals
     rebuilds: Rebuilds
     health: Checks

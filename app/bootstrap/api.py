@@ -17,10 +17,12 @@ from app.domain.checks import Check
 from app.domain.uploads import UploadLimits
 from app.jobs.figures import reading_figures
 from app.operations.audit import AuditService
+from app.operations.benchmark_datasets import DatasetService
 from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
 from app.operations.diagnosis import diagnosis_probes, reranker_probe
 from app.operations.health import health_probes
+from app.operations.judgments import JudgmentService
 from app.operations.partitions import PartitionService
 from app.operations.periodic_check import periodic_probe
 from app.operations.rebuilds import RebuildService
@@ -31,6 +33,7 @@ from app.operations.statistics import StatisticsService
 from app.operations.upload_batches import UploadBatches
 from app.operations.uploads import UploadService
 from app.pipeline.spool import open_spool
+from app.pipeline.validation.synthetic import make_synthetic
 from app.processes.pool import ProcessPool
 from app.progress.hub import ProgressHub
 from app.search.comparison import ComparisonService
@@ -77,7 +80,8 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         stack.push_async_callback(diagnosis.aclose)
         await stack.enter_async_context(reading_figures(parts.database, every_seconds=settings.reconcile))
         spool = await stack.enter_async_context(open_spool(settings.source_spool))
-        # record files and archives of a source that is looked at are read in a process, which starts when it is needed
+        # record files and archives of a source that is looked at, and benchmark datasets, are read in a process, which
+        # starts when it is needed
         processes = ProcessPool(1, memory_bytes=settings.process_memory_bytes)
         stack.push_async_callback(processes.aclose)
         opener = SourceOpener(settings, parts.database, parts.box, processes, spool=spool)
@@ -87,6 +91,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         stack.push_async_callback(periodic.aclose)
         recorder = await stack.enter_async_context(recording(parts.database))
         search = SearchService(parts.database, parts.store, embedders.find, recorder, parts.reranker)
+        datasets = DatasetService(parts.database, processes, make_synthetic)
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=operations,
@@ -98,6 +103,8 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             generations=GenerationService(parts.database),
             comparisons=ComparisonService(parts.database, search, kept_seconds=settings.reindex_rollback_window),
             search_logs=SearchLogService(parts.database),
+            datasets=datasets,
+            judgments=JudgmentService(parts.database, datasets),
             health=health,
             diagnosis=diagnosis,
             hub=hub,

@@ -90,6 +90,13 @@ class Client:
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise self._unexpected(response) from error
 
+    async def fetch(self, path: str, **options: Any) -> bytes:  # noqa: ANN401 — see above
+        """What a path has, as it comes; raises CliError with the server's own code."""
+        response = await self._send("GET", path, **options)
+        if response.is_success:
+            return response.content
+        raise self._refusal(response)
+
     async def exchange(self, method: str, path: str, **options: Any) -> httpx.Headers:  # noqa: ANN401 — see above
         """One request whose answer is in its headers; raises CliError with the server's own code."""
         response = await self._send(method, path, **options)
@@ -99,11 +106,7 @@ class Client:
             # whose answer has no body
             code = "upload_not_found" if response.status_code == NOT_FOUND else "upload_busy"
             raise CliError(code, f"the server answers {response.status_code}")
-        try:
-            answer = orjson.loads(response.content)
-            raise self._refused(answer["code"], answer.get("detail") or answer["title"])
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise self._unexpected(response) from error
+        raise self._refusal(response)
 
     async def read_health(self) -> dict[str, str | None]:
         """What is wrong with each part the server needs, None if nothing is; needs no key."""
@@ -124,6 +127,13 @@ class Client:
             raise ServerGoneError(
                 "server_unreachable", f"{self.shown} does not answer ({type(error).__name__}); is `vecloom up` running?"
             ) from error
+
+    def _refusal(self, response: httpx.Response) -> CliError:
+        try:
+            answer = orjson.loads(response.content)
+            return self._refused(answer["code"], answer.get("detail") or answer["title"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return self._unexpected(response)
 
     def _refused(self, code: str, detail: str) -> CliError:
         if code == "not_authenticated" and self._is_found:

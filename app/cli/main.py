@@ -15,6 +15,7 @@ from app.cli import uploads as uploading
 from app.cli import verify as verification
 from app.cli import watch as watching
 from app.cli.client import CliError
+from app.cli.datasets_commands import datasets
 from app.cli.doctor import diagnose
 from app.cli.generations_commands import compare, generations
 from app.cli.progress import printable
@@ -307,6 +308,7 @@ def migrate() -> None:
 
 
 cli.add_typer(sources, name="sources")
+cli.add_typer(datasets, name="datasets")
 
 
 def run() -> None:

@@ -17,6 +17,7 @@ from app.api.services import ApiServices
 from app.domain.operations import Operation, OperationKind, OperationState
 from app.progress.hub import ProgressHub
 from app.progress.reporter import ProgressReporter
+from tests.api.dataset_doubles import NoDatasets, NoJudgments
 from tests.api.doubles import (
     KEY,
     FakeAudit,
@@ -104,6 +105,8 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             generations=FakeGenerations(),
             comparisons=comparisons,
             search_logs=FakeSearchLogs(),
+            datasets=NoDatasets(),
+            judgments=NoJudgments(),
             removals=removals,
             rebuilds=rebuilds,
             health=health,

@@ -1,0 +1,1 @@
+"""Judged queries in Postgres and over HTTP."""
