@@ -1,4 +1,4 @@
-"""How sure a mean of paired differences is."""
+"""How sure a mean is."""
 
 from dataclasses import dataclass
 
@@ -27,27 +27,46 @@ class Interval:
         return {"mean": round(self.mean, 5), "low": round(self.low, 5), "high": round(self.high, 5)}
 
 
-def paired_interval(
-    differences: NDArray[np.float64], *, seed: int, samples: int = SAMPLES, level: float = LEVEL
-) -> Interval:
-    """The percentile bootstrap of the mean of paired differences; the same seed gives the same interval.
+def mean_interval(values: NDArray[np.float64], *, seed: int, samples: int = SAMPLES, level: float = LEVEL) -> Interval:
+    """The percentile bootstrap of a mean, as of paired differences; the same seed gives the same interval.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if there are no values.
     """
-    count = len(differences)
+    return mean_intervals(values[:, None], seed=seed, samples=samples, level=level)[0]
+
+
+def mean_intervals(
+    columns: NDArray[np.float64], *, seed: int, samples: int = SAMPLES, level: float = LEVEL
+) -> list[Interval]:
+    """One of each column of values, shape ``(n, columns)``; all of them from the same samples of rows.
+
+    Raises:
+        ValueError: if there are no rows.
+    """
+    count = len(columns)
     if count == 0:
-        raise ValueError("no differences")
+        raise ValueError("no values")
     random = np.random.default_rng(seed)
     block = max(1, NUMBERS_PER_BLOCK // count)
     means = np.concatenate(
         [
-            differences[random.integers(count, size=(min(block, samples - start), count))].mean(axis=1)
+            _count_drawn(random.integers(count, size=(min(block, samples - start), count))) @ columns / count
             for start in range(0, samples, block)
         ]
     )
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean=float(differences.mean()), low=float(low), high=float(high))
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return [
+        Interval(mean=float(mean), low=float(least), high=float(most))
+        for mean, least, most in zip(columns.mean(axis=0), low, high, strict=True)
+    ]
+
+
+def _count_drawn(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How often each of ``n`` was drawn in each sample, shape ``(samples, n)``."""
+    samples, count = drawn.shape
+    places = drawn + count * np.arange(samples)[:, None]
+    return np.bincount(places.ravel(), minlength=samples * count).reshape(samples, count).astype(np.float64)
 
 
 def mean_by_group(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ir_measures import RR, nDCG
 
-from app.evaluation.bootstrap import mean_by_group, paired_interval
+from app.evaluation.bootstrap import mean_by_group, mean_interval
 from app.evaluation.metrics import (
     NOBODY,
     Scores,
@@ -108,7 +108,7 @@ def test_the_interval_of_a_known_distribution() -> None:
     random = np.random.default_rng(3)
     differences = random.normal(0.1, 0.2, size=400)
 
-    found = paired_interval(differences, seed=1, samples=4000)
+    found = mean_interval(differences, seed=1, samples=4000)
 
     error = differences.std() / 20
     assert found.mean == pytest.approx(differences.mean())
@@ -120,17 +120,17 @@ def test_the_interval_depends_on_the_seed_alone() -> None:
     """The same seed gives the same, another one another; the size of blocks changes neither."""
     differences = np.random.default_rng(0).normal(size=50)
 
-    assert paired_interval(differences, seed=1) == paired_interval(differences, seed=1)
-    assert paired_interval(differences, seed=1) != paired_interval(differences, seed=2)
+    assert mean_interval(differences, seed=1) == mean_interval(differences, seed=1)
+    assert mean_interval(differences, seed=1) != mean_interval(differences, seed=2)
 
 
 def test_equal_differences_have_no_width() -> None:
     """Nothing is uncertain where nothing differs; and where there is nothing there is no interval."""
-    found = paired_interval(np.full(10, -0.25), seed=0)
+    found = mean_interval(np.full(10, -0.25), seed=0)
 
     assert (found.mean, found.low, found.high) == (-0.25, -0.25, -0.25)
-    with pytest.raises(ValueError, match="no differences"):
-        paired_interval(np.empty(0), seed=0)
+    with pytest.raises(ValueError, match="no values"):
+        mean_interval(np.empty(0), seed=0)
 
 
 def test_means_are_of_groups() -> None:

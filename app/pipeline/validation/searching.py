@@ -12,7 +12,7 @@ from app.db.validation import ValidationRepository
 from app.domain.errors import DomainError, EmbedderDimensionError
 from app.domain.points import Hit, SearchMode
 from app.domain.search_settings import SearchSettings
-from app.evaluation.bootstrap import Interval, mean_by_group, paired_interval
+from app.evaluation.bootstrap import Interval, mean_by_group, mean_interval
 from app.evaluation.findings import KNOWN_ITEM, Overlap, Quality
 from app.evaluation.metrics import (
     Scores,
@@ -25,7 +25,7 @@ from app.evaluation.metrics import (
 )
 from app.pipeline.validation.meaning import ask_each
 from app.pipeline.validation.queries import QUERY_CHARACTERS, Query, make_queries
-from app.pipeline.validation.sides import Side, Validation
+from app.pipeline.validation.sides import GivenQuery, Side, Validation
 
 DEPTH = 10
 TIED = 5
@@ -76,11 +76,21 @@ async def list_queries(validation: Validation, documents: Sequence[UUID]) -> lis
             validation.old.generation.id, documents[: validation.sizes.documents], characters=TEXT_CHARACTERS
         )
     queries = make_queries(texts)
-    given = [query for query in validation.given if query.text.strip()][: validation.sizes.given]
+    given = _sample_given(validation)
     return queries + [
         Query(text=query.text[:GIVEN_CHARACTERS], group=number, relevant=dict(query.relevant), is_given=True)
         for number, query in enumerate(given, len(texts))
     ]
+
+
+def _sample_given(validation: Validation) -> list[GivenQuery]:
+    """As many judged queries as of the others, which are the newest ones."""
+    most, asked = validation.sizes.given, [query for query in validation.given if query.text.strip()]
+    judged = [query for query in asked if query.relevant]
+    if len(judged) > most:
+        chosen = np.random.default_rng(validation.seed).choice(len(judged), size=most, replace=False)
+        judged = [judged[number] for number in sorted(chosen)]
+    return judged + [query for query in asked if not query.relevant][:most]
 
 
 async def search_both(validation: Validation, queries: Sequence[Query]) -> Searches:
@@ -182,9 +192,9 @@ def quality_of(searches: Searches, *, seed: int) -> Quality:
         gains = {mode: _gain(searches, mode, chosen) for mode in MODES}
         for measure in ("mrr", "ndcg@10"):
             each = {mode: mean_by_group(gain[measure], groups) for mode, gain in gains.items()}
-            pooled[f"{word}_{measure}"] = paired_interval(np.mean(list(each.values()), axis=0), seed=seed)
+            pooled[f"{word}_{measure}"] = mean_interval(np.mean(list(each.values()), axis=0), seed=seed)
             for mode, values in each.items():
-                by_mode[f"{word}_{measure}_{mode.value}"] = paired_interval(values, seed=seed)
+                by_mode[f"{word}_{measure}_{mode.value}"] = mean_interval(values, seed=seed)
     return Quality(queries=len(searches.queries), pooled=pooled, by_mode=by_mode)
 
 
