@@ -7,8 +7,10 @@ from fastapi_offline import FastAPIOffline
 
 from app.api import (
     admin,
+    attached_benchmarks,
     audit,
     benchmark_datasets,
+    benchmarks,
     collections,
     compare,
     diagnosis,
@@ -105,6 +107,8 @@ def create_api(services: ApiServices) -> FastAPI:
         generations,
         compare,
         search_logs,
+        benchmarks,
+        attached_benchmarks,
         benchmark_datasets,
         judgments,
         workers,

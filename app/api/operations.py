@@ -11,6 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
+from app.api.benchmark_config import BenchmarkConfig
 from app.api.reindex_config import MaxRuntime, ReindexConfig
 from app.api.services import ApiServices
 from app.domain.errors import InvalidChunkingError, UnsupportedOperationError
@@ -180,11 +181,12 @@ class VerifyConfig(BaseModel):
     max_runtime_seconds: MaxRuntime = None
 
 
-Config = AppendConfig | VerifyConfig | ReindexConfig
+Config = AppendConfig | VerifyConfig | ReindexConfig | BenchmarkConfig
 CONFIGS: dict[str, type[Config]] = {
     OperationKind.APPEND: AppendConfig,
     OperationKind.VERIFY: VerifyConfig,
     OperationKind.REINDEX: ReindexConfig,
+    OperationKind.BENCHMARK: BenchmarkConfig,
 }
 
 
@@ -242,6 +244,8 @@ async def create_operation(
     )
     if isinstance(config, ReindexConfig):
         operation = await begin_reindex(services, caller.user_id, collection, config, submission=submission)
+    elif isinstance(config, BenchmarkConfig):
+        operation = await services.benchmarks.create(caller.user_id, collection, config.choice(), submission=submission)
     elif isinstance(config, VerifyConfig):
         operation = await services.operations.create_verify(
             caller.user_id, found.id, repair=config.repair, deep=config.deep, submission=submission

@@ -8,6 +8,7 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 
+from app.api.benchmark_services import AttachedBenchmarks, Benchmarks
 from app.api.dataset_services import BenchmarkDatasets, Judgments
 from app.api.generation_services import Comparisons, Generations
 from app.api.search_services import Search, SearchLogs
@@ -373,6 +374,8 @@ class ApiServices:
     judgments: Judgments
     removals: Removals
     rebuilds: Rebuilds
+    benchmarks: Benchmarks
+    attached_benchmarks: AttachedBenchmarks
     health: Checks
     diagnosis: Checks
     hub: ProgressHub

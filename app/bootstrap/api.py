@@ -16,8 +16,10 @@ from app.bootstrap.webhooks import open_webhook_service
 from app.domain.checks import Check
 from app.domain.uploads import UploadLimits
 from app.jobs.figures import reading_figures
+from app.operations.attached_benchmarks import AttachedBenchmarks
 from app.operations.audit import AuditService
 from app.operations.benchmark_datasets import DatasetService
+from app.operations.benchmarks import BenchmarkService
 from app.operations.checkup import Checkup
 from app.operations.collections import CollectionService, IdentityService
 from app.operations.diagnosis import diagnosis_probes, reranker_probe
@@ -91,12 +93,15 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         stack.push_async_callback(periodic.aclose)
         recorder = await stack.enter_async_context(recording(parts.database))
         search = SearchService(parts.database, parts.store, embedders.find, recorder, parts.reranker)
+        benchmarks = BenchmarkService(parts.database, operations)
         datasets = DatasetService(parts.database, processes, make_synthetic)
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=operations,
             removals=RemovalService(parts.database, operations, parts.dispatcher, parts.queue),
             rebuilds=RebuildService(parts.database, operations),
+            benchmarks=benchmarks,
+            attached_benchmarks=AttachedBenchmarks(parts.database, benchmarks),
             collections=CollectionService(parts.database),
             sources=SourceService(parts.database, parts.box, opener),
             search=search,

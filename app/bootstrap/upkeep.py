@@ -12,6 +12,7 @@ from app.db.leftovers import DropRules
 from app.domain.periodic import PeriodicJob, Round
 from app.domain.searches import RollBack
 from app.jobs.periodic import PeriodicJobs
+from app.jobs.upkeep.benchmarks import DueBenchmarks, StaleBenchmarks
 from app.jobs.upkeep.embedding_cache import OldVectors
 from app.jobs.upkeep.generations import OldGenerations
 from app.jobs.upkeep.operations import OldOperations
@@ -23,6 +24,8 @@ from app.jobs.upkeep.statistics import StatisticsKeeper
 from app.jobs.upkeep.switches import SwitchWatch
 from app.jobs.upkeep.uploads import OldUploads
 from app.operations.abandoned import AbandonedGenerations
+from app.operations.attached_benchmarks import AttachedBenchmarks
+from app.operations.benchmarks import BenchmarkService
 from app.operations.rebuilds import RebuildService
 from app.progress.keys import ProgressKeys
 from app.settings import Settings
@@ -37,12 +40,21 @@ def open_periodic_jobs(parts: Parts, *, worker: str) -> PeriodicJobs:
 
 def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
     """Every periodic job there is."""
-    rebuilds = RebuildService(parts.database, open_operations(parts))
+    operations = open_operations(parts)
+    rebuilds = RebuildService(parts.database, operations)
+    attached = AttachedBenchmarks(parts.database, BenchmarkService(parts.database, operations))
     return [
         *_dispatching(parts),
         *_cleaning_up(parts),
         *_looking(parts),
         watch_of_switches(parts.database, rebuilds.go_back),
+        PeriodicJob(
+            name="begin_due_benchmarks",
+            every_seconds=MINUTE,
+            limit_seconds=MINUTE,
+            does="begins attached benchmarks that are due, or whose collection has another generation now",
+            work=DueBenchmarks(attached).begin,
+        ),
     ]
 
 
@@ -150,6 +162,12 @@ def _cleaning_up(parts: Parts) -> list[PeriodicJob]:
             every_seconds=DAY,
             does="drops searches that were written down past their time, and what became of those of a week ago",
             work=OldSearches(database).clean,
+        ),
+        PeriodicJob(
+            name="cleanup_stale_benchmarks",
+            every_seconds=6 * HOUR,
+            does="ends benchmarks whose operation is gone, or has ended without them",
+            work=StaleBenchmarks(database).clean,
         ),
         PeriodicJob(
             name="cleanup_records",

@@ -23,6 +23,7 @@ from app.db.guard import WorkerGuard
 from app.domain.operations import Operation, OperationKind, WorkerProfile
 from app.jobs.append import append_source
 from app.jobs.attempt import Attempt
+from app.jobs.benchmark import run_benchmark
 from app.jobs.context import Job, Resources
 from app.jobs.delete import delete_collection
 from app.jobs.figures import reading_figures
@@ -69,6 +70,7 @@ JOBS: dict[OperationKind, Job] = {
     OperationKind.RETRY_DOCUMENTS: retry_documents,
     OperationKind.REINDEX: reindex_collection,
     OperationKind.ROLLBACK: roll_back,
+    OperationKind.BENCHMARK: run_benchmark,
     OperationKind.DELETE: delete_collection,
 }
 PRELOAD = (

@@ -21,6 +21,7 @@ class OperationKind(StrEnum):
     RETRY_DOCUMENTS = "RETRY_DOCUMENTS"
     REINDEX = "REINDEX"
     ROLLBACK = "ROLLBACK"
+    BENCHMARK = "BENCHMARK"
     DELETE = "DELETE"
 
     @classmethod

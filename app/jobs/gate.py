@@ -15,6 +15,7 @@ from app.embedders.missing import MissingEmbedder
 from app.evaluation.policy import parse_policy
 from app.evaluation.report import Report
 from app.jobs.context import JobContext
+from app.jobs.judged_queries import list_judged_queries
 from app.pipeline.validation.gate import validate
 from app.pipeline.validation.sides import GivenQuery, Side, Sizes, Validation
 from app.search.service import SearchService
@@ -57,6 +58,7 @@ class Gate:
 
         async with resources.database.begin() as connection:
             asked = await SearchLogRepository(connection).list_recent_queries(self.collection.id, limit=Sizes().given)
+            judged = await list_judged_queries(connection, self.collection.id)
         return await validate(
             Validation(
                 database=resources.database,
@@ -66,7 +68,7 @@ class Gate:
                 old=Side(generation=self.old, embedder=self._find_old_embedder()),
                 new=Side(generation=self.new, embedder=job.find_embedder(self.new.model)),
                 policy=parse_policy(self.operation.config.get("gate")),
-                given=[GivenQuery(text=query) for query in asked],
+                given=[*judged, *(GivenQuery(text=query) for query in asked)],
                 is_same_text=self.is_same_text,
                 tokenizer=resources.limits.tokenizers.get(self.new.model),
                 sizes=Sizes().scaled(resources.gate_sample),

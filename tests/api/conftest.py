@@ -17,6 +17,7 @@ from app.api.services import ApiServices
 from app.domain.operations import Operation, OperationKind, OperationState
 from app.progress.hub import ProgressHub
 from app.progress.reporter import ProgressReporter
+from tests.api.benchmark_doubles import FakeAttachedBenchmarks, FakeBenchmarks
 from tests.api.dataset_doubles import NoDatasets, NoJudgments
 from tests.api.doubles import (
     KEY,
@@ -56,6 +57,7 @@ class Edge:
     comparisons: FakeComparisons
     removals: FakeRemovals
     rebuilds: FakeRebuilds
+    benchmarks: FakeBenchmarks
     health: FakeChecks
     syncs: FakeSyncs
     hub: ProgressHub
@@ -94,6 +96,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
     operations, collections, search = FakeOperations(), FakeCollections(identity.user_id), FakeSearch()
     health, removals, rebuilds = FakeChecks(), FakeRemovals(operations), FakeRebuilds(operations)
     syncs, sources, comparisons = FakeSyncs(), FakeSources(collections), FakeComparisons()
+    benchmarks = FakeBenchmarks(operations)
     namespace = f"test-{uuid4().hex[:8]}"
     async with ProgressHub(redis, namespace=namespace, queue_size=50) as hub:
         services = ApiServices(
@@ -109,6 +112,8 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             judgments=NoJudgments(),
             removals=removals,
             rebuilds=rebuilds,
+            benchmarks=benchmarks,
+            attached_benchmarks=FakeAttachedBenchmarks(),
             health=health,
             diagnosis=health,
             hub=hub,
@@ -133,6 +138,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             comparisons=comparisons,
             removals=removals,
             rebuilds=rebuilds,
+            benchmarks=benchmarks,
             health=health,
             syncs=syncs,
             hub=hub,

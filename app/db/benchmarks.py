@@ -1,0 +1,273 @@
+"""Rows of ``benchmarks``, ``benchmark_runs`` and ``benchmark_results``."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.db.statements import JSON, JSON_OR_NULL, parsed
+from app.domain.benchmarks import (
+    Benchmark,
+    BenchmarkNotFoundError,
+    BenchmarkState,
+    NewBenchmark,
+    QueryResult,
+    RunSpec,
+)
+
+RESULTS_PER_PAGE = 500
+
+# One whose operation has ended without it is what became of that; one whose operation is gone is ended by a periodic
+# job.
+_STATE = """CASE WHEN b.state = 'running' AND o.state IN ('failed', 'cancelled') THEN o.state ELSE b.state END"""
+_COLUMNS = f"""b.id, b.collection_id, c.name AS collection_name, b.user_id, b.operation_id, b.dataset_id,
+    b.dataset_name, b.dataset_fingerprint, b.is_synthetic, {_STATE} AS state, b.config,
+    CASE WHEN b.state = 'running' THEN coalesce(b.error_code, o.error_code) ELSE b.error_code END AS error_code,
+    b.created_at, b.finished_at"""
+_FROM = """FROM benchmarks b JOIN collections c ON c.id = b.collection_id AND c.deleted_at IS NULL
+    LEFT JOIN operations o ON o.id = b.operation_id"""
+
+
+def to_benchmark(row: RowMapping) -> Benchmark:
+    """A benchmark of its row."""
+    return Benchmark(**{**row, "state": BenchmarkState(row["state"])})
+
+
+class BenchmarkRepository:
+    """Takes ids, gives benchmarks, never commits."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def _rows(self, sql: str, /, **values: object) -> Sequence[RowMapping]:
+        types = {
+            name: JSON if value is not None else JSON_OR_NULL
+            for name, value in values.items()
+            if isinstance(value, (dict, list)) and name in ("config", "mapping", "report", "settings", "per_query")
+        }
+        result = await self._connection.execute(parsed(sql, **types), values)
+        return result.mappings().all() if result.returns_rows else []
+
+    # --- benchmarks -----------------------------------------------------------------------------
+
+    async def add(self, new: NewBenchmark) -> UUID:
+        """A benchmark with its runs; its operation comes next."""
+        benchmark_id = uuid4()
+        await self._rows(
+            """INSERT INTO benchmarks (id, collection_id, user_id, dataset_id, dataset_name, dataset_fingerprint,
+                                       is_synthetic, config)
+               SELECT CAST(:id AS uuid), CAST(:collection AS uuid), CAST(:user AS uuid), d.id, d.name, d.fingerprint,
+                      coalesce(d.format = 'synthetic', true), CAST(:config AS jsonb)
+               FROM (SELECT 1) one LEFT JOIN benchmark_datasets d ON d.id = CAST(:dataset AS uuid)""",
+            id=benchmark_id,
+            collection=new.collection_id,
+            user=new.user_id,
+            dataset=new.dataset_id,
+            config=dict(new.config),
+        )
+        for number, run in enumerate(new.runs):
+            await self._rows(
+                """INSERT INTO benchmark_runs (benchmark_id, number, name, settings, generation_id, generation)
+                   VALUES (:benchmark, :number, :name, :settings, :generation_id, :generation)""",
+                benchmark=benchmark_id,
+                number=number,
+                name=run.name,
+                settings=run.settings.to_config(),
+                generation_id=run.generation_id,
+                generation=run.generation,
+            )
+        return benchmark_id
+
+    async def set_operation(self, benchmark_id: UUID, operation_id: UUID) -> None:
+        """Say which operation measures it."""
+        await self._rows(
+            "UPDATE benchmarks SET operation_id = :operation WHERE id = :id", id=benchmark_id, operation=operation_id
+        )
+
+    async def get(self, user_id: UUID, benchmark_id: UUID | str) -> Benchmark:
+        """With its mapping and report. Raises BenchmarkNotFoundError, also for somebody else's."""
+        try:
+            wanted = UUID(str(benchmark_id))
+        except ValueError:
+            raise BenchmarkNotFoundError(benchmark_id) from None
+        rows = await self._rows(
+            f"SELECT {_COLUMNS}, b.mapping, b.report {_FROM} WHERE b.id = :id AND b.user_id = :user",
+            id=wanted,
+            user=user_id,
+        )
+        if not rows:
+            raise BenchmarkNotFoundError(benchmark_id)
+        return to_benchmark(rows[0])
+
+    async def list_newest(self, collection_id: UUID, *, limit: int) -> list[tuple[Benchmark, list[dict[str, Any]]]]:
+        """Newest first, without what is long; beside each its runs as its report has them, as far as it has one."""
+        rows = await self._rows(
+            f"""SELECT {_COLUMNS}, b.report -> 'runs' AS runs {_FROM} WHERE b.collection_id = :collection
+                ORDER BY b.created_at DESC, b.id LIMIT :limit""",
+            collection=collection_id,
+            limit=limit,
+        )
+        return [
+            (to_benchmark({name: value for name, value in row.items() if name != "runs"}), row["runs"] or [])  # type: ignore[arg-type]
+            for row in rows
+        ]
+
+    async def find_newest(self, collection_id: UUID, dataset_id: UUID) -> UUID | None:
+        """The newest benchmark of a collection that has completed with this dataset."""
+        rows = await self._rows(
+            """SELECT id FROM benchmarks WHERE collection_id = :collection AND dataset_id = :dataset
+                 AND state = 'completed' ORDER BY finished_at DESC LIMIT 1""",
+            collection=collection_id,
+            dataset=dataset_id,
+        )
+        return UUID(str(rows[0]["id"])) if rows else None
+
+    async def delete(self, benchmark_id: UUID) -> None:
+        """With its runs and results."""
+        await self._rows("DELETE FROM benchmarks WHERE id = :id", id=benchmark_id)
+
+    async def begin(self, benchmark_id: UUID) -> None:
+        """An attempt measures it, whatever had become of it before."""
+        await self._rows(
+            """UPDATE benchmarks SET state = 'running', error_code = NULL, finished_at = NULL
+               WHERE id = :id AND state <> 'completed'""",
+            id=benchmark_id,
+        )
+
+    async def set_dataset(self, benchmark_id: UUID, dataset_id: UUID) -> None:
+        """Say what it is measured with, which was only made by its operation."""
+        await self._rows(
+            """UPDATE benchmarks b SET dataset_id = d.id, dataset_name = d.name, dataset_fingerprint = d.fingerprint,
+                      is_synthetic = d.format = 'synthetic'
+               FROM benchmark_datasets d WHERE b.id = :id AND d.id = :dataset""",
+            id=benchmark_id,
+            dataset=dataset_id,
+        )
+
+    async def keep_mapping(self, benchmark_id: UUID, mapping: Mapping[str, Any]) -> None:
+        """What judged documents are in the collection."""
+        await self._rows(
+            "UPDATE benchmarks SET mapping = :mapping WHERE id = :id", id=benchmark_id, mapping=dict(mapping)
+        )
+
+    async def complete(
+        self, benchmark_id: UUID, report: Mapping[str, Any], per_query: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        """Keep what was found; ``per_query`` by the numbers of runs."""
+        for number, values in per_query.items():
+            await self._rows(
+                "UPDATE benchmark_runs SET per_query = :per_query WHERE benchmark_id = :id AND number = :number",
+                id=benchmark_id,
+                number=number,
+                per_query=dict(values),
+            )
+        await self._rows(
+            """UPDATE benchmarks SET state = 'completed', report = :report, finished_at = now(), error_code = NULL
+               WHERE id = :id""",
+            id=benchmark_id,
+            report=dict(report),
+        )
+
+    # --- runs and results -----------------------------------------------------------------------
+
+    async def list_runs(self, benchmark_id: UUID) -> list[RunSpec]:
+        """In their order."""
+        rows = await self._rows(
+            """SELECT name, settings, generation_id::text AS generation_id, generation FROM benchmark_runs
+               WHERE benchmark_id = :id ORDER BY number""",
+            id=benchmark_id,
+        )
+        return [RunSpec.from_config(dict(row)) for row in rows]
+
+    async def load_per_query(self, benchmark_id: UUID) -> dict[str, Mapping[str, Any]]:
+        """By the names of runs, each measure's values and the ids of the queries; empty until it has completed."""
+        rows = await self._rows(
+            """SELECT name, per_query FROM benchmark_runs WHERE benchmark_id = :id AND per_query IS NOT NULL
+               ORDER BY number""",
+            id=benchmark_id,
+        )
+        return {row["name"]: row["per_query"] for row in rows}
+
+    async def list_finished(self, benchmark_id: UUID) -> dict[int, set[int]]:
+        """The queries of each run that need not be asked again."""
+        rows = await self._rows(
+            """SELECT run, array_agg(number) AS numbers FROM benchmark_results WHERE benchmark_id = :id
+               GROUP BY run""",
+            id=benchmark_id,
+        )
+        return {row["run"]: set(row["numbers"]) for row in rows}
+
+    async def add_results(self, benchmark_id: UUID, results: Sequence[QueryResult]) -> None:
+        """What some queries have found."""
+        await self._connection.execute(
+            parsed(
+                """INSERT INTO benchmark_results (benchmark_id, run, number, query_id, documents, scores, embed_ms,
+                                                  search_ms, error_code)
+                   VALUES (:benchmark, :run, :number, :query_id, :documents, :scores, :embed_ms, :search_ms, :code)
+                   ON CONFLICT DO NOTHING"""
+            ),
+            [
+                {
+                    "benchmark": benchmark_id,
+                    "run": one.run,
+                    "number": one.number,
+                    "query_id": one.query_id,
+                    "documents": one.documents,
+                    "scores": one.scores,
+                    "embed_ms": one.embed_ms,
+                    "search_ms": one.search_ms,
+                    "code": one.error_code,
+                }
+                for one in results
+            ],
+        )
+
+    async def list_results(self, benchmark_id: UUID, run: int) -> list[QueryResult]:
+        """All of one run, in the order of queries."""
+        rows = await self._rows(
+            """SELECT run, number, query_id, documents, scores, embed_ms, search_ms, error_code FROM benchmark_results
+               WHERE benchmark_id = :id AND run = :run ORDER BY number""",
+            id=benchmark_id,
+            run=run,
+        )
+        return [QueryResult(**row) for row in rows]
+
+    async def stream_results(self, benchmark_id: UUID, run: int) -> AsyncIterator[list[QueryResult]]:
+        """All of one run, in the order of queries, some hundreds at a time."""
+        after = -1
+        while True:
+            rows = await self._rows(
+                """SELECT run, number, query_id, documents, scores, embed_ms, search_ms, error_code
+                   FROM benchmark_results WHERE benchmark_id = :id AND run = :run AND number > :after
+                   ORDER BY number LIMIT :limit""",
+                id=benchmark_id,
+                run=run,
+                after=after,
+                limit=RESULTS_PER_PAGE,
+            )
+            if not rows:
+                return
+            yield [QueryResult(**row) for row in rows]
+            after = rows[-1]["number"]
+
+    # --- upkeep ---------------------------------------------------------------------------------
+
+    async def end_stale(self, *, older_than_seconds: float, dry_run: bool) -> int:
+        """Benchmarks whose operation is gone, or has ended without them, become failed or cancelled; how many."""
+        stale = """SELECT b.id, coalesce(o.state, 'failed') AS state,
+                          coalesce(o.error_code, CASE WHEN o.id IS NULL THEN 'operation_not_found' END) AS error_code
+                   FROM benchmarks b LEFT JOIN operations o ON o.id = b.operation_id
+                   WHERE b.state = 'running' AND b.created_at < now() - make_interval(secs => :age)
+                     AND (o.id IS NULL OR o.state IN ('failed', 'cancelled', 'completed'))"""
+        if dry_run:
+            rows = await self._rows(f"SELECT count(*) AS n FROM ({stale}) s", age=older_than_seconds)
+            return int(rows[0]["n"])
+        rows = await self._rows(
+            f"""UPDATE benchmarks b SET finished_at = now(), error_code = s.error_code,
+                       state = CASE WHEN s.state = 'cancelled' THEN 'cancelled' ELSE 'failed' END
+                FROM ({stale}) s WHERE b.id = s.id AND b.state = 'running' RETURNING b.id""",
+            age=older_than_seconds,
+        )
+        return len(rows)

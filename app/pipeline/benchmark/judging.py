@@ -1,0 +1,230 @@
+"""Judges what the runs of a benchmark have found. Pure, and run in a child process."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.benchmarks import QueryResult
+from app.evaluation.benchmark import evaluate, pair_runs
+from app.evaluation.conditions import judge_condition, parse_condition
+from app.evaluation.judged_runs import BaselineValues, DocumentName, Evaluation, JudgedQuery, RunInput
+from app.evaluation.measures import parse_measure
+from app.evaluation.metrics import NOBODY
+from app.pipeline.benchmark.partial import ID_BYTES, key_of, split_ids
+
+SEED = 42
+
+
+@dataclass(slots=True, kw_only=True)
+class AskedRun:
+    """What one run has found, by the numbers of queries."""
+
+    name: str
+    settings: Mapping[str, Any]
+    generation: str
+    results: dict[int, QueryResult] = field(default_factory=dict)
+
+    def add(self, result: QueryResult) -> None:
+        """One more query."""
+        self.results[result.number] = result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """Everything a report is made of.
+
+    Attributes:
+        queries: id, text, and grades by document id, or by what the dataset calls what the collection does not have.
+        reasons: why it does not have it, by what the dataset calls it.
+        names: id of 16 bytes, URI and title of documents that may be shown.
+    """
+
+    queries: Sequence[tuple[str, str, Mapping[str, int]]]
+    reasons: Mapping[str, str]
+    coverage: Mapping[str, Any]
+    names: Sequence[tuple[bytes, str, str | None]]
+    runs: Sequence[AskedRun]
+    measures: Sequence[str]
+    primary: str
+    conditions: Sequence[str]
+    baseline: BaselineValues | None
+    is_synthetic: bool
+    asked_seconds: float
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """A report, and by the numbers of runs the values of each query."""
+
+    report: dict[str, Any]
+    per_query: dict[int, dict[str, Any]]
+
+
+class _Numbers:
+    """Numbers of documents, with what is known of each."""
+
+    def __init__(self, judging: Judging) -> None:
+        self._names = {key: (uri, title) for key, uri, title in judging.names}
+        self._known: dict[bytes, int] = {}
+        self.documents: list[DocumentName] = []
+        self.reasons: dict[int, str] = {}
+        self._reasons = judging.reasons
+
+    def of(self, key: bytes, *, given: str | None = None) -> int:
+        """The number of a document that has an id, or of one that is only ``given`` in a dataset."""
+        number = self._known.get(key)
+        if number is None:
+            number = self._known[key] = len(self.documents)
+            uri, title = self._names.get(key, (given or "", None))
+            is_ours = len(key) == ID_BYTES and given is None
+            self.documents.append(DocumentName(id=str(UUID(bytes=key)) if is_ours else None, uri=uri, title=title))
+            if given is not None:
+                self.reasons[number] = self._reasons.get(given, "not_indexed")
+        return number
+
+    def judged(self, grades: Mapping[str, int], mapped: frozenset[bytes]) -> dict[int, int]:
+        """Grades by number."""
+        numbered = {}
+        for document, grade in grades.items():
+            key = key_of(document)
+            numbered[self.of(key) if key in mapped else self.of(b"?" + key, given=document)] = grade
+        return numbered
+
+
+def judge(judging: Judging) -> Scored:
+    """The report of a benchmark."""
+    numbers = _Numbers(judging)
+    mapped = frozenset(key for key, _, _ in judging.names)
+    queries = [
+        JudgedQuery(query_id=query_id, text=text, grades=numbers.judged(grades, mapped))
+        for query_id, text, grades in judging.queries
+    ]
+    runs = [_number_run(run, len(queries), numbers) for run in judging.runs]
+    evaluated = evaluate(
+        Evaluation(
+            documents=numbers.documents,
+            queries=queries,
+            runs=runs,
+            measures=[parse_measure(name) for name in judging.measures],
+            primary=judging.primary,
+            seed=SEED,
+            reasons=numbers.reasons,
+            baseline=judging.baseline,
+        )
+    )
+    values = [one.to_dict(evaluated.query_ids) for one in evaluated.values]
+    report = evaluated.report | {
+        "coverage": dict(judging.coverage),
+        "is_synthetic": judging.is_synthetic,
+        "queries_failed": sum(run["queries_failed"] for run in evaluated.report["runs"]),
+        "asking": _describe_asking(judging),
+        "notes": _list_notes(judging, evaluated.report),
+    }
+    by_name = dict(zip((run.name for run in judging.runs), values, strict=True))
+    report["verdicts"] = _judge_conditions(judging, by_name, report["best"]["name"])
+    return Scored(report=report, per_query=dict(enumerate(values)))
+
+
+def _list_notes(judging: Judging, report: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if report["left_out"]:
+        notes.append(f"{len(report['left_out'])} queries without a relevant document are left out")
+    if judging.baseline is not None and not report["against_baseline"]["comparisons"]:
+        notes.append("no run could be compared with the baseline, which is gone or has none of these measures")
+    return notes
+
+
+def _number_run(run: AskedRun, queries: int, numbers: _Numbers) -> RunInput:
+    depth = max((len(one.documents) // ID_BYTES for one in run.results.values()), default=0)
+    ranks = np.full((queries, max(depth, 1)), NOBODY, dtype=np.int64)
+    latency: NDArray[np.float64] = np.full(queries, np.nan)
+    errors = {}
+    for place, one in run.results.items():
+        found = split_ids(one.documents)
+        ranks[place, : len(found)] = [numbers.of(key) for key in found]
+        if one.error_code is None:
+            latency[place] = one.embed_ms + one.search_ms
+        else:
+            errors[place] = one.error_code
+    return RunInput(
+        name=run.name,
+        settings=dict(run.settings),
+        generation=run.generation,
+        ranks=ranks,
+        latency_ms=latency,
+        errors=errors,
+        missing=queries - len(run.results),
+    )
+
+
+def _describe_asking(judging: Judging) -> dict[str, Any]:
+    """How fast queries were asked, all runs together, and what share of that was neither search nor embedding.
+
+    A vector that several runs share was made once. Of a benchmark that was resumed the seconds are those of its last
+    attempt, so that nothing can be said.
+    """
+    results = [one for run in judging.runs for one in run.results.values()]
+    searching = sum(one.search_ms for one in results) / 1000
+    embedding = (
+        sum(
+            {
+                (run.generation, one.number): one.embed_ms for run in judging.runs for one in run.results.values()
+            }.values()
+        )
+        / 1000
+    )
+    seconds = judging.asked_seconds
+    busy = (searching + embedding) / judging.concurrency
+    return {
+        "queries": len(results),
+        "seconds": round(seconds, 3),
+        "queries_per_second": round(len(results) / seconds, 1) if seconds else None,
+        "search_seconds": round(searching, 3),
+        "embed_seconds": round(embedding, 3),
+        "concurrency": judging.concurrency,
+        "outside_share": round(max(0.0, 1 - busy / seconds), 4) if seconds else None,
+    }
+
+
+# --- conditions -------------------------------------------------------------------------------------
+
+
+def _judge_conditions(judging: Judging, by_name: Mapping[str, Mapping[str, Any]], best: str) -> list[dict[str, Any]]:
+    """Each condition of each run: absolute ones of all runs, others of those that the baseline has a run for."""
+    before = judging.baseline.runs if judging.baseline else {}
+    pairs = pair_runs(before, list(by_name), best, judging.primary)
+    verdicts = []
+    for text in judging.conditions:
+        if not parse_condition(text).is_relative:
+            verdicts += [_verdict(text, name, values, None) for name, values in by_name.items()]
+            continue
+        if not pairs:
+            verdicts.append({"condition": text, "outcome": "cannot_tell", "words": f"{text}: the baseline is gone"})
+        verdicts += [_verdict(text, name, by_name[name], before[other]) for name, other in pairs.items()]
+    return verdicts
+
+
+def _verdict(text: str, run: str, values: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    condition = parse_condition(text)
+    name = condition.measure.name
+    now = dict(zip(values["query_ids"], values[name], strict=True))
+    if before is None:
+        verdict = judge_condition(condition, np.array(list(now.values())), None, seed=SEED)
+        return {"condition": text, "run": run, **verdict.to_dict()}
+    if name not in before:
+        words = f"{text}: the baseline was not measured by {name}"
+        return {"condition": text, "run": run, "outcome": "cannot_tell", "words": words}
+    then = dict(zip(before["query_ids"], before[name], strict=True))
+    shared = [query for query in now if query in then]
+    verdict = judge_condition(
+        condition,
+        np.array([now[query] for query in shared]),
+        np.array([then[query] for query in shared]),
+        seed=SEED,
+    )
+    return {"condition": text, "run": run, **verdict.to_dict()}
