@@ -23,6 +23,7 @@ from benchmarks.memory import bench_memory
 from benchmarks.no_change import bench_no_change
 from benchmarks.operations import bench_queue
 from benchmarks.overhead import bench_overhead
+from benchmarks.quality import bench_benchmarks, bench_cranfield
 from benchmarks.recovery import bench_recovery
 from benchmarks.reindex import bench_reindex, bench_reindex_load
 from benchmarks.scaling import bench_scaling
@@ -55,11 +56,13 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "delete": bench_delete,
     "reindex": bench_reindex,
     "reindex-load": bench_reindex_load,
+    "benchmarks": bench_benchmarks,
+    "cranfield": bench_cranfield,
 }
 BESIDE = {"overhead": overhead.SYSTEMS, "recovery": recovery.SYSTEMS, "side-by-side": side_by_side.SYSTEMS}
 """Benchmarks of several systems, and the prefixes of their figures: a column of the table each."""
 
-ON_REQUEST = {"side-by-side"}
+ON_REQUEST = {"side-by-side", "cranfield"}
 """Not among those that run when none is named, for they need more than is installed."""
 
 

@@ -153,11 +153,16 @@ async def index(settings: Settings, path_or_url: str, name: str, options: dict[s
 
 
 async def see_through(
-    settings: Settings, begin: Callable[[Client], Awaitable[dict[str, Any]]], console: Console
+    settings: Settings,
+    begin: Callable[[Client], Awaitable[dict[str, Any]]],
+    console: Console,
+    *,
+    conclude: Callable[[Client, dict[str, Any]], Awaitable[None]] | None = None,
 ) -> dict[str, Any]:
     """Begin an operation and wait, with its progress and the first documents that failed.
 
-    If the server that runs it goes away, another one is found or started and it goes on.
+    ``conclude`` is what is still to be done with the server once the operation has ended. If the server that runs it
+    goes away, another one is found or started and it goes on.
     """
     operation: dict[str, Any] | None = None
     seen: list[str] = []
@@ -167,6 +172,8 @@ async def see_through(
                 async with open_client(settings) as client:
                     operation = operation or await begin(client)
                     ended = await follow(client, operation, view, seen)
+                    if conclude is not None:
+                        await conclude(client, ended)
                 break
             except ServerGoneError:
                 if operation is None or settings.url is not None or takeover == TAKEOVERS - 1:

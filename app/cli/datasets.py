@@ -1,6 +1,7 @@
 """``vecloom datasets``: judged queries, for benchmarks."""
 
 import asyncio
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,15 @@ async def upload_dataset(
         files=[("file", (relative, content)) for relative, content in files.items()],
     )
     return answer
+
+
+def name_by_content(path: Path, split: str | None) -> str:
+    """What a dataset is called whose own name another one has: each content has a name of its own."""
+    called, files = _read_files(path, split)
+    digest = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        digest.update(f"{name} {len(content)} ".encode() + content)
+    return f"{called} {digest.hexdigest()[:8]}"
 
 
 def _read_files(path: Path, split: str | None) -> tuple[str, dict[str, bytes]]:

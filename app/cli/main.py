@@ -14,6 +14,7 @@ from app.cli import plan as planning
 from app.cli import uploads as uploading
 from app.cli import verify as verification
 from app.cli import watch as watching
+from app.cli.benchmark_commands import bench, benchmarks
 from app.cli.client import CliError
 from app.cli.datasets_commands import datasets
 from app.cli.doctor import diagnose
@@ -202,6 +203,7 @@ for command in (
     rollback,
     compare,
     generations,
+    bench,
     delete,
     audit,
     webhooks,
@@ -308,6 +310,7 @@ def migrate() -> None:
 
 
 cli.add_typer(sources, name="sources")
+cli.add_typer(benchmarks, name="benchmarks")
 cli.add_typer(datasets, name="datasets")
 
 

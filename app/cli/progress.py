@@ -67,6 +67,7 @@ class ProgressView:
             "plan_progress": self._plan,
             "removing_documents": self._removal,
             "delete_progress": self._deletion,
+            "benchmark_progress": self._benchmark,
         }
         if event["type"] in counters:
             counters[event["type"]](data)
@@ -86,6 +87,11 @@ class ProgressView:
 
     def _deletion(self, data: dict[str, Any]) -> None:
         self._count("deleting", data["done"], data["total"], data["stage"])
+
+    def _benchmark(self, data: dict[str, Any]) -> None:
+        means = ", ".join(f"{name} {value:.3f}" for name, value in data["partial_metrics"].items())
+        run = f"{data['config']['name']} ({data['run']} of {data['runs']})"
+        self._count("measuring", data["query"], data["queries"], f"queries of {run} {means}".rstrip())
 
     def count(self, what: str, done: int, total: int, of: str) -> None:
         """Show how far something is that no operation does."""
