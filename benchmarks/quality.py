@@ -12,7 +12,7 @@ from app.db.collections import CollectionRepository
 from app.domain.benchmark_datasets import DatasetContent, DatasetFormat, DatasetQuery, JudgedDocument
 from app.domain.benchmarks import BenchmarkChoice
 from app.domain.collections import GenerationState
-from app.domain.operations import Operation
+from app.domain.operations import Operation, OperationState
 from app.domain.points import SearchMode, Vectors
 from app.domain.search_settings import SearchSettings
 from app.evaluation.datasets.parse import parse_dataset
@@ -31,6 +31,7 @@ QUERIES = 1000
 WORDS = 8
 TOP_K = 100
 AT_ONCE = 4
+MIDWAY_SECONDS = 3.0
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"mode": "dense"},
     {"mode": "bm25"},
@@ -60,6 +61,7 @@ async def bench_benchmarks(bench: Bench, documents: int = DOCUMENTS, queries: in
         indexed = await bench.index("papers", folder, poll_seconds=POLL_SECONDS)
         await _keep(bench, "known", content)
         measured = await _measure(bench, "papers", choice)
+        cancelled = await _cancel_midway(bench, "papers", choice)
     bare_seconds = await _search_all(bench, "papers", content, choice)
     result, asked = measured.result or {}, queries * len(SETTINGS)
     whole = seconds_of(measured)
@@ -74,6 +76,7 @@ async def bench_benchmarks(bench: Bench, documents: int = DOCUMENTS, queries: in
         "seconds_to_bare": round(whole / bare_seconds, 3),
         "outside_share": round(1 - result["asking"]["seconds"] / whole * (1 - result["asking"]["outside_share"]), 3),
         "scoring_seconds": round(whole - result["asking"]["seconds"], 2),
+        "cancel_seconds": round(cancelled, 2),
         "best": result["best"],
     }
 
@@ -100,6 +103,23 @@ async def _keep(bench: Bench, name: str, content: DatasetContent) -> None:
 async def _measure(bench: Bench, name: str, choice: BenchmarkChoice) -> Operation:
     service = BenchmarkService(bench.parts.database, bench.operations)
     return await bench.wait(await service.create(bench.user_id, name, choice), poll_seconds=POLL_SECONDS)
+
+
+async def _cancel_midway(bench: Bench, name: str, choice: BenchmarkChoice) -> float:
+    """Seconds from the request to the end."""
+    operation = await BenchmarkService(bench.parts.database, bench.operations).create(bench.user_id, name, choice)
+    while operation.state is not OperationState.RUNNING:
+        await asyncio.sleep(POLL_SECONDS)
+        operation = await bench.operations.get(bench.user_id, operation.id)
+    await asyncio.sleep(MIDWAY_SECONDS)
+    started = time.perf_counter()
+    await bench.operations.cancel(bench.user_id, operation.id)
+    while not operation.state.is_final:
+        await asyncio.sleep(POLL_SECONDS)
+        operation = await bench.operations.get(bench.user_id, operation.id)
+    if operation.state is not OperationState.CANCELLED:
+        raise SystemExit(f"the benchmark is {operation.state}")
+    return time.perf_counter() - started
 
 
 async def _search_all(bench: Bench, name: str, content: DatasetContent, choice: BenchmarkChoice) -> float:

@@ -37,3 +37,17 @@ async def sample_documents(connection: AsyncConnection, collection_id: UUID, *, 
         {"collection": collection_id, "limit": limit},
     )
     return list(rows.scalars())
+
+
+async def find_long(
+    connection: AsyncConnection, collection_id: UUID, generation_id: UUID, ids: Sequence[UUID], *, tokens: int
+) -> set[UUID]:
+    """Those of the ids that a generation has a chunk of with more tokens."""
+    rows = await connection.execute(
+        parsed(
+            """SELECT DISTINCT document_id FROM chunks WHERE collection_id = :collection
+                 AND generation_id = :generation AND document_id = ANY(:ids) AND tokens > :tokens"""
+        ),
+        {"collection": collection_id, "generation": generation_id, "ids": list(ids), "tokens": tokens},
+    )
+    return set(rows.scalars())

@@ -69,6 +69,7 @@ class Evaluation:
         documents: by number.
         measures: among them the primary one.
         reasons: why a judged document cannot be found, by its number.
+        long: numbers of documents with a chunk that says too much to be found by one thing.
     """
 
     documents: Sequence[DocumentName]
@@ -78,6 +79,7 @@ class Evaluation:
     primary: str
     seed: int
     reasons: Mapping[int, str] = field(default_factory=dict)
+    long: frozenset[int] = frozenset()
     baseline: BaselineValues | None = None
 
 

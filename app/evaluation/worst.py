@@ -60,11 +60,15 @@ def _describe(evaluation: Evaluation, run: RunInput, number: int, value: float) 
 
 def _find_why(evaluation: Evaluation, run: RunInput, number: int, document: int, rank: int | None) -> str | None:
     """Why an expected document is not among the first ones; None if it is."""
-    if rank is not None:
-        return None if rank <= FIRST else "outranked"
+    if rank is not None and rank <= FIRST:
+        return None
     if document in evaluation.reasons:
         return evaluation.reasons[document]
     if number in run.errors:
         return "no_answer"
+    if document in evaluation.long:
+        return "chunk_too_long"
+    if rank is not None:
+        return "outranked"
     is_full = bool((run.ranks[number] != NOBODY).all())
     return "below_top_k" if is_full else "not_found"

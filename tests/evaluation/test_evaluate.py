@@ -124,6 +124,15 @@ def test_what_is_below_the_last_rank_is_told_from_what_is_not_found() -> None:
     assert [one["worst"][0]["expected"][0]["why"] for one in (full, short)] == ["below_top_k", "not_found"]
 
 
+def test_a_document_with_a_long_chunk_may_be_missed_for_that() -> None:
+    """Where it is not among the first; what is known of the document itself goes before."""
+    queries = make_queries({0: 1, 1: 1, 8: 1})
+    run = make_run("one", [2, 1, 3])
+    report = evaluate(make_evaluation(queries=queries, runs=[run], long=frozenset({0, 1, 8}))).report
+
+    assert [one["why"] for one in report["worst"][0]["expected"]] == [None, "chunk_too_long", "unmapped"]
+
+
 def test_a_worse_setting_is_called_worse() -> None:
     """With its difference, both ways to count it, and the queries that were won; the next best comes first."""
     report = evaluate(draw(np.random.default_rng(0), 120, bad=0.45, good=0.85, same=0.78)).report

@@ -40,12 +40,14 @@ class Judging:
     Attributes:
         queries: id, text, and grades by document id, or by what the dataset calls what the collection does not have.
         reasons: why it does not have it, by what the dataset calls it.
+        long: ids of 16 bytes of documents with a very long chunk.
         names: id of 16 bytes, URI and title of documents that may be shown.
     """
 
     queries: Sequence[tuple[str, str, Mapping[str, int]]]
     reasons: Mapping[str, str]
     coverage: Mapping[str, Any]
+    long: frozenset[bytes]
     names: Sequence[tuple[bytes, str, str | None]]
     runs: Sequence[AskedRun]
     measures: Sequence[str]
@@ -114,6 +116,7 @@ def judge(judging: Judging) -> Scored:
             primary=judging.primary,
             seed=SEED,
             reasons=numbers.reasons,
+            long=frozenset(numbers.of(key) for key in judging.long),
             baseline=judging.baseline,
         )
     )

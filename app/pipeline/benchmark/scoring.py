@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app.db.benchmarks import BenchmarkRepository
 from app.db.database import Database
-from app.db.document_names import NamedDocument, load_names
+from app.db.document_names import NamedDocument, find_long, load_names
 from app.domain.benchmark_datasets import DatasetQuery
 from app.domain.benchmarks import Benchmark, RunSpec
 from app.domain.kept_mapping import KeptMapping
@@ -19,6 +19,8 @@ from app.pipeline.benchmark.partial import ID_BYTES, split_ids
 NAMED = 10
 """Of each query's documents, so many are named in a report."""
 NAMES_AT_ONCE = 2000
+LONG_TOKENS = 512
+"""What most models read of a text; what is longer is cut there, or blurred."""
 SECONDS = 600.0
 
 
@@ -43,6 +45,7 @@ async def score_in_child(scoring: Scoring) -> Scored:
         queries=[(query.query_id, query.text, scoring.mapping.grades_of(query)) for query in scoring.queries],
         reasons=scoring.mapping.reasons,
         coverage=scoring.mapping.coverage,
+        long=await _find_long(scoring),
         names=[(one.id.bytes, one.uri, one.title) for one in await _load_names(scoring, shown)],
         runs=runs,
         measures=config["measures"],
@@ -80,6 +83,23 @@ async def _load_names(scoring: Scoring, shown: set[bytes]) -> list[NamedDocument
             part = ids[start : start + NAMES_AT_ONCE]
             names += await load_names(connection, scoring.benchmark.collection_id, part)
     return names
+
+
+async def _find_long(scoring: Scoring) -> frozenset[bytes]:
+    """Documents with a chunk that most models would not read to its end."""
+    ids = [UUID(document) for document in scoring.mapping.documents.values()]
+    found: set[UUID] = set()
+    async with scoring.database.begin() as connection:
+        for generation_id in {spec.generation_id for spec in scoring.runs}:
+            for start in range(0, len(ids), NAMES_AT_ONCE):
+                found |= await find_long(
+                    connection,
+                    scoring.benchmark.collection_id,
+                    generation_id,
+                    ids[start : start + NAMES_AT_ONCE],
+                    tokens=LONG_TOKENS,
+                )
+    return frozenset(one.bytes for one in found)
 
 
 async def _load_baseline(scoring: Scoring) -> BaselineValues | None:
