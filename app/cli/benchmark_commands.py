@@ -47,7 +47,7 @@ def bench(
         fail(error.code, error.detail, as_json=as_json)
     chosen: dict[str, Any] = {
         "synthetic": synthetic,
-        "generations": generation,
+        "generations": ["active", *generation] if generation else None,
         "top_k": top_k,
         "measures": [one.strip() for one in measures.split(",")] if measures else None,
         "primary": primary,

@@ -16,6 +16,7 @@ from app.domain.benchmarks import (
     QueryResult,
     RunSpec,
 )
+from app.domain.kept_mapping import KeptMapping
 
 RESULTS_PER_PAGE = 500
 
@@ -87,19 +88,24 @@ class BenchmarkRepository:
         )
 
     async def get(self, user_id: UUID, benchmark_id: UUID | str) -> Benchmark:
-        """With its mapping and report. Raises BenchmarkNotFoundError, also for somebody else's."""
+        """With its report, without its mapping. Raises BenchmarkNotFoundError, also for somebody else's."""
         try:
             wanted = UUID(str(benchmark_id))
         except ValueError:
             raise BenchmarkNotFoundError(benchmark_id) from None
         rows = await self._rows(
-            f"SELECT {_COLUMNS}, b.mapping, b.report {_FROM} WHERE b.id = :id AND b.user_id = :user",
+            f"SELECT {_COLUMNS}, b.report {_FROM} WHERE b.id = :id AND b.user_id = :user",
             id=wanted,
             user=user_id,
         )
         if not rows:
             raise BenchmarkNotFoundError(benchmark_id)
         return to_benchmark(rows[0])
+
+    async def find_mapping(self, benchmark_id: UUID) -> KeptMapping | None:
+        """What judged documents are in the collection, once that is looked up."""
+        rows = await self._rows("SELECT mapping FROM benchmarks WHERE id = :id", id=benchmark_id)
+        return KeptMapping.from_config(rows[0]["mapping"]) if rows and rows[0]["mapping"] is not None else None
 
     async def list_newest(self, collection_id: UUID, *, limit: int) -> list[tuple[Benchmark, list[dict[str, Any]]]]:
         """Newest first, without what is long; beside each its runs as its report has them, as far as it has one."""
@@ -146,10 +152,10 @@ class BenchmarkRepository:
             dataset=dataset_id,
         )
 
-    async def keep_mapping(self, benchmark_id: UUID, mapping: Mapping[str, Any]) -> None:
-        """What judged documents are in the collection."""
+    async def keep_mapping(self, benchmark_id: UUID, mapping: KeptMapping) -> None:
+        """Write down what judged documents are in the collection."""
         await self._rows(
-            "UPDATE benchmarks SET mapping = :mapping WHERE id = :id", id=benchmark_id, mapping=dict(mapping)
+            "UPDATE benchmarks SET mapping = :mapping WHERE id = :id", id=benchmark_id, mapping=mapping.to_config()
         )
 
     async def complete(

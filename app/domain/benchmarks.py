@@ -209,7 +209,6 @@ class Benchmark:
     Attributes:
         dataset_id: None once the dataset is deleted.
         config: what it was asked for, the runs aside.
-        mapping: what each judged document of the dataset is in the collection, once that is looked up.
         report: what was found, once it has completed.
     """
 
@@ -224,7 +223,6 @@ class Benchmark:
     is_synthetic: bool
     state: BenchmarkState
     config: Mapping[str, Any]
-    mapping: Mapping[str, Any] | None = field(default=None, repr=False)
     report: Mapping[str, Any] | None = field(default=None, repr=False)
     error_code: str | None = None
     created_at: datetime | None = None

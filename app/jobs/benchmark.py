@@ -1,5 +1,6 @@
 """BENCHMARK: ask a dataset's queries, score what was found, and say what is better than what."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,35 +42,39 @@ class _Begun:
 async def run_benchmark(context: JobContext, operation: Operation) -> dict[str, Any]:
     """Ask, score, keep. An attempt goes on with the queries that an earlier one has not asked."""
     started = time.monotonic()
-    begun = await _begin(context, operation)
-    benchmark = begun.benchmark
+    benchmark = await _take_up(context, operation)
     if benchmark.state is BenchmarkState.COMPLETED and benchmark.report is not None:
         # the attempt that kept it could not say so any more
         return _result(benchmark, benchmark.report, operation.ran_seconds)
+    begun = await _begin(context, benchmark)
+    benchmark = begun.benchmark
     await context.report.send_update("benchmark_started", _describe(begun))
     asking = time.monotonic()
     await _ask(context, begun)
     asked_seconds = time.monotonic() - asking
     report = await _score(context, begun, asked_seconds=asked_seconds)
     await context.report.send_update(
-        "benchmark_completed",
-        {"benchmark_id": str(benchmark.id), "best": report["best"]["name"], "runs": report["runs"]},
+        "benchmark_completed", {"benchmark_id": str(benchmark.id), "best": report["best"]["name"]}
     )
     return _result(benchmark, report, operation.ran_seconds + time.monotonic() - started)
 
 
-async def _begin(context: JobContext, operation: Operation) -> _Begun:
+async def _take_up(context: JobContext, operation: Operation) -> Benchmark:
     benchmark_id = UUID(operation.config["benchmark_id"])
-    database = context.resources.database
-    async with database.fenced(context.lease) as connection:
+    async with context.resources.database.fenced(context.lease) as connection:
         repository = BenchmarkRepository(connection)
         await repository.begin(benchmark_id)
-        benchmark = await repository.get(operation.user_id, benchmark_id)
+        return await repository.get(operation.user_id, benchmark_id)
+
+
+async def _begin(context: JobContext, benchmark: Benchmark) -> _Begun:
+    database = context.resources.database
+    async with database.begin() as connection:
         collections = CollectionRepository(connection)
-        collection = await collections.get(operation.user_id, benchmark.collection_id)
-        specs = await repository.list_runs(benchmark.id)
+        collection = await collections.get(benchmark.user_id, benchmark.collection_id)
+        specs = await BenchmarkRepository(connection).list_runs(benchmark.id)
         runs = [(spec, await collections.get_generation(spec.generation_id)) for spec in specs]
-    if benchmark.dataset_id is None and benchmark.config.get("synthetic") and benchmark.dataset_name is None:
+    if benchmark.dataset_name is None and benchmark.config.get("synthetic"):
         benchmark = await make_dataset(context, benchmark, collection)
     if benchmark.dataset_id is None:
         raise DatasetNotFoundError(benchmark.dataset_name)
@@ -85,14 +90,16 @@ async def _map(context: JobContext, benchmark: Benchmark, content: DatasetConten
     Raises:
         NothingJudgedError: if no query has a relevant document that the collection has.
     """
-    if benchmark.mapping is not None:
-        return KeptMapping.from_config(benchmark.mapping)
+    async with context.resources.database.begin() as connection:
+        kept = await BenchmarkRepository(connection).find_mapping(benchmark.id)
+    if kept is not None:
+        return kept
     mapping = await map_dataset(context.resources.database, benchmark.collection_id, content)
     judged = (judged for query in content.queries for judged in query.relevant if judged.grade > 0)
     if not any(one.doc in mapping.documents for one in judged):
         raise NothingJudgedError(benchmark.dataset_name or "")
     async with context.resources.database.fenced(context.lease) as connection:
-        await BenchmarkRepository(connection).keep_mapping(benchmark.id, mapping.to_config())
+        await BenchmarkRepository(connection).keep_mapping(benchmark.id, mapping)
     return mapping
 
 
@@ -119,6 +126,8 @@ async def _ask(context: JobContext, begun: _Begun) -> None:
         return await embedder.embed_query(text)
 
     primary = parse_measure(config["primary"])
+    # a large dataset has 100 000 judgments
+    partial_scores = await asyncio.to_thread(PartialScores, begun.queries, begun.mapping, primary)
     await Asking(
         database=resources.database,
         lease=context.lease,
@@ -131,7 +140,7 @@ async def _ask(context: JobContext, begun: _Begun) -> None:
         top_k=config["top_k"],
         at_once=config["concurrency"],
         primary=primary.name,
-        score=PartialScores(begun.queries, begun.mapping, primary).score,
+        score=partial_scores.score,
         should_yield=context.should_yield,
         note_progress=context.note_progress,
     ).run()
@@ -157,7 +166,7 @@ async def _score(context: JobContext, begun: _Begun, *, asked_seconds: float) ->
 
 def _result(benchmark: Benchmark, report: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """What of a report belongs into the operation: the rest is long."""
-    kept = ("runs", "queries", "queries_failed", "coverage", "verdicts", "notes", "asking")
+    kept = ("queries", "queries_failed", "coverage", "verdicts", "notes", "asking")
     return {
         "benchmark_id": str(benchmark.id),
         "dataset": benchmark.dataset_name,
@@ -165,6 +174,12 @@ def _result(benchmark: Benchmark, report: Mapping[str, Any], seconds: float) -> 
         "primary": benchmark.config["primary"],
         "best": report["best"]["name"],
         "best_words": report["best"]["words"],
+        "runs": [_shorten(run) for run in report["runs"]],
         **{name: report[name] for name in kept},
         "seconds": round(seconds, 3),
     }
+
+
+def _shorten(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A run without what is only drawn."""
+    return {**run, "latency_ms": {name: value for name, value in run["latency_ms"].items() if name != "curve"}}

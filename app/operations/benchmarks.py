@@ -162,12 +162,13 @@ class BenchmarkService:
         """
         async with self._database.begin() as connection:
             benchmark = await BenchmarkRepository(connection).get(user_id, benchmark_id)
-            if benchmark.mapping is None:
+            mapping = await BenchmarkRepository(connection).find_mapping(benchmark.id)
+            if mapping is None:
                 raise BenchmarkNotFinishedError(benchmark.id, benchmark.state)
             if benchmark.dataset_id is None:
                 raise DatasetNotFoundError(benchmark.dataset_name)
             content = await DatasetRepository(connection).load_content(benchmark.dataset_id)
-        return await asyncio.to_thread(_write_qrels, content, KeptMapping.from_config(benchmark.mapping))
+        return await asyncio.to_thread(_write_qrels, content, mapping)
 
 
 def _write_report(benchmark: Benchmark, kind: str) -> tuple[bytes, str]:

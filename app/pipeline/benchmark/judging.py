@@ -8,7 +8,9 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.benchmark_datasets import DatasetQuery
 from app.domain.benchmarks import QueryResult
+from app.domain.kept_mapping import KeptMapping
 from app.evaluation.benchmark import evaluate, pair_runs
 from app.evaluation.conditions import judge_condition, parse_condition
 from app.evaluation.judged_runs import BaselineValues, DocumentName, Evaluation, JudgedQuery, RunInput
@@ -38,15 +40,12 @@ class Judging:
     """Everything a report is made of.
 
     Attributes:
-        queries: id, text, and grades by document id, or by what the dataset calls what the collection does not have.
-        reasons: why it does not have it, by what the dataset calls it.
         long: ids of 16 bytes of documents with a very long chunk.
         names: id of 16 bytes, URI and title of documents that may be shown.
     """
 
-    queries: Sequence[tuple[str, str, Mapping[str, int]]]
-    reasons: Mapping[str, str]
-    coverage: Mapping[str, Any]
+    queries: Sequence[DatasetQuery]
+    mapping: KeptMapping
     long: frozenset[bytes]
     names: Sequence[tuple[bytes, str, str | None]]
     runs: Sequence[AskedRun]
@@ -75,7 +74,7 @@ class _Numbers:
         self._known: dict[bytes, int] = {}
         self.documents: list[DocumentName] = []
         self.reasons: dict[int, str] = {}
-        self._reasons = judging.reasons
+        self._reasons = judging.mapping.reasons
 
     def of(self, key: bytes, *, given: str | None = None) -> int:
         """The number of a document that has an id, or of one that is only ``given`` in a dataset."""
@@ -103,8 +102,12 @@ def judge(judging: Judging) -> Scored:
     numbers = _Numbers(judging)
     mapped = frozenset(key for key, _, _ in judging.names)
     queries = [
-        JudgedQuery(query_id=query_id, text=text, grades=numbers.judged(grades, mapped))
-        for query_id, text, grades in judging.queries
+        JudgedQuery(
+            query_id=query.query_id,
+            text=query.text,
+            grades=numbers.judged(judging.mapping.grades_of(query), mapped),
+        )
+        for query in judging.queries
     ]
     runs = [_number_run(run, len(queries), numbers) for run in judging.runs]
     evaluated = evaluate(
@@ -122,7 +125,7 @@ def judge(judging: Judging) -> Scored:
     )
     values = [one.to_dict(evaluated.query_ids) for one in evaluated.values]
     report = evaluated.report | {
-        "coverage": dict(judging.coverage),
+        "coverage": dict(judging.mapping.coverage),
         "is_synthetic": judging.is_synthetic,
         "queries_failed": sum(run["queries_failed"] for run in evaluated.report["runs"]),
         "asking": _describe_asking(judging),

@@ -42,9 +42,8 @@ async def score_in_child(scoring: Scoring) -> Scored:
     config = scoring.benchmark.config
     runs, shown = await _load_runs(scoring)
     judging = Judging(
-        queries=[(query.query_id, query.text, scoring.mapping.grades_of(query)) for query in scoring.queries],
-        reasons=scoring.mapping.reasons,
-        coverage=scoring.mapping.coverage,
+        queries=scoring.queries,
+        mapping=scoring.mapping,
         long=await _find_long(scoring),
         names=[(one.id.bytes, one.uri, one.title) for one in await _load_names(scoring, shown)],
         runs=runs,
