@@ -8,9 +8,11 @@ from uuid import UUID
 
 from app.db.database import Database
 from app.domain.documents import Source
+from app.domain.errors import EmbedderUnavailableError, TransientError
 from app.domain.operations import Lease, Operation
 from app.domain.ports import DocumentSource, Embedder, Processes, Reporter, Reranker, VectorStore
-from app.embedders.patient import PatientEmbedder
+from app.domain.reranker_errors import RerankerUnavailableError
+from app.embedders.patient import Patience, PatientEmbedder, PatientReranker
 from app.pipeline.context import Limits
 from app.pipeline.embedding_line import EmbeddingLines
 from app.pipeline.estimate import Price
@@ -63,9 +65,15 @@ class JobContext:
         Raises:
             UnknownModelError: if no embedder serves the model.
         """
-        return PatientEmbedder(
-            self.resources.find_embedder(model), go_on=self.require_lease, on_wait=self.tell_why_waiting
-        )
+        return PatientEmbedder(self.resources.find_embedder(model), self._wait_for(EmbedderUnavailableError))
+
+    def find_reranker(self) -> Reranker | None:
+        """The reranker, which waits in the same way; None if the settings have none."""
+        reranker = self.resources.reranker
+        return None if reranker is None else PatientReranker(reranker, self._wait_for(RerankerUnavailableError))
+
+    def _wait_for(self, away: type[TransientError]) -> Patience:
+        return Patience(away, go_on=self.require_lease, on_wait=self.tell_why_waiting)
 
     async def tell_why_waiting(self, why: str | None) -> None:
         """Tell watchers what holds the operation up; None if nothing does any more."""

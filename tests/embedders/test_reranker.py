@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.errors import DomainError, InvalidInputError
 from app.domain.reranker_errors import RerankerGarbageError, RerankerRejectedError, RerankerUnavailableError
+from app.embedders.patient import Patience, PatientReranker
 from app.embedders.reranker import BATCH, MOST_CHARACTERS, HttpReranker, rerank_address
 from tests.reranker_server import FAULTS, FakeReranker
 
@@ -124,6 +125,28 @@ async def test_a_slow_answer_is_none(server: FakeReranker, *, is_slow_to_begin: 
     async with asking(server.url, timeout_seconds=0.3) as reranker:
         with pytest.raises(RerankerUnavailableError):
             await reranker.score(QUERY, TEXTS * 20)
+
+
+async def test_an_operation_waits_for_a_reranker_that_is_busy(server: FakeReranker) -> None:
+    """As long as it is told to, and says why; another error is raised at once."""
+    server.statuses += [503, 429]
+    server.retry_after = "0.01"
+    told: list[bool] = []
+
+    async def tell(why: str | None) -> None:
+        told.append(why is not None)
+
+    async with asking(server.url) as reranker:
+        patience = Patience(RerankerUnavailableError, go_on=lambda: None, on_wait=tell)
+        patient = PatientReranker(reranker, patience)
+        scores = await patient.score(QUERY, TEXTS)
+        server.statuses.append(400)
+        with pytest.raises(RerankerRejectedError):
+            await patient.score(QUERY, TEXTS)
+
+    assert list(scores) == SCORES
+    assert told == [True, True, False]
+    assert len(server.bodies) == 4
 
 
 async def test_nobody_there_is_unavailable() -> None:
