@@ -115,7 +115,9 @@ def _describe(begun: _Begun) -> dict[str, Any]:
 
 async def _ask(context: JobContext, begun: _Begun) -> None:
     resources, config = context.resources, begun.benchmark.config
-    search = SearchService(resources.database, resources.store, resources.find_embedder, reranker=resources.reranker)
+    search = SearchService(
+        resources.database, resources.store, resources.find_embedder, reranker=context.find_reranker()
+    )
     checked: set[UUID] = set()
 
     async def embed(generation: Generation, text: str) -> Vectors:
