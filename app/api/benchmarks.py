@@ -35,6 +35,7 @@ EXAMPLE_BENCHMARK: JsonDict = {
     "error_code": None,
     "config": {"top_k": 100, "primary": "ndcg@10", "measures": ["ndcg@10", "map"]},
     "runs": [{"name": "hybrid", "mode": "hybrid", "metrics": {"ndcg@10": 0.35}}],
+    "verdicts": [],
     "created_at": "2026-03-01T09:30:00Z",
     "finished_at": "2026-03-01T09:30:12Z",
 }
@@ -66,7 +67,7 @@ class BenchmarkRequest(BenchmarkConfig):
 
 
 class BenchmarkBody(BaseModel):
-    """A benchmark; ``runs`` are what its report says of them, once it has completed."""
+    """A benchmark; ``runs`` and ``verdicts`` are what its report says of them, once it has completed."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_BENCHMARK]})
 
@@ -80,11 +81,12 @@ class BenchmarkBody(BaseModel):
     error_code: str | None
     config: dict[str, Any]
     runs: list[dict[str, Any]]
+    verdicts: list[dict[str, Any]]
     created_at: datetime | None
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, benchmark: Benchmark, runs: Sequence[Mapping[str, Any]]) -> Self:
+    def of(cls, benchmark: Benchmark, runs: Sequence[Mapping[str, Any]], verdicts: Sequence[Mapping[str, Any]]) -> Self:
         """Render a benchmark."""
         return cls(
             benchmark_id=benchmark.id,
@@ -97,6 +99,7 @@ class BenchmarkBody(BaseModel):
             error_code=benchmark.error_code,
             config=dict(benchmark.config),
             runs=[dict(run) for run in runs],
+            verdicts=[dict(verdict) for verdict in verdicts],
             created_at=benchmark.created_at,
             finished_at=benchmark.finished_at,
         )
@@ -128,18 +131,19 @@ async def list_benchmarks(
     collection: CollectionRef,
     caller: CallerDep,
     services: ServicesDep,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> BenchmarkList:
     """What was measured of a collection, newest first."""
     found = await services.benchmarks.list(caller.user_id, collection, limit=limit)
-    return BenchmarkList(benchmarks=[BenchmarkBody.of(one.benchmark, one.runs) for one in found])
+    return BenchmarkList(benchmarks=[BenchmarkBody.of(one.benchmark, one.runs, one.verdicts) for one in found])
 
 
 @router.get("/benchmarks/{benchmark}")
 async def read_benchmark(benchmark: BenchmarkRef, caller: CallerDep, services: ServicesDep) -> BenchmarkBody:
     """One benchmark."""
     found = await services.benchmarks.get(caller.user_id, benchmark)
-    return BenchmarkBody.of(found, (found.report or {}).get("runs", []))
+    report = found.report or {}
+    return BenchmarkBody.of(found, report.get("runs", []), report.get("verdicts", []))
 
 
 @router.get("/benchmarks/{benchmark}/report", response_class=Response)

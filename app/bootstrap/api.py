@@ -93,7 +93,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         stack.push_async_callback(periodic.aclose)
         recorder = await stack.enter_async_context(recording(parts.database))
         search = SearchService(parts.database, parts.store, embedders.find, recorder, parts.reranker)
-        benchmarks = BenchmarkService(parts.database, operations)
+        benchmarks = BenchmarkService(parts.database, operations, has_reranker=parts.reranker is not None)
         datasets = DatasetService(parts.database, processes, make_synthetic)
         services = ApiServices(
             identity=IdentityService(parts.database),

@@ -42,7 +42,8 @@ def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
     """Every periodic job there is."""
     operations = open_operations(parts)
     rebuilds = RebuildService(parts.database, operations)
-    attached = AttachedBenchmarks(parts.database, BenchmarkService(parts.database, operations))
+    benchmarks = BenchmarkService(parts.database, operations, has_reranker=parts.reranker is not None)
+    attached = AttachedBenchmarks(parts.database, benchmarks)
     return [
         *_dispatching(parts),
         *_cleaning_up(parts),
@@ -166,8 +167,8 @@ def _cleaning_up(parts: Parts) -> list[PeriodicJob]:
         PeriodicJob(
             name="cleanup_stale_benchmarks",
             every_seconds=6 * HOUR,
-            does="ends benchmarks whose operation is gone, or has ended without them",
-            work=StaleBenchmarks(database).clean,
+            does="ends benchmarks whose operation is gone, and drops what old ones have found; their reports stay",
+            work=StaleBenchmarks(database, keep_days=settings.default_days_to_keep).clean,
         ),
         PeriodicJob(
             name="cleanup_records",

@@ -1,6 +1,7 @@
 """The commands that measure search quality, as the command line takes them."""
 
 import sys
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,6 +115,8 @@ def attach(
 ) -> None:
     """Measure a collection with a dataset after each rebuild, by the clock, and as the gate of rebuilds."""
     body: dict[str, Any] = {"is_gate": gate, "after_reindex": after_reindex}
+    if every_hours is not None and not isfinite(every_hours):
+        fail("invalid_usage", "--every-hours is a number of hours", as_json=as_json)
     if every_hours is not None:
         body["every_seconds"] = round(every_hours * 3600)
     body |= measuring.settings_to_run(modes, None, None) | ({"fail_if": fail_if} if fail_if else {})

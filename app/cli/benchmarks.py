@@ -86,7 +86,11 @@ async def bench(settings: Settings, name: str, options: BenchOptions, console: C
 
     async def conclude(client: Client, ended: dict[str, Any]) -> None:
         if options.into is not None and ended["state"] == "completed":
-            await _write_out(client, ended["result"], options.into)
+            try:
+                await _write_out(client, ended["result"], options.into)
+            except (CliError, OSError) as error:
+                # what was measured is told all the same
+                ended["not_written"] = f"{options.into}: {error}"
 
     return await see_through(settings, begin, console, conclude=conclude)
 
@@ -95,6 +99,10 @@ async def _find_dataset(client: Client, dataset: str, split: str | None, limit_q
     """Its id, once it is sent; what does not lie here the server knows by name."""
     path = find_local(dataset)
     if path is None:
+        if split is not None or limit_queries is not None:
+            raise CliError(
+                "invalid_usage", "--split and --limit-queries choose of a dataset that lies here, not of one by name"
+            )
         return dataset
     try:
         kept = await upload_dataset(client, path, None, split, limit_queries)
@@ -124,17 +132,16 @@ def find_local(dataset: str) -> Path | None:
 async def _write_out(client: Client, result: Mapping[str, Any], into: Path) -> None:
     """Reports, judgments and runs; what stands there under these names is replaced."""
     path = f"/benchmarks/{result['benchmark_id']}"
-    files = {file: await client.fetch(f"{path}/report", params={"format": kind}) for kind, file in REPORTS.items()}
-    files["qrels.trec"] = await client.fetch(f"{path}/qrels")
-    for number, _ in enumerate(result["runs"], 1):
-        files[f"run-{number}.trec"] = await client.fetch(f"{path}/runs/{number}/trec")
-    await asyncio.to_thread(_write_files, into, files)
+    files = {file: f"{path}/report?format={kind}" for kind, file in REPORTS.items()}
+    files["qrels.trec"] = f"{path}/qrels"
+    files |= {f"run-{number}.trec": f"{path}/runs/{number}/trec" for number, _ in enumerate(result["runs"], 1)}
+    for name, address in files.items():
+        await asyncio.to_thread(_write_file, into / name, await client.fetch(address))
 
 
-def _write_files(into: Path, files: Mapping[str, bytes]) -> None:
-    into.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (into / name).write_bytes(content)
+def _write_file(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 async def list_benchmarks(settings: Settings, name: str, limit: int) -> Any:  # noqa: ANN401 — JSON
@@ -189,6 +196,8 @@ def bench_json(ended: Mapping[str, Any]) -> dict[str, Any]:
         "coverage": result.get("coverage"),
         "verdicts": result.get("verdicts", []),
     }
+    if ended.get("not_written"):
+        shown["error"] = {"code": "system_error", "detail": f"not written: {ended['not_written']}"}
     if ended.get("error_code"):
         shown["error"] = {"code": ended["error_code"], "detail": ended["error_message"]}
     return shown
@@ -197,7 +206,11 @@ def bench_json(ended: Mapping[str, Any]) -> dict[str, Any]:
 def bench_exit_code(ended: Mapping[str, Any]) -> int:
     """0 only if it completed and no condition failed or could not be told; 3 if queries had no answer."""
     result = ended.get("result") or {}
-    if ended["state"] != "completed" or any(one["outcome"] != "passed" for one in result.get("verdicts", [])):
+    if (
+        ended["state"] != "completed"
+        or ended.get("not_written")
+        or any(one["outcome"] != "passed" for one in result.get("verdicts", []))
+    ):
         return 1
     return 3 if result.get("queries_failed") else 0
 
@@ -218,6 +231,8 @@ def show_benchmark(ended: Mapping[str, Any], console: Console) -> None:
         colour = {"passed": "green", "failed": "red"}.get(verdict["outcome"], "yellow")
         words = f"[{colour}]{verdict['outcome'].replace('_', ' ')}[/{colour}]"
         console.print(f"{words}: {printable(verdict['words'])}", highlight=False, soft_wrap=True)
+    if ended.get("not_written"):
+        console.print(f"[red]not written[/red] {printable(ended['not_written'])}", highlight=False, soft_wrap=True)
     console.print(
         f"[dim]benchmark {result['benchmark_id']}; its report: vecloom benchmarks report {result['benchmark_id']}"
         " --format html[/dim]",
@@ -229,9 +244,11 @@ def show_benchmark(ended: Mapping[str, Any], console: Console) -> None:
 def _runs_table(runs: Sequence[Mapping[str, Any]], primary: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("run", overflow="fold", min_width=16)
-    others = [name for name in (runs[0]["metrics"] if runs else {}) if name != primary]
+    names = list(runs[0]["metrics"]) if runs else []
+    judged = [name for name in names if name.startswith("judged")][:1]
+    others = [name for name in names if name != primary and name not in judged]
     first = [name for name in ("recall@100", "map", "mrr", "recall@10") if name in others]
-    columns = [*first, *(name for name in others if name not in first)][:SHOWN_MEASURES]
+    columns = [*first, *(name for name in others if name not in first)][:SHOWN_MEASURES] + judged
     for name in (primary, "95 %", *columns, "p50 ms", "p95 ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in runs:
@@ -267,7 +284,7 @@ def _words(result: Mapping[str, Any]) -> list[str]:
 
 def show_benchmarks(answer: Mapping[str, Any], console: Console) -> None:
     """One line a benchmark, with its best run."""
-    rows = [("benchmark", "when", "state", "dataset", "runs", "best", "value")]
+    rows = [("benchmark", "when", "state", "dataset", "runs", "best", "value", "conditions")]
     for one in answer["benchmarks"]:
         primary = one["config"]["primary"]
         best = max(one["runs"], key=lambda run: run["metrics"][primary], default=None)
@@ -280,6 +297,7 @@ def show_benchmarks(answer: Mapping[str, Any], console: Console) -> None:
                 str(len(one["runs"])),
                 best["name"] if best else one["error_code"] or "",
                 f"{primary} {best['metrics'][primary]:.4f}" if best else "",
+                ", ".join(dict.fromkeys(verdict["outcome"].replace("_", " ") for verdict in one["verdicts"])),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

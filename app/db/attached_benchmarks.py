@@ -16,7 +16,10 @@ _SELECT = """SELECT a.collection_id, c.user_id, a.dataset_id, d.name AS dataset_
     JOIN benchmark_datasets d ON d.id = a.dataset_id"""
 
 # due by the clock, or because another generation serves than when it was run last
+# and nobody writes to the collection, and the one before is not under way
 _DUE = """c.paused_at IS NULL AND c.active_generation_id IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM operations w WHERE w.collection_id = c.id AND w.state IN ('pending', 'running')
+        AND (w.writes OR w.kind = 'BENCHMARK' AND w.config ->> 'benchmark_id' = a.last_benchmark_id::text))
     AND (a.next_at <= now() OR (a.after_reindex AND a.generation_id IS DISTINCT FROM c.active_generation_id))"""
 
 
@@ -48,7 +51,7 @@ class AttachedBenchmarkRepository:
     async def set(self, collection_id: UUID, dataset_id: UUID, attachment: Attachment) -> None:
         """Attach a dataset, or change how it is; the next run is one interval away, or what it was if that is sooner.
 
-        The generation that serves now counts as measured.
+        The generation that serves now counts as measured, unless another one did already.
         """
         await self._rows(
             """INSERT INTO attached_benchmarks AS a (collection_id, dataset_id, is_gate, after_reindex, every_seconds,
@@ -57,7 +60,9 @@ class AttachedBenchmarkRepository:
                       CAST(:every AS int), :config, now() + make_interval(secs => CAST(:every AS int)),
                       (SELECT active_generation_id FROM collections WHERE id = CAST(:collection AS uuid))
                ON CONFLICT (collection_id, dataset_id) DO UPDATE SET is_gate = excluded.is_gate,
-                   after_reindex = excluded.after_reindex, every_seconds = excluded.every_seconds,
+                   after_reindex = excluded.after_reindex,
+                   generation_id = CASE WHEN a.after_reindex THEN a.generation_id ELSE excluded.generation_id END,
+                   every_seconds = excluded.every_seconds,
                    config = excluded.config,
                    next_at = CASE WHEN excluded.next_at IS NULL THEN NULL
                                   ELSE least(a.next_at, excluded.next_at) END""",

@@ -12,6 +12,7 @@ from app.domain.benchmarks import (
     Benchmark,
     BenchmarkNotFoundError,
     BenchmarkState,
+    ListedBenchmark,
     NewBenchmark,
     QueryResult,
     RunSpec,
@@ -22,7 +23,8 @@ RESULTS_PER_PAGE = 500
 
 # One whose operation has ended without it is what became of that; one whose operation is gone is ended by a periodic
 # job.
-_STATE = """CASE WHEN b.state = 'running' AND o.state IN ('failed', 'cancelled') THEN o.state ELSE b.state END"""
+_STATE = """CASE WHEN b.state = 'completed' THEN b.state WHEN o.state IN ('pending', 'running') THEN 'running'
+    WHEN b.state = 'running' AND o.state IN ('failed', 'cancelled') THEN o.state ELSE b.state END"""
 _COLUMNS = f"""b.id, b.collection_id, c.name AS collection_name, b.user_id, b.operation_id, b.dataset_id,
     b.dataset_name, b.dataset_fingerprint, b.is_synthetic, {_STATE} AS state, b.config,
     CASE WHEN b.state = 'running' THEN coalesce(b.error_code, o.error_code) ELSE b.error_code END AS error_code,
@@ -31,7 +33,7 @@ _FROM = """FROM benchmarks b JOIN collections c ON c.id = b.collection_id AND c.
     LEFT JOIN operations o ON o.id = b.operation_id"""
 
 
-def to_benchmark(row: RowMapping) -> Benchmark:
+def to_benchmark(row: Mapping[str, Any] | RowMapping) -> Benchmark:
     """A benchmark of its row."""
     return Benchmark(**{**row, "state": BenchmarkState(row["state"])})
 
@@ -107,26 +109,36 @@ class BenchmarkRepository:
         rows = await self._rows("SELECT mapping FROM benchmarks WHERE id = :id", id=benchmark_id)
         return KeptMapping.from_config(rows[0]["mapping"]) if rows and rows[0]["mapping"] is not None else None
 
-    async def list_newest(self, collection_id: UUID, *, limit: int) -> list[tuple[Benchmark, list[dict[str, Any]]]]:
-        """Newest first, without what is long; beside each its runs as its report has them, as far as it has one."""
+    async def list_newest(self, collection_id: UUID, *, limit: int) -> list[ListedBenchmark]:
+        """Newest first, without what is long."""
         rows = await self._rows(
-            f"""SELECT {_COLUMNS}, b.report -> 'runs' AS runs {_FROM} WHERE b.collection_id = :collection
-                ORDER BY b.created_at DESC, b.id LIMIT :limit""",
+            f"""SELECT {_COLUMNS}, b.report -> 'runs' AS runs, b.report -> 'verdicts' AS verdicts {_FROM}
+                WHERE b.collection_id = :collection ORDER BY b.created_at DESC, b.id LIMIT :limit""",
             collection=collection_id,
             limit=limit,
         )
         return [
-            (to_benchmark({name: value for name, value in row.items() if name != "runs"}), row["runs"] or [])  # type: ignore[arg-type]
+            ListedBenchmark(
+                benchmark=to_benchmark({name: row[name] for name in row if name not in ("runs", "verdicts")}),
+                runs=row["runs"] or [],
+                verdicts=row["verdicts"] or [],
+            )
             for row in rows
         ]
 
-    async def find_newest(self, collection_id: UUID, dataset_id: UUID) -> UUID | None:
-        """The newest benchmark of a collection that has completed with this dataset."""
+    async def find_baseline(self, collection_id: UUID, dataset_id: UUID, *, top_k: int) -> UUID | None:
+        """The newest benchmark that was begun for this dataset because it is attached, and has completed.
+
+        One that has failed its conditions is none: what got worse would else be found good enough the next time.
+        """
         rows = await self._rows(
             """SELECT id FROM benchmarks WHERE collection_id = :collection AND dataset_id = :dataset
-                 AND state = 'completed' ORDER BY finished_at DESC LIMIT 1""",
+                 AND state = 'completed' AND config -> 'is_attached' = 'true' AND (config ->> 'top_k')::int = :top_k
+                 AND NOT coalesce(jsonb_path_exists(report, '$.verdicts[*] ? (@.outcome == "failed")'), false)
+               ORDER BY finished_at DESC LIMIT 1""",
             collection=collection_id,
             dataset=dataset_id,
+            top_k=top_k,
         )
         return UUID(str(rows[0]["id"])) if rows else None
 
@@ -241,11 +253,11 @@ class BenchmarkRepository:
         return [QueryResult(**row) for row in rows]
 
     async def stream_results(self, benchmark_id: UUID, run: int) -> AsyncIterator[list[QueryResult]]:
-        """All of one run, in the order of queries, some hundreds at a time."""
+        """All of one run without its scores, in the order of queries, some hundreds at a time."""
         after = -1
         while True:
             rows = await self._rows(
-                """SELECT run, number, query_id, documents, scores, embed_ms, search_ms, error_code
+                """SELECT run, number, query_id, documents, embed_ms, search_ms, error_code
                    FROM benchmark_results WHERE benchmark_id = :id AND run = :run AND number > :after
                    ORDER BY number LIMIT :limit""",
                 id=benchmark_id,
@@ -257,6 +269,27 @@ class BenchmarkRepository:
                 return
             yield [QueryResult(**row) for row in rows]
             after = rows[-1]["number"]
+
+    async def drop_old_results(self, *, older_than_days: int, rows: int) -> int:
+        """Drop rankings of benchmarks that ended long ago, some at a time; their reports stay. How many they were."""
+        dropped = await self._connection.execute(
+            parsed(
+                """DELETE FROM benchmark_results WHERE ctid IN (
+                       SELECT r.ctid FROM benchmark_results r JOIN benchmarks b ON b.id = r.benchmark_id
+                       WHERE b.finished_at < now() - make_interval(days => :days) LIMIT :rows)"""
+            ),
+            {"days": older_than_days, "rows": rows},
+        )
+        return dropped.rowcount
+
+    async def count_old_results(self, *, older_than_days: int) -> int:
+        """How many those are."""
+        rows = await self._rows(
+            """SELECT count(*) AS n FROM benchmark_results r JOIN benchmarks b ON b.id = r.benchmark_id
+               WHERE b.finished_at < now() - make_interval(days => :days)""",
+            days=older_than_days,
+        )
+        return int(rows[0]["n"])
 
     # --- upkeep ---------------------------------------------------------------------------------
 

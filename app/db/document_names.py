@@ -39,6 +39,18 @@ async def sample_documents(connection: AsyncConnection, collection_id: UUID, *, 
     return list(rows.scalars())
 
 
+async def read_mark(connection: AsyncConnection, collection_id: UUID) -> str:
+    """What a collection has, in a few characters: another one once a document has come, gone or changed."""
+    rows = await connection.execute(
+        parsed(
+            """SELECT count(*) || ' ' || coalesce(sum(chunk_count), 0) || ' ' || coalesce(max(updated_at)::text, '')
+               FROM documents WHERE collection_id = :collection AND state <> 'removed'"""
+        ),
+        {"collection": collection_id},
+    )
+    return str(rows.scalar_one())
+
+
 async def find_long(
     connection: AsyncConnection, collection_id: UUID, generation_id: UUID, ids: Sequence[UUID], *, tokens: int
 ) -> set[UUID]:

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.errors import ConflictError, InvalidInputError, NotFoundError, PermanentError
-from app.domain.points import SearchMode
+from app.domain.points import Fusion, SearchMode
 from app.domain.search_settings import SearchSettings
 
 ACTIVE = "active"
@@ -18,7 +18,12 @@ MOST_RUNS = 64
 MOST_TOP_K = 1000
 TOP_K = 100
 CONCURRENCY = 4
-MOST_CONCURRENCY = 32
+MOST_CONCURRENCY = 16
+MOST_FOUND = 10_000_000
+"""Documents that all queries of all runs may find; they are scored in one process."""
+MOST_COMBINATIONS = 10 * MOST_RUNS
+OF_RANKS = ("fusion_k", "dense_weight", "bm25_weight")
+"""Settings of reciprocal rank fusion."""
 OF_HYBRID = ("fusion", "fusion_k", "dense_weight", "bm25_weight", "candidates")
 """Settings that change nothing where there is one ranking."""
 
@@ -231,10 +236,11 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedBenchmark:
-    """A benchmark, and what its report says of its runs once it has completed."""
+    """A benchmark, and what its report says of its runs and its conditions once it has completed."""
 
     benchmark: Benchmark
     runs: Sequence[Mapping[str, Any]]
+    verdicts: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,16 +318,23 @@ def expand_matrix(matrix: Mapping[str, Sequence[Any]]) -> list[SearchSettings]:
     count = 1
     for values in matrix.values():
         count *= len(values)
-    if count > 100 * MOST_RUNS:
+    if count > MOST_COMBINATIONS:
         raise InvalidBenchmarkError(f"the matrix has {count} combinations; a benchmark has at most {MOST_RUNS} runs")
-    found = [_combine(dict(zip(matrix, values, strict=True))) for values in product(*matrix.values())]
-    return list(dict.fromkeys(found))
+    for name, values in matrix.items():
+        for value in values:
+            SearchSettings.from_config({name: value}, is_checked=False)
+    combined = [_combine(dict(zip(matrix, values, strict=True))) for values in product(*matrix.values())]
+    return list(dict.fromkeys(settings for settings in combined if settings is not None))
 
 
-def _combine(values: dict[str, Any]) -> SearchSettings:
-    """Settings, without what only a hybrid search heeds where it is none."""
-    if values.get("mode", SearchMode.HYBRID) not in (SearchMode.HYBRID, None):
+def _combine(values: dict[str, Any]) -> SearchSettings | None:
+    """Settings, without what nothing heeds beside the others; None if both rankings have no weight."""
+    if values.get("mode") not in (None, SearchMode.HYBRID):
         values = {name: value for name, value in values.items() if name not in OF_HYBRID}
+    elif values.get("fusion") == Fusion.DBSF:
+        values = {name: value for name, value in values.items() if name not in OF_RANKS}
     if not values.get("rerank"):
         values.pop("rerank_depth", None)
+    if values.get("dense_weight") == values.get("bm25_weight") == 0:
+        return None
     return SearchSettings.from_config(values)

@@ -15,20 +15,32 @@ class KeptMapping:
         documents: ids as text; what the collection does not have is missing.
         reasons: why that is so.
         coverage: how much of the dataset the collection has, for people.
+        mark: what the collection had then, to see whether it has changed.
     """
 
     documents: Mapping[str, str]
     reasons: Mapping[str, str] = field(default_factory=dict)
     coverage: Mapping[str, Any] = field(default_factory=dict)
+    mark: str = ""
 
     def to_config(self) -> dict[str, Any]:
         """As it is stored."""
-        return {"documents": dict(self.documents), "reasons": dict(self.reasons), "coverage": dict(self.coverage)}
+        return {
+            "documents": dict(self.documents),
+            "reasons": dict(self.reasons),
+            "coverage": dict(self.coverage),
+            "mark": self.mark,
+        }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "KeptMapping":
         """As it was stored."""
-        return cls(documents=config["documents"], reasons=config["reasons"], coverage=config["coverage"])
+        return cls(
+            documents=config["documents"],
+            reasons=config["reasons"],
+            coverage=config["coverage"],
+            mark=config["mark"],
+        )
 
     def grades_of(self, query: DatasetQuery) -> dict[str, int]:
         """Grades by document id, or by what the dataset calls a document that the collection does not have.

@@ -80,8 +80,10 @@ class SearchSettings:
         return " ".join([str(self.mode), *said])
 
     @classmethod
-    def from_config(cls, config: object) -> "SearchSettings":
+    def from_config(cls, config: object, *, is_checked: bool = True) -> "SearchSettings":
         """Settings as JSON has them; what is missing or null is as usual.
+
+        ``is_checked`` says whether they have to go together, too.
 
         Raises:
             InvalidSearchSettingsError: with what has to be changed.
@@ -94,7 +96,8 @@ class SearchSettings:
             raise InvalidSearchSettingsError(f"there are {', '.join(known)}, not {unknown[:SHOWN]!r}")
         values = {name: _read(name, value) for name, value in config.items() if value is not None}
         settings = cls(**values)
-        settings.check()
+        if is_checked:
+            settings.check()
         return settings
 
     def check(self) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from app.evaluation.bootstrap import Interval, mean_intervals
 from app.evaluation.comparing import Comparison, compare_pairs
 from app.evaluation.judged_runs import Evaluation, JudgedQuery, RunInput, RunValues
+from app.evaluation.metrics import NOBODY
 from app.evaluation.scoring import score_rankings
 from app.evaluation.worst import describe_worst
 
@@ -42,16 +43,17 @@ def evaluate(evaluation: Evaluation) -> Evaluated:
     values = [_score(evaluation, run, countable) for run in evaluation.runs]
     counted = [query for query, counts in zip(evaluation.queries, countable, strict=True) if counts]
     best = max(range(len(values)), key=lambda number: float(values[number].by_measure[evaluation.primary].mean()))
-    comparisons = _compare_with_others(evaluation, values, best)
+    groups = find_groups(counted) if evaluation.are_grouped else None
+    comparisons = _compare_with_others(evaluation, values, best, groups)
     report = {
         "primary": evaluation.primary,
         "measures": [measure.name for measure in evaluation.measures],
         "queries": len(counted),
         "left_out": [query.query_id for query, counts in zip(evaluation.queries, countable, strict=True) if not counts],
-        "runs": _describe_runs(evaluation, values, countable),
+        "runs": _describe_runs(evaluation, values, countable, groups),
         "best": _describe_best(evaluation, values[best].name, comparisons, len(counted)),
         "comparisons": [one.to_dict(counted) for one in comparisons],
-        "against_baseline": _compare_with_baseline(evaluation, values, values[best].name, counted),
+        "against_baseline": _compare_with_baseline(evaluation, values, values[best].name, counted, groups),
         "worst": describe_worst(
             evaluation, evaluation.runs[best], values[best].by_measure[evaluation.primary], countable
         ),
@@ -68,11 +70,14 @@ def _score(evaluation: Evaluation, run: RunInput, countable: NDArray[np.bool_]) 
 
 
 def _describe_runs(
-    evaluation: Evaluation, values: Sequence[RunValues], countable: NDArray[np.bool_]
+    evaluation: Evaluation,
+    values: Sequence[RunValues],
+    countable: NDArray[np.bool_],
+    groups: NDArray[np.int64] | None,
 ) -> list[dict[str, Any]]:
     names = [measure.name for measure in evaluation.measures]
     table = np.stack([run.by_measure[name] for run in values for name in names], axis=1)
-    intervals = iter(mean_intervals(table, seed=evaluation.seed))
+    intervals = iter(mean_intervals(table, seed=evaluation.seed, groups=groups))
     return [
         {
             "name": run.name,
@@ -83,10 +88,21 @@ def _describe_runs(
             "latency_ms": describe_latency(run.latency_ms),
             "queries": int(countable.sum()),
             "queries_failed": len(run.errors),
-            "queries_missing": run.missing,
+            "queries_missing": count_missing(run),
         }
         for run in evaluation.runs
     ]
+
+
+def count_missing(run: RunInput) -> int:
+    """Queries that were answered by nothing at all."""
+    nothing = ~(run.ranks != NOBODY).any(axis=1)
+    return int(nothing.sum()) - sum(bool(nothing[number]) for number in run.errors)
+
+
+def find_groups(queries: Sequence[JudgedQuery]) -> NDArray[np.int64]:
+    """Queries that one document answers have the same number: they were made of it."""
+    return np.array([min(number for number, grade in query.grades.items() if grade > 0) for query in queries])
 
 
 def _describe_measures(found: Mapping[str, Interval]) -> dict[str, Any]:
@@ -109,7 +125,9 @@ def describe_latency(milliseconds: NDArray[np.float64]) -> dict[str, Any]:
 # --- which is better ----------------------------------------------------------------------------
 
 
-def _compare_with_others(evaluation: Evaluation, values: Sequence[RunValues], best: int) -> list[Comparison]:
+def _compare_with_others(
+    evaluation: Evaluation, values: Sequence[RunValues], best: int, groups: NDArray[np.int64] | None
+) -> list[Comparison]:
     """The best run with each other one, the next best first.
 
     Which run is the best is known by the same values, so the correction is that for all pairs, not for these alone.
@@ -122,7 +140,7 @@ def _compare_with_others(evaluation: Evaluation, values: Sequence[RunValues], be
         for number in others
     ]
     every_pair = len(values) * (len(values) - 1) // 2
-    return compare_pairs(pairs, tests=every_pair, seed=evaluation.seed)
+    return compare_pairs(pairs, tests=every_pair, seed=evaluation.seed, groups=groups)
 
 
 def _describe_best(
@@ -158,9 +176,16 @@ def _join(names: Sequence[str]) -> str:
 
 
 def _compare_with_baseline(
-    evaluation: Evaluation, values: Sequence[RunValues], best: str, counted: Sequence[JudgedQuery]
+    evaluation: Evaluation,
+    values: Sequence[RunValues],
+    best: str,
+    counted: Sequence[JudgedQuery],
+    groups: NDArray[np.int64] | None,
 ) -> dict[str, Any] | None:
-    """Runs with those of the same name that the baseline has, or else the best of both."""
+    """Runs with those of the same name that the baseline has, or else the best of both.
+
+    Which are the best is known by the same values, so that is one of all pairs.
+    """
     if evaluation.baseline is None:
         return None
     primary, ids = evaluation.primary, [query.query_id for query in counted]
@@ -171,7 +196,10 @@ def _compare_with_baseline(
             continue
         then = np.array(before[primary], dtype=np.float64)
         pairs.append((run.name, run.by_measure[primary], chosen[run.name], then))
-    compared = compare_pairs(pairs, tests=len(pairs), seed=evaluation.seed)
+    before_runs = evaluation.baseline.runs
+    is_chosen = bool(pairs) and pairs[0][0] not in before_runs
+    tests = len(values) * len(before_runs) if is_chosen else len(pairs)
+    compared = compare_pairs(pairs, tests=tests, seed=evaluation.seed, groups=groups)
     return {
         "benchmark_id": evaluation.baseline.benchmark_id,
         "comparisons": [one.to_dict(counted) for one in compared],

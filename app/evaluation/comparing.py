@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from app.evaluation.bootstrap import mean_intervals
+from app.evaluation.bootstrap import mean_by_group, mean_intervals, sum_by_group
 from app.evaluation.judged_runs import JudgedQuery
 from app.evaluation.metrics import Scores
 from app.evaluation.significance import LEVEL, SAMPLES, holm, sign_flip_p_values, smallest_difference
@@ -35,6 +36,7 @@ class Comparison:
     p: float
     p_corrected: float
     tests: int
+    groups: NDArray[np.int64] | None = None
 
     @property
     def differences(self) -> Scores:
@@ -45,6 +47,15 @@ class Comparison:
     def significant(self) -> bool:
         """Whether chance alone would hardly do that."""
         return self.p_corrected <= LEVEL
+
+    def _independent(self) -> Scores:
+        """Differences of which none says anything about another one."""
+        differences = self.differences
+        return (
+            differences
+            if self.groups is None
+            else mean_by_group(differences, np.unique(self.groups, return_inverse=True)[1])
+        )
 
     def to_dict(self, queries: Sequence[JudgedQuery]) -> dict[str, Any]:
         """As reports have it, with the queries that were won and lost most."""
@@ -63,7 +74,7 @@ class Comparison:
             "wins": len(won),
             "losses": len(lost),
             "ties": len(differences) - len(won) - len(lost),
-            "smallest_difference": _round(smallest_difference(differences, level=LEVEL / self.tests)),
+            "smallest_difference": _round(smallest_difference(self._independent(), level=LEVEL / self.tests)),
             "won": [self._describe(number, queries) for number in won[:SHOWN]],
             "lost": [self._describe(number, queries) for number in lost[:SHOWN]],
             "differences": [round(float(value), 5) for value in differences[order]],
@@ -80,14 +91,20 @@ class Comparison:
         }
 
 
-def compare_pairs(pairs: Sequence[Pair], *, tests: int, seed: int) -> list[Comparison]:
-    """Compare each pair; ``tests`` is how many could have been made, among which these were chosen."""
+def compare_pairs(
+    pairs: Sequence[Pair], *, tests: int, seed: int, groups: NDArray[np.int64] | None = None
+) -> list[Comparison]:
+    """Compare each pair; ``tests`` is how many could have been made, among which these were chosen.
+
+    Queries of one of the ``groups`` are not independent: their signs are turned together.
+    """
     if not pairs:
         return []
     differences = np.stack([values - others for _, values, _, others in pairs], axis=1)
-    p_values = sign_flip_p_values(differences, seed=seed, samples=max(SAMPLES, SAMPLES_PER_TEST * tests))
+    sums, _ = sum_by_group(differences, groups)
+    p_values = sign_flip_p_values(sums, seed=seed, samples=max(SAMPLES, SAMPLES_PER_TEST * tests))
     corrected = holm(p_values, tests=tests)
-    intervals = mean_intervals(differences, seed=seed)
+    intervals = mean_intervals(differences, seed=seed, groups=groups)
     return [
         Comparison(
             run=run,
@@ -99,6 +116,7 @@ def compare_pairs(pairs: Sequence[Pair], *, tests: int, seed: int) -> list[Compa
             p=p,
             p_corrected=p_corrected,
             tests=tests,
+            groups=groups,
         )
         for (run, values, other, others), interval, p, p_corrected in zip(
             pairs, intervals, p_values, corrected, strict=True

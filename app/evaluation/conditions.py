@@ -11,13 +11,14 @@ it names the baseline, so that a dataset too small to tell is no reason to pass:
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from math import ceil
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.errors import InvalidInputError
-from app.evaluation.bootstrap import Interval, mean_interval
+from app.evaluation.bootstrap import Interval, mean_by_group, mean_interval
 from app.evaluation.measures import Measure, parse_measure
 from app.evaluation.significance import queries_needed
 
@@ -78,7 +79,7 @@ class Verdict:
     Attributes:
         value: the mean.
         threshold: the limit, in the measure's own unit.
-        interval: 95 % interval of the mean; where there is a baseline, that of the difference, around the limit.
+        interval: by how much the mean is on the right side of the limit, with its 95 % interval.
         queries_needed: how many judged queries would probably tell, where these cannot.
     """
 
@@ -132,9 +133,16 @@ def parse_condition(text: str) -> Condition:
 
 
 def judge_condition(
-    condition: Condition, values: NDArray[np.float64], baseline: NDArray[np.float64] | None, *, seed: int
+    condition: Condition,
+    values: NDArray[np.float64],
+    baseline: NDArray[np.float64] | None,
+    *,
+    seed: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> Verdict:
     """Judge a condition by values of the same queries, of the run and of the baseline.
+
+    Queries of one of the ``groups`` are not independent: it is groups that have to be enough.
 
     Raises:
         ValueError: if there are none, or not as many of both, or the condition needs a baseline and has none.
@@ -146,25 +154,24 @@ def judge_condition(
     margins = values - condition.factor * before - condition.offset
     if not condition.is_below:
         margins = -margins
-    interval = mean_interval(margins, seed=seed)
+    interval = mean_interval(margins, seed=seed, groups=groups)
     threshold = float(condition.factor * before.mean() + condition.offset)
-    outcome = _decide(interval, len(values), is_strict=condition.is_strict)
+    numbers = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    independent = mean_by_group(margins, numbers)
+    outcome = _decide(interval, len(independent), is_strict=condition.is_strict)
     needed = None
     if outcome is Outcome.CANNOT_TELL:
-        spread = queries_needed(margins, interval.mean)
-        needed = spread if spread is None and len(values) >= FEWEST else max(FEWEST, spread or 0)
-    sign = 1.0 if condition.is_below else -1.0
-    ends = sorted((threshold + sign * interval.low, threshold + sign * interval.high))
-    value = float(values.mean())
-    shown = Interval(mean=value, low=ends[0], high=ends[1])
+        spread = queries_needed(independent, interval.mean)
+        if spread is not None or len(independent) < FEWEST:
+            needed = ceil(max(FEWEST, spread or 0) * len(values) / len(independent))
     return Verdict(
         outcome=outcome,
-        value=value,
+        value=float(values.mean()),
         threshold=threshold,
-        interval=shown,
+        interval=interval,
         queries=len(values),
         queries_needed=needed,
-        words=_word(condition, outcome, shown, threshold, queries=len(values), needed=needed),
+        words=_word(condition, outcome, interval, float(values.mean()), threshold, queries=len(values), needed=needed),
     )
 
 
@@ -175,14 +182,24 @@ def _decide(interval: Interval, queries: int, *, is_strict: bool) -> Outcome:
 
 
 def _word(
-    condition: Condition, outcome: Outcome, value: Interval, threshold: float, *, queries: int, needed: int | None
+    condition: Condition,
+    outcome: Outcome,
+    margin: Interval,
+    value: float,
+    threshold: float,
+    *,
+    queries: int,
+    needed: int | None,
 ) -> str:
-    name = condition.measure.name
-    figures = f"{name} {value.mean:.4f}, 95 % {value.low:.4f} to {value.high:.4f} over {queries} queries"
-    limit = f"the limit is {threshold:.4f}"
+    figures = (
+        f"{condition.measure.name} {value:.4f}, the limit is {threshold:.4f}; on its right side by {margin.mean:+.4f}"
+        f" (95 % {margin.low:+.4f} to {margin.high:+.4f}) over {queries} queries"
+    )
     if outcome is Outcome.FAILED:
-        return f"{condition.text}: {figures}; {limit}"
+        return f"{condition.text}: {figures}"
     if outcome is Outcome.PASSED:
-        return f"not {condition.text}: {figures}; {limit}"
-    more = "the mean is at the limit itself" if needed is None else f"it would take about {needed} judged queries"
-    return f"cannot tell whether {condition.text}: {figures}; {limit}; {more}"
+        return f"not {condition.text}: {figures}"
+    more = "the mean is at the limit itself, or next to it"
+    if needed is not None:
+        more = f"it would take about {needed} judged queries, {max(needed - queries, 0)} more"
+    return f"cannot tell whether {condition.text}: {figures}; {more}"

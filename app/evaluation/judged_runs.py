@@ -41,7 +41,6 @@ class RunInput:
         ranks: document numbers, best first, shape ``(queries, depth)``, filled up with ``NOBODY``.
         latency_ms: shape ``(queries,)``, NaN where there is no answer.
         errors: by the numbers of queries that have none.
-        missing: queries that nobody has asked.
     """
 
     name: str
@@ -50,7 +49,6 @@ class RunInput:
     ranks: Ranks
     latency_ms: NDArray[np.float64]
     errors: Mapping[int, str] = field(default_factory=dict)
-    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +67,8 @@ class Evaluation:
         documents: by number.
         measures: among them the primary one.
         reasons: why a judged document cannot be found, by its number.
+        width: how many documents each query asked for.
+        are_grouped: whether queries were made of documents, so that those of one document are not independent.
         long: numbers of documents with a chunk that says too much to be found by one thing.
     """
 
@@ -80,6 +80,8 @@ class Evaluation:
     seed: int
     reasons: Mapping[int, str] = field(default_factory=dict)
     long: frozenset[int] = frozenset()
+    width: int = 100
+    are_grouped: bool = False
     baseline: BaselineValues | None = None
 
 

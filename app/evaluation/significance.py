@@ -14,6 +14,9 @@ POWER = 0.8
 SAMPLES = 10_000
 NUMBERS_PER_BLOCK = 1_000_000
 WORD = 64
+NO_MARGIN = 1e-6
+MOST_QUERIES = 1_000_000
+"""Nobody judges more."""
 ROUNDING = 1e-12
 """Sums of the same numbers in another order differ by this share of them at most."""
 
@@ -79,12 +82,14 @@ def smallest_difference(differences: Scores, *, power: float = POWER, level: flo
 def queries_needed(differences: Scores, margin: float, *, power: float = POWER, level: float = LEVEL) -> int | None:
     """How many queries as these it takes to tell a mean ``margin`` away from 0, with so much power at such a level.
 
-    None where nothing is known about how differences spread, or where there is no margin.
+    None where nothing is known about how differences spread, where there is no margin but for rounding, or where
+    ``MOST_QUERIES`` would not be enough.
     """
     spread = _spread(differences)
-    if spread == 0 or margin <= 0:
+    if spread == 0 or margin <= NO_MARGIN:
         return None
-    return max(2, ceil((_width(power=power, level=level) * spread / margin) ** 2))
+    needed = ceil((_width(power=power, level=level) * spread / margin) ** 2)
+    return max(2, needed) if needed <= MOST_QUERIES else None
 
 
 def _spread(differences: Scores) -> float:

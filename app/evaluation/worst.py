@@ -14,6 +14,8 @@ FOUND = 5
 FIRST = 10
 """Ranks that people look at."""
 QUERY_CHARACTERS = 300
+FILTERS = frozenset({"score_threshold", "candidates"})
+"""Settings that leave documents out that would have been found."""
 
 
 def describe_worst(
@@ -62,13 +64,10 @@ def _find_why(evaluation: Evaluation, run: RunInput, number: int, document: int,
     """Why an expected document is not among the first ones; None if it is."""
     if rank is not None and rank <= FIRST:
         return None
-    if document in evaluation.reasons:
-        return evaluation.reasons[document]
-    if number in run.errors:
-        return "no_answer"
-    if document in evaluation.long:
-        return "chunk_too_long"
-    if rank is not None:
-        return "outranked"
-    is_full = bool((run.ranks[number] != NOBODY).all())
-    return "below_top_k" if is_full else "not_found"
+    if document in evaluation.reasons or number in run.errors:
+        return evaluation.reasons.get(document, "no_answer")
+    if document in evaluation.long or rank is not None:
+        return "chunk_too_long" if document in evaluation.long else "outranked"
+    if int((run.ranks[number] != NOBODY).sum()) >= evaluation.width:
+        return "below_top_k"
+    return "filtered" if FILTERS & run.settings.keys() else "not_found"

@@ -1,14 +1,14 @@
 """A dataset whose queries are made of the collection's own documents."""
 
 import asyncio
-from datetime import UTC, datetime
+from contextlib import suppress
 from uuid import UUID
 
 from app.db.benchmark_datasets import DatasetRepository
 from app.db.benchmarks import BenchmarkRepository
 from app.db.document_names import sample_documents
 from app.db.validation import ValidationRepository
-from app.domain.benchmark_datasets import DatasetContent, DatasetExistsError
+from app.domain.benchmark_datasets import DatasetContent, DatasetNotFoundError
 from app.domain.benchmarks import Benchmark, NothingJudgedError
 from app.domain.collections import Collection
 from app.jobs.context import JobContext
@@ -16,6 +16,8 @@ from app.pipeline.validation.queries import TEXT_CHARACTERS
 from app.pipeline.validation.synthetic import make_synthetic
 
 SECONDS = 300.0
+LONGEST = 60
+"""Characters of a collection's name."""
 
 
 async def make_dataset(context: JobContext, benchmark: Benchmark, collection: Collection) -> Benchmark:
@@ -26,16 +28,11 @@ async def make_dataset(context: JobContext, benchmark: Benchmark, collection: Co
     """
     documents = int(benchmark.config["synthetic"])
     content = await _make(context, collection, documents)
-    name = f"{collection.name}: made of {documents} documents"
+    name = f"{collection.name[:LONGEST]}: made of {documents} documents"
     if not content.queries:
         raise NothingJudgedError(name)
     fingerprint = await asyncio.to_thread(content.fingerprint)
-    try:
-        dataset_id = await _keep(context, benchmark, content, name=name, fingerprint=fingerprint)
-    except DatasetExistsError:
-        # the documents are others than they were
-        dated = f"{name}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-        dataset_id = await _keep(context, benchmark, content, name=dated, fingerprint=fingerprint)
+    dataset_id = await _keep(context, benchmark, content, name=name, fingerprint=fingerprint)
     await context.report.send_update(
         "dataset_made", {"dataset_id": str(dataset_id), "queries": len(content.queries), "documents": documents}
     )
@@ -63,6 +60,12 @@ async def _keep(
     fingerprint: bytes,
 ) -> UUID:
     async with context.resources.database.fenced(context.lease) as connection:
-        dataset, _ = await DatasetRepository(connection).add(benchmark.user_id, name, content, fingerprint=fingerprint)
+        datasets = DatasetRepository(connection)
+        with suppress(DatasetNotFoundError):
+            before = await datasets.get(benchmark.user_id, name)
+            if before.is_synthetic and before.fingerprint != fingerprint:
+                # the documents are others than they were; benchmarks of before keep their reports
+                await datasets.remove(before.id)
+        dataset, _ = await datasets.add(benchmark.user_id, name, content, fingerprint=fingerprint)
         await BenchmarkRepository(connection).set_dataset(benchmark.id, dataset.id)
     return dataset.id

@@ -83,14 +83,22 @@ class AttachedBenchmarks:
         async with self._database.begin() as connection:
             due = await AttachedBenchmarkRepository(connection).list_due(limit=DUE_AT_ONCE)
         begun = 0
+        failed = 0
         for attached in [] if dry_run else due:
-            begun += await self._begin(attached)
-        return {"due": len(due), "begun": begun}
+            try:
+                begun += await self._begin(attached)
+            except Exception:  # the others are due too; this one stays so
+                failed += 1
+                log.exception("benchmark_not_begun", collection=str(attached.collection_id))
+        return {"due": len(due), "begun": begun, "failed": failed}
 
     async def _begin(self, attached: AttachedBenchmark) -> bool:
         """Who asks again because it was not noted is given the operation that there is."""
         due = attached.next_at.isoformat() if attached.next_at else "never"
-        key = f"benchmark {attached.collection_id} {attached.dataset_id} {due} {attached.active_generation_id}"
+        key = (
+            f"attached {attached.collection_id} {attached.dataset_id} {due} {attached.active_generation_id}"
+            f" {attached.last_benchmark_id}"
+        )
         benchmark_id, error_code = None, None
         try:
             choice = await self._choose(attached)
@@ -99,6 +107,7 @@ class AttachedBenchmarks:
                 str(attached.collection_id),
                 choice,
                 submission=Submission(idempotency_key=key),
+                is_attached=True,
             )
             benchmark_id = UUID(operation.config["benchmark_id"])
         except DomainError as error:
@@ -118,7 +127,9 @@ class AttachedBenchmarks:
         if choice.baseline is not None:
             return choice
         async with self._database.begin() as connection:
-            before = await BenchmarkRepository(connection).find_newest(attached.collection_id, attached.dataset_id)
+            before = await BenchmarkRepository(connection).find_baseline(
+                attached.collection_id, attached.dataset_id, top_k=choice.top_k
+            )
         if before is not None:
             return replace(choice, baseline=str(before))
         return replace(choice, fail_if=tuple(one for one in choice.fail_if if not parse_condition(one).is_relative))

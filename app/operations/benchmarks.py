@@ -19,6 +19,7 @@ from app.domain.audit import Subject
 from app.domain.benchmark_datasets import Dataset, DatasetContent, DatasetNotFoundError
 from app.domain.benchmarks import (
     ACTIVE,
+    MOST_FOUND,
     MOST_RUNS,
     BaselineMismatchError,
     Benchmark,
@@ -34,35 +35,50 @@ from app.domain.benchmarks import (
 )
 from app.domain.collections import Collection, Generation, GenerationState
 from app.domain.comparison import GenerationUnknownError
-from app.domain.errors import CollectionNotReadyError
+from app.domain.errors import CollectionNotReadyError, IdempotencyKeyUsedError
 from app.domain.kept_mapping import KeptMapping
 from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind, Submission
+from app.domain.reranker_errors import RerankerMissingError
 from app.evaluation.conditions import parse_condition
-from app.evaluation.measures import DEFAULT_MEASURES, PRIMARY, parse_measure
+from app.evaluation.measures import DEFAULT_MEASURES, PRIMARY, Measure, MeasureKind, parse_measure
 from app.evaluation.rendering import render_html, render_markdown
 from app.evaluation.trec import write_qrels, write_run
 from app.operations.service import OperationService
+
+JUDGED_K = 10
 
 
 class BenchmarkService:
     """One method, one transaction; dispatch and events come after the commit."""
 
-    def __init__(self, database: Database, operations: OperationService) -> None:
+    def __init__(self, database: Database, operations: OperationService, *, has_reranker: bool = False) -> None:
         self._database = database
         self._operations = operations
+        self._has_reranker = has_reranker
 
     async def create(
-        self, user_id: UUID, id_or_name: str, choice: BenchmarkChoice, *, submission: Submission = PLAIN
+        self,
+        user_id: UUID,
+        id_or_name: str,
+        choice: BenchmarkChoice,
+        *,
+        submission: Submission = PLAIN,
+        is_attached: bool = False,
     ) -> Operation:
         """Add a BENCHMARK; its generations are settled now, whatever is switched meanwhile.
+
+        ``is_attached`` says that it is begun because its dataset is attached to the collection.
 
         Raises:
             CollectionNotFoundError, CollectionNotReadyError, BenchmarkDatasetNotFoundError, GenerationUnknownError.
             BenchmarkNotFoundError, BenchmarkRunNotFoundError, BenchmarkNotFinishedError: of the baseline.
             BaselineMismatchError: if the baseline was judged by another dataset.
-            InvalidMeasureError, InvalidConditionError, InvalidBenchmarkError.
+            IdempotencyKeyUsedError: if the key is that of an operation of another kind.
+            InvalidMeasureError, InvalidConditionError, InvalidBenchmarkError, RerankerMissingError.
         """
-        config = check_choice(choice)
+        config = check_choice(choice) | ({"is_attached": True} if is_attached else {})
+        if any(one.rerank for one in choice.settings) and not self._has_reranker:
+            raise RerankerMissingError
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).get(user_id, id_or_name)
             known = await _find_known(connection, user_id, submission)
@@ -70,6 +86,9 @@ class BenchmarkService:
                 return known
             dataset = await _find_dataset(connection, user_id, choice)
             runs = await _plan_runs(connection, collection, choice)
+            _require_bounded(
+                choice, queries=dataset.queries if dataset else 3 * (choice.synthetic or 0), runs=len(runs)
+            )
             config |= {"baseline": await _settle_baseline(connection, user_id, choice, dataset)}
             if choice.fail_if and config["baseline"] is None:
                 _require_absolute(choice.fail_if)
@@ -108,8 +127,7 @@ class BenchmarkService:
         """Of a collection, newest first. Raises CollectionNotFoundError."""
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).get(user_id, id_or_name)
-            found = await BenchmarkRepository(connection).list_newest(collection.id, limit=limit)
-        return [ListedBenchmark(benchmark=benchmark, runs=runs) for benchmark, runs in found]
+            return await BenchmarkRepository(connection).list_newest(collection.id, limit=limit)
 
     async def delete(self, user_id: UUID, benchmark_id: str) -> None:
         """With its results. Raises BenchmarkNotFoundError; a running one has to be cancelled before.
@@ -217,9 +235,10 @@ def check_choice(choice: BenchmarkChoice) -> dict[str, Any]:
     primary = parse_measure(choice.primary or PRIMARY).name
     said = [parse_measure(measure) for measure in choice.measures] or DEFAULT_MEASURES
     conditions = [parse_condition(condition) for condition in choice.fail_if]
-    measures = dict.fromkeys(
-        [primary, *(measure.name for measure in said), *(condition.measure.name for condition in conditions)]
-    )
+    # how much of what is found was judged at all says what the others are worth
+    judged = Measure(kind=MeasureKind.JUDGED, k=parse_measure(primary).k or JUDGED_K)
+    wanted = [*said, *(condition.measure for condition in conditions), judged]
+    measures = dict.fromkeys([primary, *(measure.name for measure in wanted)])
     return {
         "top_k": choice.top_k,
         "measures": list(measures),
@@ -228,6 +247,16 @@ def check_choice(choice: BenchmarkChoice) -> dict[str, Any]:
         "concurrency": choice.concurrency,
         "synthetic": choice.synthetic,
     }
+
+
+def _require_bounded(choice: BenchmarkChoice, *, queries: int, runs: int) -> None:
+    """All of it is scored at once."""
+    found = queries * runs * choice.top_k
+    if found > MOST_FOUND:
+        raise InvalidBenchmarkError(
+            f"{queries} queries of {runs} runs with {choice.top_k} documents each find up to {found} documents;"
+            f" {MOST_FOUND} are the most: ask for fewer documents, or of fewer runs"
+        )
 
 
 def _require_absolute(conditions: Sequence[str]) -> None:
@@ -240,7 +269,10 @@ def _require_absolute(conditions: Sequence[str]) -> None:
 async def _find_known(connection: AsyncConnection, user_id: UUID, submission: Submission) -> Operation | None:
     if submission.idempotency_key is None:
         return None
-    return await OperationRepository(connection).find_by_key(user_id, submission.idempotency_key)
+    known = await OperationRepository(connection).find_by_key(user_id, submission.idempotency_key)
+    if known is not None and known.kind is not OperationKind.BENCHMARK:
+        raise IdempotencyKeyUsedError(known.id)
+    return known
 
 
 async def _find_dataset(connection: AsyncConnection, user_id: UUID, choice: BenchmarkChoice) -> Dataset | None:
@@ -299,5 +331,9 @@ async def _settle_baseline(
     if dataset is None or baseline.dataset_fingerprint != dataset.fingerprint:
         name = dataset.name if dataset else "made of documents"
         raise BaselineMismatchError(name, baseline.dataset_name or "that is deleted")
+    if baseline.config["top_k"] != choice.top_k:
+        raise InvalidBenchmarkError(
+            f"the baseline asked for {baseline.config['top_k']} documents of each query; ask for as many (top_k)"
+        )
     runs = await repository.list_runs(baseline.id)
     return {"benchmark_id": str(baseline.id), "run": runs[find_run(runs, run)].name if run else None}

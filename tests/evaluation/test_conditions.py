@@ -99,7 +99,7 @@ def test_limits_that_name_no_baseline_are_judged_by_themselves() -> None:
     most = judge_condition(parse_condition("recall@100 > 0.7"), found, None, seed=1)
 
     assert [one.outcome for one in (high, low, most)] == [Outcome.PASSED, Outcome.FAILED, Outcome.FAILED]
-    assert most.interval.low < 0.8 < most.interval.high
+    assert most.interval.low < -0.1 < most.interval.high < 0
 
 
 def test_a_few_queries_never_pass() -> None:
@@ -112,6 +112,30 @@ def test_a_few_queries_never_pass() -> None:
 
     assert (same.outcome, same.queries_needed) == (Outcome.CANNOT_TELL, 10)
     assert (lost.outcome, enough.outcome) == (Outcome.FAILED, Outcome.PASSED)
+
+
+def test_a_mean_that_is_at_the_limit_but_for_rounding_asks_for_no_queries() -> None:
+    """No number of them would tell, and none that JSON cannot have is named."""
+    for tenths in range(1, 10):
+        found = np.array([1.0] * tenths + [0.0] * (10 - tenths))
+        verdict = judge_condition(parse_condition(f"success@10 < 0.{tenths}"), found, None, seed=1)
+
+        assert (verdict.outcome, verdict.queries_needed) == (Outcome.CANNOT_TELL, None)
+        assert "at the limit" in verdict.words
+
+
+def test_queries_of_one_document_count_as_one() -> None:
+    """Three of each are as sure as one of each, and nine documents are too few however many queries they have."""
+    values_of = values(0.02, queries=60, spread=0.1, seed=6)
+    condition = parse_condition("mrr < baseline - 0.01")
+    alone = judge_condition(condition, 0.4 + values_of, np.full(60, 0.4), seed=1)
+    repeated = judge_condition(
+        condition, 0.4 + np.repeat(values_of, 3), np.full(180, 0.4), seed=1, groups=np.repeat(np.arange(60), 3)
+    )
+    few = judge_condition(condition, np.full(27, 0.5), np.full(27, 0.5), seed=1, groups=np.repeat(np.arange(9), 3))
+
+    assert repeated.interval.low == pytest.approx(alone.interval.low)
+    assert (few.outcome, few.queries_needed) == (Outcome.CANNOT_TELL, 30)
 
 
 def test_being_just_at_the_limit_fails_where_that_is_said() -> None:

@@ -78,6 +78,7 @@ def test_what_a_run_is_worth() -> None:
     assert bad["metrics"]["mrr"] == pytest.approx((1 / 2 + 0 + 0 + 0) / 4)
     assert good["ci95"]["mrr"][0] <= good["metrics"]["mrr"] <= good["ci95"]["mrr"][1]
     assert (good["queries"], good["queries_failed"], bad["queries_failed"]) == (4, 1, 0)
+    assert (good["queries_missing"], bad["queries_missing"]) == (0, 1)
     assert (report["queries"], report["left_out"]) == (4, ["q4"])
 
 
@@ -118,8 +119,8 @@ def test_why_the_worst_queries_are_bad() -> None:
 def test_what_is_below_the_last_rank_is_told_from_what_is_not_found() -> None:
     """A ranking that is full may have had it further down."""
     queries = make_queries({0: 1})
-    full = evaluate(make_evaluation(queries=queries, runs=[make_run("full", [1, 2], depth=2)])).report
-    short = evaluate(make_evaluation(queries=queries, runs=[make_run("short", [1], depth=2)])).report
+    full = evaluate(make_evaluation(queries=queries, runs=[make_run("full", [1, 2], depth=2)], width=2)).report
+    short = evaluate(make_evaluation(queries=queries, runs=[make_run("short", [1], depth=1)], width=2)).report
 
     assert [one["worst"][0]["expected"][0]["why"] for one in (full, short)] == ["below_top_k", "not_found"]
 
@@ -162,6 +163,36 @@ def test_equal_settings_are_seldom_called_different() -> None:
     )
 
     assert named <= 200 * 0.05
+
+
+def test_queries_made_of_one_document_are_not_independent() -> None:
+    """Of 200 reports on two equal settings, with three queries of a document that fare alike, few name a better one."""
+    random = np.random.default_rng(6)
+    alarms = 0
+    for _ in range(200):
+        found = {name: np.repeat(random.random(40) < 0.5, 3) for name in ("a", "b")}
+        queries = make_queries(*({document % 8: 1} for document in range(120)))
+        queries = [replace(query, grades={at // 3: 1}) for at, query in enumerate(queries)]
+        documents = [DocumentName(id=f"id-{number}", uri=f"{number}.md") for number in range(41)]
+        runs = [
+            make_run(name, *[[at // 3] if is_found else [40] for at, is_found in enumerate(each)])
+            for name, each in found.items()
+        ]
+        evaluation = make_evaluation(
+            documents=documents, queries=queries, runs=runs, measures=[parse_measure("mrr")], are_grouped=True
+        )
+        alarms += bool(evaluate(evaluation).report["best"]["better_than"])
+
+    # 5 % are 10 of 200; more than 18 would come once in 200 times
+    assert alarms <= 18
+
+
+def test_what_a_threshold_leaves_out_is_told_from_what_is_not_found() -> None:
+    """By the settings of the run."""
+    run = make_run("short", [1], settings={"mode": "bm25", "score_threshold": 3.0})
+    report = evaluate(make_evaluation(queries=make_queries({0: 1}), runs=[run])).report
+
+    assert report["worst"][0]["expected"][0]["why"] == "filtered"
 
 
 def test_a_baseline_is_compared_run_by_run() -> None:

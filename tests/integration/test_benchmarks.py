@@ -439,7 +439,8 @@ async def test_benchmarks_that_nobody_measures_are_ended(api: Api, papers: Path)
         await jobs.aclose()
 
     (listed,) = (await api.client.get("/api/v1/collections/papers/benchmarks")).json()["benchmarks"]
-    assert [one.result for one in (young, tried, done)] == [{"benchmarks": 0}, {"benchmarks": 1}, {"benchmarks": 1}]
+    ended = [one.result["benchmarks"] for one in (young, tried, done) if one.result]
+    assert ended == [0, 1, 1]
     assert (listed["state"], listed["error_code"]) == ("failed", "operation_not_found")
 
 

@@ -17,7 +17,7 @@ def describe_verdicts(report: Mapping[str, Any]) -> Section | None:
         return None
     table = Table(
         caption="What was asked of this benchmark",
-        columns=columns("condition", "outcome", "run", "why", numbers=("value", "threshold", "queries needed")),
+        columns=columns("condition", "outcome", "run", "why", numbers=("value", "limit", "on its right side by", "queries needed")),
         rows=tuple(map(_show_verdict, verdicts[:MOST_VERDICTS])),
     )
     return Section(name="verdicts", heading="Verdicts", blocks=(table,))
@@ -31,8 +31,9 @@ def _show_verdict(verdict: Mapping[str, Any]) -> tuple[Cell, ...]:
         OUTCOMES.get(outcome) or Cell(text=read_code(outcome)),
         Cell(text=tell(verdict.get("run"))),
         Cell(text=str(verdict.get("words") or ABSENT)),
-        Cell(text=_tell_value(verdict.get("value")), note=interval(verdict.get("interval"))),
+        Cell(text=_tell_value(verdict.get("value"))),
         Cell(text=_tell_value(verdict.get("threshold"))),
+        Cell(text=interval(verdict.get("interval"))),
         Cell(text=amount(needed)),
     )
 

@@ -18,6 +18,7 @@ WHY: Mapping[str, str] = MappingProxyType(
         "outranked": "It was found, but more than nine others stood above it.",
         "chunk_too_long": "It has a chunk of more than 512 tokens, which a model blurs or cuts; try smaller ones.",
         "below_top_k": "It was not among the documents that were asked for.",
+        "filtered": "The threshold or the number of candidates left it out.",
         "not_found": "The search found fewer documents than were asked for, and not this one.",
         "no_answer": "The search ended with an error, so nothing was found.",
     }

@@ -8,15 +8,17 @@ from app.db.database import Database
 from app.domain.periodic import Round
 from app.operations.attached_benchmarks import AttachedBenchmarks
 
+ROWS_PER_TRIM = 5000
 SETTLING_SECONDS = 60.0
 """A benchmark is created a moment before its operation is seen by others."""
 
 
 class StaleBenchmarks:
-    """Benchmarks whose operation is gone, or has ended without them."""
+    """Benchmarks whose operation is gone, or has ended without them, and what those of long ago have found."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, keep_days: int) -> None:
         self._database = database
+        self._keep_days = keep_days
 
     async def clean(self, given: Round) -> Mapping[str, Any]:
         """See ``PeriodicJob.work``."""
@@ -24,7 +26,20 @@ class StaleBenchmarks:
             ended = await BenchmarkRepository(connection).end_stale(
                 older_than_seconds=SETTLING_SECONDS, dry_run=given.dry_run
             )
-        return {"benchmarks": ended}
+        return {"benchmarks": ended, "results": await self._drop_results(is_dry=given.dry_run)}
+
+    async def _drop_results(self, *, is_dry: bool) -> int:
+        if is_dry:
+            async with self._database.begin() as connection:
+                return await BenchmarkRepository(connection).count_old_results(older_than_days=self._keep_days)
+        total, dropped = 0, ROWS_PER_TRIM
+        while dropped == ROWS_PER_TRIM:
+            async with self._database.begin() as connection:
+                dropped = await BenchmarkRepository(connection).drop_old_results(
+                    older_than_days=self._keep_days, rows=ROWS_PER_TRIM
+                )
+            total += dropped
+        return total
 
 
 class DueBenchmarks:

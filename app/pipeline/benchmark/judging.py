@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from app.domain.benchmark_datasets import DatasetQuery
 from app.domain.benchmarks import QueryResult
 from app.domain.kept_mapping import KeptMapping
-from app.evaluation.benchmark import evaluate, pair_runs
-from app.evaluation.conditions import judge_condition, parse_condition
+from app.evaluation.benchmark import Evaluated, evaluate, find_groups, pair_runs
+from app.evaluation.conditions import Outcome, judge_condition, parse_condition
 from app.evaluation.judged_runs import BaselineValues, DocumentName, Evaluation, JudgedQuery, RunInput
 from app.evaluation.measures import parse_measure
 from app.evaluation.metrics import NOBODY
@@ -54,8 +54,10 @@ class Judging:
     conditions: Sequence[str]
     baseline: BaselineValues | None
     is_synthetic: bool
-    asked_seconds: float
+    top_k: int
+    asked_seconds: float | None
     concurrency: int
+    has_changed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,8 @@ class _Numbers:
 def judge(judging: Judging) -> Scored:
     """The report of a benchmark."""
     numbers = _Numbers(judging)
-    mapped = frozenset(key for key, _, _ in judging.names)
+    # also of documents that have been removed since
+    mapped = frozenset(UUID(document).bytes for document in judging.mapping.documents.values())
     queries = [
         JudgedQuery(
             query_id=query.query_id,
@@ -120,6 +123,8 @@ def judge(judging: Judging) -> Scored:
             seed=SEED,
             reasons=numbers.reasons,
             long=frozenset(numbers.of(key) for key in judging.long),
+            width=judging.top_k,
+            are_grouped=judging.is_synthetic,
             baseline=judging.baseline,
         )
     )
@@ -132,12 +137,25 @@ def judge(judging: Judging) -> Scored:
         "notes": _list_notes(judging, evaluated.report),
     }
     by_name = dict(zip((run.name for run in judging.runs), values, strict=True))
-    report["verdicts"] = _judge_conditions(judging, by_name, report["best"]["name"])
+    report["verdicts"] = _judge_conditions(
+        judging, by_name, report["best"]["name"], _group(judging, evaluated, queries)
+    )
     return Scored(report=report, per_query=dict(enumerate(values)))
+
+
+def _group(judging: Judging, evaluated: Evaluated, queries: Sequence[JudgedQuery]) -> dict[str, int] | None:
+    """By query id, which queries are not independent; None if all are."""
+    if not judging.is_synthetic:
+        return None
+    known = {query.query_id: query for query in queries}
+    groups = find_groups([known[query_id] for query_id in evaluated.query_ids])
+    return dict(zip(evaluated.query_ids, groups.tolist(), strict=True))
 
 
 def _list_notes(judging: Judging, report: Mapping[str, Any]) -> list[str]:
     notes = []
+    if judging.has_changed:
+        notes.append("the collection has changed while it was measured: runs are not all of the same documents")
     if report["left_out"]:
         notes.append(f"{len(report['left_out'])} queries without a relevant document are left out")
     if judging.baseline is not None and not report["against_baseline"]["comparisons"]:
@@ -164,31 +182,27 @@ def _number_run(run: AskedRun, queries: int, numbers: _Numbers) -> RunInput:
         ranks=ranks,
         latency_ms=latency,
         errors=errors,
-        missing=queries - len(run.results),
     )
 
 
 def _describe_asking(judging: Judging) -> dict[str, Any]:
     """How fast queries were asked, all runs together, and what share of that was neither search nor embedding.
 
-    A vector that several runs share was made once. Of a benchmark that was resumed the seconds are those of its last
-    attempt, so that nothing can be said.
+    A vector that several runs share was made once. Of a benchmark that was resumed nothing can be said.
     """
     results = [one for run in judging.runs for one in run.results.values()]
     searching = sum(one.search_ms for one in results) / 1000
-    embedding = (
-        sum(
-            {
-                (run.generation, one.number): one.embed_ms for run in judging.runs for one in run.results.values()
-            }.values()
-        )
-        / 1000
-    )
+    made: dict[tuple[str, int], float] = {}
+    for run in judging.runs:
+        for one in run.results.values():
+            key = (run.generation, one.number)
+            made[key] = max(made.get(key, 0.0), one.embed_ms)
+    embedding = sum(made.values()) / 1000
     seconds = judging.asked_seconds
     busy = (searching + embedding) / judging.concurrency
     return {
         "queries": len(results),
-        "seconds": round(seconds, 3),
+        "seconds": round(seconds, 3) if seconds else None,
         "queries_per_second": round(len(results) / seconds, 1) if seconds else None,
         "search_seconds": round(searching, 3),
         "embed_seconds": round(embedding, 3),
@@ -200,27 +214,43 @@ def _describe_asking(judging: Judging) -> dict[str, Any]:
 # --- conditions -------------------------------------------------------------------------------------
 
 
-def _judge_conditions(judging: Judging, by_name: Mapping[str, Mapping[str, Any]], best: str) -> list[dict[str, Any]]:
+def _judge_conditions(
+    judging: Judging, by_name: Mapping[str, Mapping[str, Any]], best: str, groups: Mapping[str, int] | None
+) -> list[dict[str, Any]]:
     """Each condition of each run: absolute ones of all runs, others of those that the baseline has a run for."""
     before = judging.baseline.runs if judging.baseline else {}
     pairs = pair_runs(before, list(by_name), best, judging.primary)
     verdicts = []
     for text in judging.conditions:
         if not parse_condition(text).is_relative:
-            verdicts += [_verdict(text, name, values, None) for name, values in by_name.items()]
+            verdicts += [_verdict(text, name, values, None, groups) for name, values in by_name.items()]
             continue
         if not pairs:
             verdicts.append({"condition": text, "outcome": "cannot_tell", "words": f"{text}: the baseline is gone"})
-        verdicts += [_verdict(text, name, by_name[name], before[other]) for name, other in pairs.items()]
-    return verdicts
+        verdicts += [_verdict(text, name, by_name[name], before[other], groups) for name, other in pairs.items()]
+    return [_doubt(verdict) for verdict in verdicts] if judging.has_changed else verdicts
 
 
-def _verdict(text: str, run: str, values: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+def _doubt(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured of different documents says nothing."""
+    words = f"the collection has changed while it was measured; {verdict['words']}"
+    return {**verdict, "outcome": Outcome.CANNOT_TELL.value, "words": words}
+
+
+def _verdict(
+    text: str,
+    run: str,
+    values: Mapping[str, Any],
+    before: Mapping[str, Any] | None,
+    groups: Mapping[str, int] | None,
+) -> dict[str, Any]:
     condition = parse_condition(text)
     name = condition.measure.name
     now = dict(zip(values["query_ids"], values[name], strict=True))
     if before is None:
-        verdict = judge_condition(condition, np.array(list(now.values())), None, seed=SEED)
+        verdict = judge_condition(
+            condition, np.array(list(now.values())), None, seed=SEED, groups=_number(groups, list(now))
+        )
         return {"condition": text, "run": run, **verdict.to_dict()}
     if name not in before:
         words = f"{text}: the baseline was not measured by {name}"
@@ -232,5 +262,10 @@ def _verdict(text: str, run: str, values: Mapping[str, Any], before: Mapping[str
         np.array([now[query] for query in shared]),
         np.array([then[query] for query in shared]),
         seed=SEED,
+        groups=_number(groups, shared),
     )
     return {"condition": text, "run": run, **verdict.to_dict()}
+
+
+def _number(groups: Mapping[str, int] | None, queries: Sequence[str]) -> NDArray[np.int64] | None:
+    return None if groups is None else np.array([groups[query] for query in queries], dtype=np.int64)

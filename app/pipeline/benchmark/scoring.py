@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app.db.benchmarks import BenchmarkRepository
 from app.db.database import Database
-from app.db.document_names import NamedDocument, find_long, load_names
+from app.db.document_names import NamedDocument, find_long, load_names, read_mark
 from app.domain.benchmark_datasets import DatasetQuery
 from app.domain.benchmarks import Benchmark, RunSpec
 from app.domain.kept_mapping import KeptMapping
@@ -26,7 +26,11 @@ SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """A benchmark whose queries have all been asked; ``asked_seconds`` is how long this attempt asked."""
+    """A benchmark whose queries have all been asked.
+
+    Attributes:
+        asked_seconds: how long that took; None if several attempts have asked.
+    """
 
     database: Database
     processes: Processes
@@ -34,7 +38,7 @@ class Scoring:
     runs: Sequence[RunSpec]
     queries: Sequence[DatasetQuery]
     mapping: KeptMapping
-    asked_seconds: float
+    asked_seconds: float | None
 
 
 async def score_in_child(scoring: Scoring) -> Scored:
@@ -52,10 +56,18 @@ async def score_in_child(scoring: Scoring) -> Scored:
         conditions=config["fail_if"],
         baseline=await _load_baseline(scoring),
         is_synthetic=scoring.benchmark.is_synthetic,
+        top_k=config["top_k"],
         asked_seconds=scoring.asked_seconds,
         concurrency=config["concurrency"],
+        has_changed=await _has_changed(scoring),
     )
     return await scoring.processes.run(judge, judging, timeout_seconds=SECONDS)
+
+
+async def _has_changed(scoring: Scoring) -> bool:
+    """Whether documents have come, gone or become others since the benchmark began."""
+    async with scoring.database.begin() as connection:
+        return await read_mark(connection, scoring.benchmark.collection_id) != scoring.mapping.mark
 
 
 async def _load_runs(scoring: Scoring) -> tuple[list[AskedRun], set[bytes]]:
