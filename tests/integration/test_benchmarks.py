@@ -389,20 +389,48 @@ async def test_an_attached_benchmark_is_run_by_the_clock_and_after_another_gener
         first = await begin_due(api)
         again = await begin_due(api)
         await wait_for_benchmarks(api, 1)
+        # what somebody measures in between is no baseline of what is attached
+        by_hand = await api.wait(await measure(api, "papers", dataset="words", runs=[{"mode": "bm25"}]))
         rebuilt = await api.wait(await reindex(api, "papers"))
         after = await begin_due(api)
-        listed = await wait_for_benchmarks(api, 2)
+        listed = await wait_for_benchmarks(api, 3)
         gate = {check["name"]: check for check in rebuilt["result"]["validation"]["checks"]}
 
     assert [one["begun"] for one in (not_yet, first, again, after)] == [0, 1, 0, 1]
     assert rebuilt["state"] == "completed", rebuilt
     # the gate has asked the judged queries
     assert any(name.startswith("judged_ndcg@10") for name in gate["search_quality"]["detail"]["measures"])
-    newest, oldest = listed
+    newest, middle, oldest = listed
+    assert middle["benchmark_id"] == by_hand["result"]["benchmark_id"]
     assert newest["config"]["baseline"]["benchmark_id"] == oldest["benchmark_id"]
     assert newest["config"]["fail_if"] == ["ndcg@10 < baseline - 0.2"]
     assert oldest["config"]["fail_if"] == []
     assert newest["runs"][0]["generation"] != oldest["runs"][0]["generation"]
+
+
+async def test_an_attachment_that_is_broken_holds_up_no_other(api: Api, papers: Path) -> None:
+    """It stays due, and is told of in the log; one that cannot be begun says why."""
+    for name in ("good", "broken", "dropped"):
+        await add_dataset(api, name, make_content(papers, queries=3, salt=name))
+        await attach(api, name, every_seconds=3600)
+    async with api.parts.database.begin() as connection:
+        for name, config in (("broken", "'{}'"), ("dropped", """jsonb_set(a.config, '{generations}', '["gone"]')""")):
+            await connection.execute(
+                text(
+                    f"""UPDATE attached_benchmarks a SET config = {config} FROM benchmark_datasets d
+                        WHERE d.id = a.dataset_id AND d.name = :name"""  # noqa: S608 — values of this test
+                ),
+                {"name": name},
+            )
+    await make_due(api.parts)
+
+    result = await begin_due(api)
+    await wait_for_benchmarks(api, 1)
+
+    attached = (await api.client.get("/api/v1/collections/papers/attached-benchmarks")).json()["attached"]
+    codes = {one["dataset"]: one["last_error_code"] for one in attached}
+    assert result == {"due": 3, "begun": 1, "failed": 1}
+    assert codes == {"good": None, "broken": None, "dropped": "generation_unknown"}
 
 
 async def make_due(parts: Parts) -> None:

@@ -17,7 +17,9 @@ def describe_verdicts(report: Mapping[str, Any]) -> Section | None:
         return None
     table = Table(
         caption="What was asked of this benchmark",
-        columns=columns("condition", "outcome", "run", "why", numbers=("value", "limit", "on its right side by", "queries needed")),
+        columns=columns(
+            "condition", "outcome", "run", "why", numbers=("value", "limit", "on its right side by", "queries needed")
+        ),
         rows=tuple(map(_show_verdict, verdicts[:MOST_VERDICTS])),
     )
     return Section(name="verdicts", heading="Verdicts", blocks=(table,))
