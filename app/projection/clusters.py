@@ -13,8 +13,10 @@ from app.projection.density import NOISE, Floats, Integers, Terrain, find_dense_
 LEAST_POINTS = 5
 MOST_FINE = 160
 MOST_COARSE = 14
-REACH = 2.0
-"""Times the sparseness of the sparser points of a region: how far from it a point may lie and still be of it."""
+REACH = 0.05
+"""Of the map's side: how far from a region a point may lie and still be of it."""
+LONELY = 3.0
+"""Times the usual sparseness: a point in a sparser place belongs to nothing."""
 COARSE, FINE = 0, 1
 
 
@@ -63,16 +65,18 @@ def _find_regions(terrain: Terrain) -> Integers:
 
 
 def _adopt(terrain: Terrain, regions: Integers) -> Integers:
-    """Points beside a region belong to it as well, unless they are far off for how dense it is."""
+    """Points beside a region belong to it as well, unless they stand alone.
+
+    A leaf of the tree is only the densest part of what a person sees as one cluster.
+    """
     inside = np.flatnonzero(regions != NOISE)
     outside = np.flatnonzero(regions == NOISE)
     if not len(inside) or not len(outside):
         return regions
-    edges = np.array([np.quantile(terrain.sparseness[regions == one], 0.9) for one in range(regions.max() + 1)])
     distances, nearest = cKDTree(terrain.points[inside]).query(terrain.points[outside])
-    found = regions[inside[nearest]]
+    beside = (distances <= REACH) & (terrain.sparseness[outside] <= LONELY * np.median(terrain.sparseness))
     adopted = regions.copy()
-    adopted[outside] = np.where(distances <= REACH * edges[found], found, NOISE)
+    adopted[outside] = np.where(beside, regions[inside[nearest]], NOISE)
     return adopted
 
 

@@ -10,7 +10,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from app.projection.density import Integers, Terrain
+from app.projection.density import Floats, Integers, Terrain
 
 Similarities = NDArray[np.float32]
 
@@ -23,7 +23,9 @@ DEVIATIONS = 3.5
 ROWS_AT_ONCE = 4096
 MOST_REGIONS = 8
 REGION_SPACINGS = 6.0
-"""Radius of an empty region, in times of the usual distance between points."""
+"""Radius of an empty region, in times of the usual distance of points to their tenth neighbours."""
+FLAT = 1e-12
+"""Area of a triangle, of a map of side 1: its corners lie in a line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +115,11 @@ def find_near_duplicates(
 
 def find_empty_regions(terrain: Terrain) -> list[dict[str, Any]]:
     """The largest circles (spheres) inside the map that hold no point, with the points around each, largest first."""
-    triangles, points = terrain.triangles, terrain.points
-    centres, radii = _circumscribe(points[triangles.simplices])
-    usual = float(np.median(terrain.sparseness))
-    large = np.flatnonzero(radii > REGION_SPACINGS * usual)
-    large = large[np.argsort(-radii[large], kind="stable")][: 200 * MOST_REGIONS]
-    large = large[triangles.find_simplex(centres[large]) >= 0]
+    points = terrain.points
+    least = REGION_SPACINGS * float(np.median(terrain.sparseness))
+    centres, radii = _circumscribe(points[_choose_large(terrain.triangles.simplices, points, least)])
+    large = np.flatnonzero(radii > least)
+    large = large[np.argsort(-radii[large], kind="stable")]
     tree = cKDTree(points)
     chosen: list[int] = []
     for one in large:
@@ -138,13 +139,27 @@ def find_empty_regions(terrain: Terrain) -> list[dict[str, Any]]:
     ]
 
 
-def _circumscribe(corners: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centre and radius of the circle through the corners of each triangle; radius 0 where they lie in a line."""
+def _choose_large(corners: Integers, points: Floats, least: float) -> Integers:
+    """Triangles with a side of ``least``: one with its centre inside, in the largest circle around, has one."""
+    first, second = np.triu_indices(corners.shape[1], k=1)
+    sides = [
+        np.linalg.norm(points[corners[:, one]] - points[corners[:, two]], axis=1)
+        for one, two in zip(first, second, strict=True)
+    ]
+    return np.asarray(corners[np.max(sides, axis=0) > least])
+
+
+def _circumscribe(corners: Floats) -> tuple[Floats, Floats]:
+    """Centre and radius of the circle through the corners of each triangle; radius 0 if its centre lies outside of it.
+
+    The largest of those circles have their centres inside: where one lies in another triangle, the circle of that is
+    larger still, and where it lies in none, it lies outside of the map.
+    """
     sides = corners[:, 1:] - corners[:, :1]
     squares = 0.5 * (sides**2).sum(axis=2)
-    flat = np.abs(np.linalg.det(sides)) < 1e-12
+    flat = np.abs(np.linalg.det(sides)) < FLAT
     sides[flat] = np.eye(sides.shape[1])
     centres = np.linalg.solve(sides, squares[..., None])[..., 0]
-    radii = np.linalg.norm(centres, axis=1)
-    radii[flat] = 0.0
-    return corners[:, 0] + centres, radii
+    shares = np.linalg.solve(sides.swapaxes(1, 2), centres[..., None])[..., 0]
+    inside = ~flat & (shares >= 0).all(axis=1) & (shares.sum(axis=1) <= 1)
+    return corners[:, 0] + centres, np.where(inside, np.linalg.norm(centres, axis=1), 0.0)

@@ -2,14 +2,15 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from heapq import nlargest
 from math import log
 
-from app.projection.words import find_stem, find_stop_words, read_terms
+from app.projection.words import RECOGNISED, TermReader, find_stem, find_stop_words
 
 TERMS = 8
 """Best terms of a cluster that are kept."""
 SHOWN = 3
-CANDIDATES = 60
+CANDIDATES = 200
 KEPT_TERMS = 20_000
 """Different terms of a cluster that are counted; the rarest go first when there are many more."""
 PAIR_WEIGHT = 1.5
@@ -27,11 +28,11 @@ class TermCounts:
         self.texts: Counter[int] = Counter()
         self._counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
 
-    def add(self, cluster: int, text: str, stop_words: frozenset[str]) -> None:
-        """Count one text."""
+    def add(self, cluster: int, terms: Iterable[str]) -> None:
+        """Count the terms of one text."""
         counts = self._counts[cluster]
         self.texts[cluster] += 1
-        counts.update(set(read_terms(text, stop_words)))
+        counts.update(terms)
         if len(counts) > 2 * KEPT_TERMS:
             self._counts[cluster] = Counter(dict(counts.most_common(KEPT_TERMS)))
 
@@ -51,10 +52,11 @@ class TermCounts:
 def count_terms(texts: Iterable[tuple[int, str]], language: str | None = None) -> TermCounts:
     """Count the terms of texts that come with their clusters."""
     read = list(texts)
-    stop_words = find_stop_words((text for _, text in read), language)
+    looked_at = read[:: max(1, len(read) // RECOGNISED)]
+    reader = TermReader(find_stop_words((text for _, text in looked_at), language))
     counts = TermCounts()
     for cluster, text in read:
-        counts.add(cluster, text, stop_words)
+        counts.add(cluster, reader.read(text))
     return counts
 
 
@@ -71,8 +73,8 @@ def choose_labels(counts: TermCounts, clusters: int) -> list[list[str]]:
     labels = []
     for cluster in range(clusters):
         scores = _score(counts, cluster, everywhere)
-        weighed = {term: score * REPEATED ** used[_find_key(term)] for term, score in scores.items()}
-        terms = _choose(weighed)
+        best = nlargest(CANDIDATES, scores, key=scores.__getitem__)
+        terms = _choose({term: scores[term] * REPEATED ** used[_find_key(term)] for term in best})
         used.update(_find_key(term) for term in terms[:SHOWN])
         labels.append(terms)
     return labels
@@ -114,10 +116,9 @@ def _find_pairs_of_words(here: Counter[str]) -> dict[str, str]:
 
 
 def _choose(scores: dict[str, float]) -> list[str]:
-    best = sorted(scores, key=lambda term: (-scores[term], term))[:CANDIDATES]
     chosen: list[str] = []
     taken: set[str] = set()
-    for term in best:
+    for term in sorted(scores, key=lambda term: (-scores[term], term)):
         stems = {find_stem(word) for word in term.split()}
         if stems.isdisjoint(taken):
             chosen.append(term)

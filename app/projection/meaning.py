@@ -24,8 +24,9 @@ from app.projection.labels import choose_labels, count_terms, write_label
 
 MOST_CLUSTERED = 200_000
 """Points that clusters are made of; the others belong to the cluster of the nearest of them."""
-MOST_TEXTS = 300
-"""Of a fine cluster that are read."""
+MOST_TEXTS = 12_000
+"""That are read; each fine cluster has its share of them, at least ``LEAST_TEXTS`` and at most ten times as many."""
+LEAST_TEXTS = 40
 NEAR_DUPLICATE = 0.98
 """Cosine."""
 
@@ -126,14 +127,16 @@ def _label(request: MeaningRequest, clusters: Clusters) -> tuple[list[list[str]]
 
 
 def read_texts(path: Path, clusters: Integers) -> Iterator[tuple[int, str]]:
-    """Texts with their clusters, not more than ``MOST_TEXTS`` of each; noise has no label and is left out."""
+    """Some texts of each cluster, with the cluster; noise has no label and is left out."""
     read: Counter[int] = Counter()
+    share = MOST_TEXTS // max(int(clusters.max(initial=NOISE)) + 1, 1)
+    most = min(max(share, LEAST_TEXTS), 10 * LEAST_TEXTS)
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             found = json.loads(line)
             row = found["row"]
             cluster = int(clusters[row]) if 0 <= row < len(clusters) else NOISE
-            if cluster != NOISE and read[cluster] < MOST_TEXTS:
+            if cluster != NOISE and read[cluster] < most:
                 read[cluster] += 1
                 yield cluster, found["text"]
 

@@ -1,23 +1,91 @@
-"""Words and pairs of words of a text, in any language, without those that say nothing."""
+"""Words and pairs of words of texts, in any language, without those that say nothing."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from app.projection.stop_words import OF_THE_WEB, SHARED, STOP_WORDS
 
-LONGEST_TEXT = 2000
+LONGEST_TEXT = 1500
 """Characters of a text that are read."""
 LONGEST_WORD = 30
+LONGEST_RUN = 60
+"""Of letters without a space; what is longer is no word."""
+KNOWN_TOKENS = 200_000
+RECOGNISED = 300
+"""Texts whose language is looked at."""
 SPOKEN_SHARE = 0.05
-"""Of the texts: a language that fewer are written in takes no word from the others."""
+"""Of these: a language that fewer are written in takes no word from the others."""
 MARKS = "\u0300-\u036f\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e00-\u0e7f"
 """Accents and vowels that are characters of their own, which Python does not count as parts of a word."""
-WORD = re.compile(rf"[^\W_](?:[\w'&+#{MARKS}]*[^\W_]|[+#]{{1,2}})?[{MARKS}]*")
+LETTERS = rf"[^\W_](?:[\w'&+#{MARKS}]*[^\W_]|[+#]{{1,2}})?[{MARKS}]*"
+WORD = re.compile(LETTERS)
+TOKEN = re.compile(rf"{LETTERS}(?:-{LETTERS})*|[^\w\s]")
+"""A word, several that a hyphen joins, or a mark that ends what belongs together."""
 UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f]")
 """Scripts without spaces between words: Chinese, Japanese, Thai."""
-BETWEEN = frozenset(" \t\r\n")
-"""What may stand between two words of a pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is read from a token: terms, and what a pair with its neighbours would begin and end with."""
+
+    terms: Sequence[str] = ()
+    first: str = ""
+    last: str = ""
+
+
+BREAK = Token()
+
+
+class TermReader:
+    """Reads terms of texts; remembers tokens, for most come again."""
+
+    def __init__(self, stop_words: frozenset[str]) -> None:
+        self._stop_words = stop_words
+        self._known: dict[str, Token] = {}
+
+    def read(self, text: str) -> set[str]:
+        """Words in lower case, and pairs of neighbouring ones.
+
+        ``boundary-layer`` is the pair *boundary layer*, and so is ``two-dimensional``, though *two* says nothing.
+        """
+        if len(self._known) > KNOWN_TOKENS:
+            self._known.clear()
+        terms: set[str] = set()
+        before = ""
+        for found in TOKEN.findall(_normalise(text)):
+            token = self._known.get(found)
+            if token is None:
+                token = self._known[found] = self._read_token(found)
+            terms.update(token.terms)
+            if before and token.first and before != token.first:
+                terms.add(f"{before} {token.first}")
+            before = token.last
+        return terms
+
+    def _read_token(self, found: str) -> Token:
+        if UNSPACED.match(found):
+            return Token(terms=[found[at : at + 2] for at in range(min(len(found), LONGEST_RUN) - 1)])
+        parts = [part.removesuffix("'s") for part in found.split("-")]
+        if len(found) > LONGEST_RUN:
+            return BREAK
+        telling = [self._says_something(part) for part in parts]
+        pairs = [
+            f"{one} {other}"
+            for one, other, tells in zip(parts, parts[1:], telling[1:], strict=False)
+            if tells and len(one) > 2
+        ]
+        return Token(
+            terms=[*(part for part, tells in zip(parts, telling, strict=True) if tells), *pairs],
+            first=parts[0] if telling[0] else "",
+            last=parts[-1] if telling[-1] else "",
+        )
+
+    def _says_something(self, word: str) -> bool:
+        """A word that could stand on a map: no number, no stop word, not just a letter or two."""
+        return 2 < len(word) <= LONGEST_WORD and word not in self._stop_words and not word[0].isdigit()
 
 
 def find_stop_words(texts: Iterable[str], language: str | None = None) -> frozenset[str]:
@@ -33,45 +101,14 @@ def _find_languages(texts: Iterable[str]) -> list[str]:
 
 
 def _find_language(text: str) -> str | None:
-    words = WORD.findall(text[:LONGEST_TEXT].lower().replace("\u2019", "'"))
+    words = WORD.findall(_normalise(text))
     counts = {name: sum(word in listed for word in words) for name, listed in STOP_WORDS.items()}
     best = max(counts, key=counts.__getitem__)
     return best if counts[best] else None
 
 
-def read_terms(text: str, stop_words: frozenset[str]) -> Iterator[str]:
-    """Words in lower case, and pairs of neighbouring ones; may come more than once.
-
-    ``boundary-layer`` is the pair *boundary layer*, and so is ``two-dimensional``, though *two* says nothing alone.
-    """
-    read = text[:LONGEST_TEXT].lower().replace("\u2019", "'")
-    before, end, gap = "", -1, ""
-    for match in WORD.finditer(read):
-        word = match.group().removesuffix("'s")
-        gap, end = read[end : match.start()] if end >= 0 else "", match.end()
-        if UNSPACED.match(word):
-            yield from (word[at : at + 2] for at in range(len(word) - 1))
-            before = ""
-            continue
-        says = says_something(word, stop_words)
-        if says:
-            yield word
-        if before and before != word and _is_pair(before, gap, word, stop_words):
-            yield f"{before} {word}"
-        before = word
-
-
-def _is_pair(before: str, gap: str, word: str, stop_words: frozenset[str]) -> bool:
-    if gap == "-":
-        return len(before) > 2 and says_something(word, stop_words)
-    if len(gap) > 2 or not BETWEEN.issuperset(gap):
-        return False
-    return says_something(before, stop_words) and says_something(word, stop_words)
-
-
-def says_something(word: str, stop_words: frozenset[str]) -> bool:
-    """A word that could stand on a map: no number, no stop word, not just a letter or two."""
-    return 2 < len(word) <= LONGEST_WORD and word not in stop_words and not word[0].isdigit()
+def _normalise(text: str) -> str:
+    return text[:LONGEST_TEXT].lower().replace("\u2019", "'").replace("\u2010", "-").replace("\u2011", "-")
 
 
 def find_stem(word: str) -> str:
