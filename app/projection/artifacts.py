@@ -17,8 +17,10 @@ from app.projection.parquet import write_parquet
 from app.projection.picture import write_picture
 from app.projection.points import Points, read_points
 from app.projection.previews import Previews
+from app.projection.texts import fit
 
 VERSION = 1
+LONGEST_TITLE = 200
 TYPES = {"f32": "float32", "u8": "uint8", "u32": "uint32"}
 
 
@@ -57,7 +59,11 @@ def write_artifacts(request: ArtifactRequest) -> dict[str, int]:
     count = len(np.load(folder / "coordinates.npy", mmap_mode="r"))
     points = read_points(folder, read_categories(request.categories, count))
     names = write_arrays(points)
-    words = {"title": request.title, "colour_by": request.colour_by, "facts": tell_facts(request, count)}
+    words = {
+        "title": fit(request.title, LONGEST_TITLE),
+        "colour_by": request.colour_by,
+        "facts": tell_facts(request, count),
+    }
     with Previews(request.previews, count) as previews:
         with written(folder / "points.parquet") as path:
             write_parquet(path, points, previews)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.projection.colours import OTHER as OTHER_COLOUR
 from app.projection.colours import Colour, choose_colour
 from app.projection.density import NOISE
+from app.projection.texts import fit
 
 Bytes: TypeAlias = NDArray[np.uint8]
 
@@ -93,4 +94,4 @@ def _rank(names: Sequence[str], found: NDArray[np.int32]) -> tuple[list[str], By
     ranked = ranked[counts[ranked] > 0]
     places = np.full(len(names) + 1, OTHER, dtype=np.uint8)
     places[ranked] = np.arange(len(ranked), dtype=np.uint8)
-    return [names[one][:LONGEST_NAME] for one in ranked], places[np.where(known, found, len(names))]
+    return [fit(names[one], LONGEST_NAME) for one in ranked], places[np.where(known, found, len(names))]

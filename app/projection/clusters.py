@@ -92,7 +92,7 @@ def _group(centres: Floats) -> Integers:
 def find_middles(coordinates: NDArray[np.float32], labels: Integers) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
     """Each cluster with its size and the point in the middle of it, which no outlier can pull away."""
     order = np.argsort(labels, kind="stable")
-    known, starts = np.unique(labels[order], return_index=True)
-    for label, rows in zip(known.tolist(), np.split(order, starts[1:]), strict=True):
-        if label != NOISE:
-            yield label, len(rows), np.median(coordinates[rows], axis=0)
+    order = order[labels[order] != NOISE]
+    known, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
+    for label, start, size in zip(known.tolist(), starts.tolist(), sizes.tolist(), strict=True):
+        yield label, size, np.median(coordinates[order[start : start + size]], axis=0)

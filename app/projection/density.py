@@ -23,6 +23,9 @@ NOISE = -1
 JITTER = 1e-6
 """Of the extent: equal points are moved apart by this, for a triangulation has no two points in one place."""
 
+LEAST_GAP = 1e-4
+"""Of the extent: what lies closer is one place for whoever looks at the map."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terrain:
@@ -64,13 +67,19 @@ def triangulate(coordinates: NDArray[np.float32]) -> Terrain | None:
 
 
 def find_edges(triangles: Delaunay) -> Integers:
-    """Every edge of a triangulation once, int32 (edges, 2)."""
+    """Every edge of a triangulation once, and one from each point that it left out as too close to another.
+
+    Returns:
+        int32 (edges, 2).
+    """
     corners = triangles.simplices
     first, second = np.triu_indices(corners.shape[1], k=1)
     pairs = np.stack([corners[:, first].ravel(), corners[:, second].ravel()], axis=1)
+    pairs = np.concatenate([pairs, triangles.coplanar[:, [0, 2]]])
     pairs.sort(axis=1)
-    keys = np.unique(pairs[:, 0].astype(np.int64) * (corners.max() + 1) + pairs[:, 1])
-    return np.stack(np.divmod(keys, corners.max() + 1), axis=1).astype(np.int32)
+    count = len(triangles.points)
+    keys = np.unique(pairs[:, 0].astype(np.int64) * count + pairs[:, 1])
+    return np.stack(np.divmod(keys, count), axis=1).astype(np.int32)
 
 
 def find_dense_regions(terrain: Terrain, least: int) -> Integers:
@@ -79,24 +88,23 @@ def find_dense_regions(terrain: Terrain, least: int) -> Integers:
     Returns:
         int32 (n,): the region of each point, ``NOISE`` for none; regions are numbered from 0, largest first.
     """
-    merges = _join(terrain)
+    merges, gaps = _join(terrain)
     count = len(terrain.points)
     sizes = np.ones(2 * count - 1, dtype=np.int64)
     falls_apart = np.zeros(2 * count - 1, dtype=bool)
+    splits = np.zeros(2 * count - 1, dtype=bool)
     for node, (left, right) in enumerate(merges, start=count):
         sizes[node] = sizes[left] + sizes[right]
-        splits = sizes[left] >= least and sizes[right] >= least
-        falls_apart[node] = splits or falls_apart[left] or falls_apart[right]
+        splits[node] = min(sizes[left], sizes[right]) >= least and gaps[node - count] > LEAST_GAP
+        falls_apart[node] = splits[node] or falls_apart[left] or falls_apart[right]
     regions = np.full(2 * count - 1, NOISE, dtype=np.int32)
     if not falls_apart[-1]:
         return np.full(count, 0 if count >= least else NOISE, dtype=np.int32)
     found = 0
     for node in range(2 * count - 2, count - 1, -1):
-        left, right = merges[node - count]
-        splits = sizes[left] >= least and sizes[right] >= least
-        for child in (left, right):
+        for child in merges[node - count]:
             regions[child] = regions[node]
-            if splits and not falls_apart[child]:
+            if splits[node] and not falls_apart[child]:
                 regions[child] = found
                 found += 1
     return number_by_size(regions[:count])
@@ -112,8 +120,8 @@ def number_by_size(labels: Integers) -> Integers:
     return numbered
 
 
-def _join(terrain: Terrain) -> list[tuple[int, int]]:
-    """Which two nodes become one, densest first; the n-th of them is node ``points + n``."""
+def _join(terrain: Terrain) -> tuple[list[tuple[int, int]], list[float]]:
+    """Which two nodes become one, and over which gap, densest first; the n-th of them is node ``points + n``."""
     points, sparseness = terrain.points, terrain.sparseness
     first, second = find_edges(terrain.triangles).T
     lengths = np.linalg.norm(points[first] - points[second], axis=1)
@@ -127,7 +135,7 @@ def _join(terrain: Terrain) -> list[tuple[int, int]]:
         one, other = _find_root(parents, left), _find_root(parents, right)
         parents[one] = parents[other] = node
         merges.append((one, other))
-    return merges
+    return merges, tree.data[order].tolist()
 
 
 def _find_root(parents: list[int], node: int) -> int:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from app.projection.categories import OTHER, OTHER_NAME
+from app.projection.categories import OTHER_NAME
 from app.projection.density import NOISE
 from app.projection.points import Points, read_ids
 from app.projection.previews import Previews
@@ -65,9 +65,9 @@ def _read_batches(points: Points, previews: Previews, schema: pa.Schema) -> Iter
         texts = pa.array([one.preview for one in found], pa.string())
         columns: dict[str, Any] = {
             "id": pa.array(read_ids(points.folder / "ids.bin", start, end), pa.string()),
-            "category": categories.name(points.categories.of[start:end].astype(np.int16), OTHER),
+            "category": categories.name(points.categories.of[start:end].astype(np.int32)),
             "cluster": pa.array(points.clusters[start:end], pa.int32()),
-            "cluster_label": clusters.name(points.clusters[start:end].astype(np.int16), NOISE),
+            "cluster_label": clusters.name(points.clusters[start:end]),
             "document_id": pa.array(read_ids(points.folder / "documents.bin", start, end), pa.string()),
             "preview": texts,
             "title": pa.array([one.title for one in found], pa.string()),
@@ -86,13 +86,14 @@ def _read_batches(points: Points, previews: Previews, schema: pa.Schema) -> Iter
 
 
 class _Named:
-    """Numbers that stand for names; one of them for the last name."""
+    """Names of numbers; what has none has the last name."""
 
     def __init__(self, names: list[str], last: str) -> None:
         self._names = pa.array([*names, last], pa.string())
 
-    def name(self, numbers: NDArray[np.int16], missing: int) -> pa.DictionaryArray:
-        places = np.where(numbers == missing, len(self._names) - 1, numbers).astype(np.int16)
+    def name(self, numbers: NDArray[np.int32]) -> pa.DictionaryArray:
+        last = len(self._names) - 1
+        places = np.where((numbers >= 0) & (numbers < last), numbers, last).astype(np.int16)
         return pa.DictionaryArray.from_arrays(pa.array(places), self._names)
 
 

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from app.projection.categories import Categories
 from app.projection.density import NOISE, Integers, find_finite
+from app.projection.texts import fit
 
 Floats32: TypeAlias = NDArray[np.float32]
 
 ID_BYTES = 16
+LONGEST_LABEL = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,8 @@ def read_points(folder: Path, categories: Categories) -> Points:
     described: Sequence[dict[str, Any]] = ()
     if (folder / "clusters.npy").is_file():
         clusters = np.load(folder / "clusters.npy", mmap_mode="r")
-        described = json.loads((folder / "clusters.json").read_text(encoding="utf-8"))
+        found = json.loads((folder / "clusters.json").read_text(encoding="utf-8"))
+        described = [{**one, "label": fit(one["label"], LONGEST_LABEL)} for one in found]
     placed = np.zeros(count, dtype=np.uint8)
     if count and (folder / "placed.u8").is_file():
         placed = np.fromfile(folder / "placed.u8", dtype=np.uint8)

@@ -8,6 +8,8 @@ from typing import Self
 
 import numpy as np
 
+from app.projection.texts import fit
+
 MISSING = -1
 
 
@@ -53,13 +55,7 @@ class Previews:
         self._file.seek(start)
         found = json.loads(self._file.readline())
         return Preview(
-            preview=_cut(found.get("preview"), longest),
-            title=_cut(found.get("title"), longest),
-            uri=_cut(found.get("uri"), longest),
+            preview=fit(found.get("preview"), longest),
+            title=fit(found.get("title"), longest),
+            uri=fit(found.get("uri"), longest),
         )
-
-
-def _cut(text: object, longest: int) -> str:
-    """One line, no longer than ``longest``."""
-    read = " ".join(str(text or "")[: 2 * longest].encode("utf-8", "replace").decode().split())
-    return read if len(read) <= longest else f"{read[: longest - 1].rstrip()}…"
