@@ -91,6 +91,8 @@ def _group(centres: Floats) -> Integers:
 
 def find_middles(coordinates: NDArray[np.float32], labels: Integers) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
     """Each cluster with its size and the point in the middle of it, which no outlier can pull away."""
+    if not len(labels):
+        return
     order = np.argsort(labels, kind="stable")
     order = order[labels[order] != NOISE]
     known, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
