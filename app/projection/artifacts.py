@@ -81,9 +81,9 @@ def tell_facts(request: ArtifactRequest, points: int) -> str:
     """How the map was made and how good it is, in one line."""
     facts = [request.method.upper() if request.method != "tsne" else "t-SNE", f"{points:,} points"]
     quality = request.meta.get("quality") or {}
-    facts += [f"{name} {value:.3f}" for name, value in quality.items() if isinstance(value, float)]
+    facts += [f"{name.replace('_', ' ')} {value:.3f}" for name, value in quality.items() if isinstance(value, float)]
     if request.meta.get("degraded"):
-        facts.append(f"degraded: {request.meta['degraded']}")
+        facts.append(f"degraded: {request.meta['degraded']}".replace("_", " "))
     return " · ".join(facts)
 
 

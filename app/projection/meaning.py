@@ -70,9 +70,10 @@ def find_meaning(request: MeaningRequest) -> MeaningAnswer:
     """
     folder = Path(request.folder)
     coordinates: NDArray[np.float32] = np.load(folder / "coordinates.npy", mmap_mode="r")
-    rows = _choose_rows(folder, coordinates)
+    usable = _find_usable(folder, coordinates)
+    rows = _choose_rows(folder, usable)
     terrain = triangulate(coordinates[rows])
-    clusters = _spread(_cluster(terrain), rows, coordinates)
+    clusters = _spread(_cluster(terrain), rows, coordinates, usable)
     described = _describe(coordinates, clusters, *_label(request, clusters))
     np.save(folder / "clusters.npy", clusters.fine)
     (folder / "clusters.json").write_text(json.dumps(described), encoding="utf-8")
@@ -87,9 +88,16 @@ def find_meaning(request: MeaningRequest) -> MeaningAnswer:
     )
 
 
-def _choose_rows(folder: Path, coordinates: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Rows that clusters are made of: laid out rather than placed, finite, and not too many."""
+def _find_usable(folder: Path, coordinates: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Points that lie where they do for a reason: one without any neighbour has a vector that is no numbers."""
     usable = find_finite(coordinates)
+    if (folder / "neighbours.npy").is_file():
+        usable &= (np.load(folder / "neighbours.npy", mmap_mode="r") >= 0).any(axis=1)
+    return usable
+
+
+def _choose_rows(folder: Path, usable: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Rows that clusters are made of: laid out rather than placed, and not too many."""
     if (folder / "placed.u8").is_file():
         laid_out = usable & (np.fromfile(folder / "placed.u8", dtype=np.uint8)[: len(usable)] == 0)
         usable = laid_out if laid_out.any() else usable
@@ -103,15 +111,16 @@ def _cluster(terrain: Terrain | None) -> Clusters | None:
     return None if terrain is None else find_clusters(terrain)
 
 
-def _spread(found: Clusters | None, rows: NDArray[np.int64], coordinates: NDArray[np.float32]) -> Clusters:
+def _spread(
+    found: Clusters | None, rows: NDArray[np.int64], coordinates: NDArray[np.float32], usable: NDArray[np.bool_]
+) -> Clusters:
     """Clusters of all points from those of some rows."""
     fine: Integers = np.full(len(coordinates), NOISE, dtype=np.int32)
     if found is None:
         return Clusters(fine=fine, parents=np.empty(0, dtype=np.int32))
     fine[rows] = found.fine
-    others = np.ones(len(coordinates), dtype=bool)
+    others = usable.copy()
     others[rows] = False
-    others &= find_finite(coordinates)
     if others.any():
         _, nearest = cKDTree(coordinates[rows]).query(coordinates[others])
         fine[others] = found.fine[nearest]

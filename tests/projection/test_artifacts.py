@@ -194,7 +194,7 @@ def test_the_page_holds_the_map(tmp_path: Path) -> None:
     assert [one["lines"] for one in found["clusters"]] == [
         ["bread", "crust, flour"], ["orbit", "rocket"], ["things", "other things"],
     ]  # fmt: skip
-    assert "degraded: layout_failed" in found["facts"]
+    assert "degraded: layout failed" in found["facts"]
     assert "200 points" in found["facts"]
 
 

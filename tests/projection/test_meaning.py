@@ -107,6 +107,23 @@ def test_placed_points_take_the_cluster_of_their_neighbours(tmp_path: Path) -> N
     assert of[184] == -1
 
 
+def test_points_without_neighbours_belong_to_nothing(tmp_path: Path) -> None:
+    """A vector that is no numbers has no neighbours; its point lies in the middle of the map, and that says nothing."""
+    folder = write_folder(tmp_path)
+    coordinates = np.load(tmp_path / "coordinates.npy")
+    coordinates[:4] = coordinates.mean(axis=0)
+    np.save(tmp_path / "coordinates.npy", coordinates)
+    neighbours = np.zeros((181, 15), np.int32)
+    neighbours[:4] = -1
+    np.save(tmp_path / "neighbours.npy", neighbours)
+
+    ask(folder)
+
+    of = np.load(tmp_path / "clusters.npy")
+    assert (of[:4] == -1).all()
+    assert (of[4:60] != -1).mean() > 0.9
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
 def test_a_few_points_have_no_clusters(tmp_path: Path, count: int) -> None:
     """No clusters, no findings, no error; all files are there."""
