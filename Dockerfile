@@ -21,11 +21,13 @@ FROM python:3.11-slim
 # for sources that are git repositories
 RUN apt-get update && apt-get install --yes --no-install-recommends git openssh-client && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/vecloom vecloom \
-    && install --directory --owner vecloom --mode 700 /var/lib/vecloom/uploads
+    && install --directory --owner vecloom --mode 700 /var/lib/vecloom/uploads /var/lib/vecloom/projections
 COPY --from=build /opt/vecloom /opt/vecloom
 ENV PATH=/opt/vecloom/bin:$PATH PYTHONUNBUFFERED=1
 USER vecloom
 WORKDIR /var/lib/vecloom
+# what lays out projections is compiled once, not by the first one that is drawn
+RUN python -c "from app.projection.warm import compile_all; compile_all()"
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 CMD ["python", "-c", \
     "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/api/v1/health/live', timeout=2)"]

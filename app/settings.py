@@ -48,6 +48,7 @@ PREFIX_ONLY = frozenset(
         "metrics_host",
         "trusted_proxies",
         "upload_folder",
+        "projection_folder",
     }
 )
 """Names too common to be read from the environment without ``VECLOOM_`` in front."""
@@ -174,6 +175,9 @@ class Settings(BaseSettings):
     upload_max_unfinished: Count = 100
     upload_expiry: Seconds = 86_400
     upload_free_bytes: CountOrNone = 1024 * MIB
+
+    # projections
+    projection_folder: Path | None = None
 
     # chunking and embedding
     chunk_size: Count = 400

@@ -121,6 +121,7 @@ def settings_for(stack: EmbeddedStack, *, database: str, namespace: str, data: P
         redis_namespace=namespace,
         data=data,
         upload_folder=data / "uploads",
+        projection_folder=data / "projections",
         secret_keys=SECRET_KEYS,
         # whatever is installed on this machine
         **{

@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from app.api.benchmark_services import AttachedBenchmarks, Benchmarks
 from app.api.dataset_services import BenchmarkDatasets, Judgments
 from app.api.generation_services import Comparisons, Generations
+from app.api.projection_services import LiveProjections, Projections
 from app.api.search_services import Search, SearchLogs
 from app.api.upload_services import UploadBatches, Uploads
 from app.domain.audit import AuditEntry, AuditFilter
@@ -376,6 +377,8 @@ class ApiServices:
     rebuilds: Rebuilds
     benchmarks: Benchmarks
     attached_benchmarks: AttachedBenchmarks
+    projections: Projections
+    live_projections: LiveProjections
     health: Checks
     diagnosis: Checks
     hub: ProgressHub

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from app.api.app import create_api
 from app.api.services import ApiServices
 from app.bootstrap.parts import EmbedderRegistry, Parts, configured_endpoints, open_operations, open_parts, open_syncs
+from app.bootstrap.projections import open_projection_folder
 from app.bootstrap.sources import SourceOpener, open_upload_folder
 from app.bootstrap.upkeep import list_periodic_jobs, open_periodic_jobs
 from app.bootstrap.webhooks import open_webhook_service
@@ -25,8 +26,10 @@ from app.operations.collections import CollectionService, IdentityService
 from app.operations.diagnosis import diagnosis_probes, reranker_probe
 from app.operations.health import health_probes
 from app.operations.judgments import JudgmentService
+from app.operations.live_projections import LiveProjections
 from app.operations.partitions import PartitionService
 from app.operations.periodic_check import periodic_probe
+from app.operations.projections import ProjectionService
 from app.operations.rebuilds import RebuildService
 from app.operations.removals import RemovalService
 from app.operations.search_logs import SearchLogService
@@ -95,6 +98,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         search = SearchService(parts.database, parts.store, embedders.find, recorder, parts.reranker)
         benchmarks = BenchmarkService(parts.database, operations, has_reranker=parts.reranker is not None)
         datasets = DatasetService(parts.database, processes, make_synthetic)
+        projections = ProjectionService(parts.database, operations, open_projection_folder(settings))
         services = ApiServices(
             identity=IdentityService(parts.database),
             operations=operations,
@@ -102,6 +106,8 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
             rebuilds=RebuildService(parts.database, operations),
             benchmarks=benchmarks,
             attached_benchmarks=AttachedBenchmarks(parts.database, benchmarks),
+            projections=projections,
+            live_projections=LiveProjections(parts.database, parts.store, projections),
             collections=CollectionService(parts.database),
             sources=SourceService(parts.database, parts.box, opener),
             search=search,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.bootstrap.parts import Parts, open_operations, open_syncs
+from app.bootstrap.projections import open_projection_folder
 from app.bootstrap.sources import open_upload_folder
 from app.db.audit import trim_audit_log
 from app.db.database import Database
@@ -19,6 +20,7 @@ from app.jobs.upkeep.operations import OldOperations
 from app.jobs.upkeep.orphans import OrphanChunks
 from app.jobs.upkeep.partitions import PartitionKeeper
 from app.jobs.upkeep.progress import ProgressKeeper
+from app.jobs.upkeep.projections import StaleProjections
 from app.jobs.upkeep.search_log import OldSearches
 from app.jobs.upkeep.statistics import StatisticsKeeper
 from app.jobs.upkeep.switches import SwitchWatch
@@ -122,6 +124,9 @@ def _cleaning_up(parts: Parts) -> list[PeriodicJob]:
     orphans = OrphanChunks(database).clean
     old_uploads = OldUploads(database, open_upload_folder(settings), grace_seconds=settings.orphan_grace).clean
 
+    place = open_projection_folder(settings)
+    projections = StaleProjections(database, place, grace_seconds=settings.orphan_grace).clean
+
     async def trim_records(_: Round) -> Mapping[str, Any]:
         entries = await trim_audit_log(database, keep_days=settings.audit_keep_days)
         deliveries = await trim_deliveries(database, keep_days=settings.webhook_keep_days)
@@ -169,6 +174,12 @@ def _cleaning_up(parts: Parts) -> list[PeriodicJob]:
             every_seconds=6 * HOUR,
             does="ends benchmarks whose operation is gone, and drops what old ones have found; their reports stay",
             work=StaleBenchmarks(database, keep_days=settings.default_days_to_keep).clean,
+        ),
+        PeriodicJob(
+            name="cleanup_projections",
+            every_seconds=HOUR,
+            does="ends projections whose operation is gone or has ended, and removes files that no row knows",
+            work=projections,
         ),
         PeriodicJob(
             name="cleanup_records",

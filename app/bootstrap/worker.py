@@ -14,6 +14,7 @@ import structlog
 
 from app.api.serving import serving
 from app.bootstrap.parts import EmbedderRegistry, Parts
+from app.bootstrap.projections import open_layout_process, open_projection_folder
 from app.bootstrap.sources import SourceOpener, find_ocr, open_upload_folder
 from app.bootstrap.tokenizers import check_tokenizer, tokenizers_of
 from app.bootstrap.upkeep import open_periodic_jobs
@@ -33,6 +34,7 @@ from app.jobs.keeper import Keeper
 from app.jobs.lanes import Lanes
 from app.jobs.outcome import RetryPolicy, Settler
 from app.jobs.plan import plan_source
+from app.jobs.project import make_projection
 from app.jobs.queue import create_arq_redis
 from app.jobs.reindex import reindex_collection
 from app.jobs.remove_source import remove_source
@@ -71,6 +73,7 @@ JOBS: dict[OperationKind, Job] = {
     OperationKind.REINDEX: reindex_collection,
     OperationKind.ROLLBACK: roll_back,
     OperationKind.BENCHMARK: run_benchmark,
+    OperationKind.PROJECTION: make_projection,
     OperationKind.DELETE: delete_collection,
 }
 PRELOAD = (
@@ -112,7 +115,9 @@ async def open_worker(
         stack.push_async_callback(lines.aclose)
         guard = WorkerGuard(parts.endpoints.database_url, profile, timeout_seconds=settings.heartbeat)
         spool = await stack.enter_async_context(open_spool(settings.source_spool))
-        resources = _open_resources(parts, processes, embedders, lines, spool=spool)
+        layouts = open_layout_process(settings)
+        stack.push_async_callback(layouts.aclose)
+        resources = _open_resources(parts, processes, embedders, lines, spool=spool, layouts=layouts)
         runner = _open_runner(parts, guard, profile, jobs, resources)
         lanes = Lanes(resources, parts.events, profile, worker_id=guard.id)
         keeper = Keeper(
@@ -239,7 +244,13 @@ def _open_runner(
 
 
 def _open_resources(
-    parts: Parts, processes: ProcessPool, embedders: EmbedderRegistry, lines: EmbeddingLines, *, spool: Path
+    parts: Parts,
+    processes: ProcessPool,
+    embedders: EmbedderRegistry,
+    lines: EmbeddingLines,
+    *,
+    spool: Path,
+    layouts: ProcessPool,
 ) -> Resources:
     settings = parts.settings
     return Resources(
@@ -266,6 +277,8 @@ def _open_resources(
         poke=parts.queue.poke,
         signals=LaneSignals(parts.queue.tell_lanes),
         remove_uploads=partial(_remove_uploads, parts.database, open_upload_folder(settings)),
+        layout_processes=layouts,
+        projections=open_projection_folder(settings),
         price=_price(settings),
         gate_sample=settings.reindex_gate_sample,
         reranker=parts.reranker,

@@ -20,6 +20,7 @@ from app.cli.datasets_commands import datasets
 from app.cli.doctor import diagnose
 from app.cli.generations_commands import compare, generations
 from app.cli.progress import printable
+from app.cli.projection_commands import project, projections
 from app.cli.rebuild_commands import reindex, rollback
 from app.cli.rebuilds import read_sparse
 from app.cli.removal_commands import delete, remove_source, retry_documents
@@ -204,6 +205,7 @@ for command in (
     compare,
     generations,
     bench,
+    project,
     delete,
     audit,
     webhooks,
@@ -311,6 +313,7 @@ def migrate() -> None:
 
 cli.add_typer(sources, name="sources")
 cli.add_typer(benchmarks, name="benchmarks")
+cli.add_typer(projections, name="projections")
 cli.add_typer(datasets, name="datasets")
 
 

@@ -68,6 +68,8 @@ class ProgressView:
             "removing_documents": self._removal,
             "delete_progress": self._deletion,
             "benchmark_progress": self._benchmark,
+            "projection_fetch_progress": self._fetch,
+            "projection_layout_progress": self._layout,
         }
         if event["type"] in counters:
             counters[event["type"]](data)
@@ -92,6 +94,12 @@ class ProgressView:
         means = ", ".join(f"{name} {value:.3f}" for name, value in data["partial_metrics"].items())
         run = f"{data['config']['name']} ({data['run']} of {data['runs']})"
         self._count("measuring", data["query"], data["queries"], f"queries of {run} {means}".rstrip())
+
+    def _fetch(self, data: dict[str, Any]) -> None:
+        self._count("fetching", data["fetched"], data["total"], "points")
+
+    def _layout(self, data: dict[str, Any]) -> None:
+        self._count("laying out", data["done"], data["total"], f"{data['method']}: {data['stage']}")
 
     def count(self, what: str, done: int, total: int, of: str) -> None:
         """Show how far something is that no operation does."""
@@ -159,6 +167,7 @@ def _say_of(event: str, data: dict[str, Any]) -> tuple[str, str] | None:
         "operation_paused": ("paused", ""),
         "operation_retrying": ("waiting to try again", f"{data.get('error_code')}, at {data.get('retry_at')}"),
         "validation_complete": ("validated", "passed" if data.get("passed") else "refused"),
+        "projection_map": ("drawn", f"{data.get('stage')} map"),
         "switch_completed": ("switched", f"to {data.get('to')}"),
         "scanning_completed": (
             "scanned",

@@ -22,6 +22,7 @@ class OperationKind(StrEnum):
     REINDEX = "REINDEX"
     ROLLBACK = "ROLLBACK"
     BENCHMARK = "BENCHMARK"
+    PROJECTION = "PROJECTION"
     DELETE = "DELETE"
 
     @classmethod

@@ -17,6 +17,7 @@ from app.pipeline.context import Limits
 from app.pipeline.embedding_line import EmbeddingLines
 from app.pipeline.estimate import Price
 from app.pipeline.lane_signals import LaneSignals
+from app.projection.folders import ProjectionFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,8 @@ class Resources:
     """What a worker opens once and all its jobs share.
 
     Attributes:
+        layout_processes: those that projections are made in, which take minutes.
+        projections: where those lie; None if this worker has no place for them.
         price: the model's, if its operator said it.
         reranker: None if the settings have none.
         gate_sample: how much the gate of a rebuild samples, as a share of the usual.
@@ -40,6 +43,8 @@ class Resources:
     poke: Callable[[UUID], Awaitable[None]]
     signals: LaneSignals
     remove_uploads: Callable[[Sequence[str]], Awaitable[None]]
+    layout_processes: Processes
+    projections: ProjectionFolder | None = None
     price: Price | None = None
     gate_sample: float = 1.0
     reranker: Reranker | None = None

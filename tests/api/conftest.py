@@ -36,6 +36,7 @@ from tests.api.doubles import (
     NoStatistics,
 )
 from tests.api.generation_doubles import FakeComparisons, FakeGenerations
+from tests.api.projection_doubles import FakeLiveProjections, FakeProjections
 from tests.api.search_doubles import FakeSearchLogs
 from tests.api.sync_doubles import FakeSyncs
 from tests.api.upload_doubles import NoBatches, NoUploads
@@ -58,6 +59,7 @@ class Edge:
     removals: FakeRemovals
     rebuilds: FakeRebuilds
     benchmarks: FakeBenchmarks
+    projections: FakeProjections
     health: FakeChecks
     syncs: FakeSyncs
     hub: ProgressHub
@@ -96,7 +98,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
     operations, collections, search = FakeOperations(), FakeCollections(identity.user_id), FakeSearch()
     health, removals, rebuilds = FakeChecks(), FakeRemovals(operations), FakeRebuilds(operations)
     syncs, sources, comparisons = FakeSyncs(), FakeSources(collections), FakeComparisons()
-    benchmarks = FakeBenchmarks(operations)
+    benchmarks, projections = FakeBenchmarks(operations), FakeProjections(operations)
     namespace = f"test-{uuid4().hex[:8]}"
     async with ProgressHub(redis, namespace=namespace, queue_size=50) as hub:
         services = ApiServices(
@@ -114,6 +116,8 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             rebuilds=rebuilds,
             benchmarks=benchmarks,
             attached_benchmarks=FakeAttachedBenchmarks(),
+            projections=projections,
+            live_projections=FakeLiveProjections(),
             health=health,
             diagnosis=health,
             hub=hub,
@@ -139,6 +143,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
             removals=removals,
             rebuilds=rebuilds,
             benchmarks=benchmarks,
+            projections=projections,
             health=health,
             syncs=syncs,
             hub=hub,

@@ -1,0 +1,24 @@
+"""Compressed copies of files, for those who take them so."""
+
+import gzip
+import shutil
+from pathlib import Path
+
+SUFFIXES = frozenset({".html", ".json", ".u8", ".npy", ".f32"})
+LEAST_BYTES = 1024
+WORTH = 0.9
+"""A copy that is hardly smaller is not kept."""
+COPY = ".gz"
+
+
+def compress_files(folder: str) -> None:
+    """Put a copy beside each file that gets smaller by it."""
+    for path in sorted(Path(folder).iterdir()):
+        size = path.stat().st_size
+        if path.suffix not in SUFFIXES or size < LEAST_BYTES:
+            continue
+        copy = path.with_name(path.name + COPY)
+        with path.open("rb") as read, gzip.GzipFile(copy, "wb", compresslevel=6, mtime=0) as write:
+            shutil.copyfileobj(read, write, 1024 * 1024)
+        if copy.stat().st_size > WORTH * size:
+            copy.unlink()

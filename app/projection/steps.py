@@ -1,0 +1,29 @@
+"""Steps of a projection as a child is asked for them: who asks need not import what they are done with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# ruff: noqa: PLC0415 — seconds of imports that a parent process has no use for
+
+
+def explain_map(folder: str, texts: str) -> None:
+    """Find clusters, labels and findings; see ``find_meaning``."""
+    from app.projection.meaning import MeaningRequest, find_meaning
+
+    find_meaning(MeaningRequest(folder=folder, texts=texts))
+
+
+def colour_clusters(folder: str) -> str:
+    """Write the colours of clusters; gives the file of their names."""
+    from app.projection.categories import write_cluster_categories
+
+    return write_cluster_categories(folder)
+
+
+def write_files(request: Mapping[str, Any]) -> None:
+    """Write what others read of it, from the fields of an ``ArtifactRequest``, with copies for transport."""
+    from app.projection.artifacts import ArtifactRequest, write_artifacts
+    from app.projection.compressed import compress_files
+
+    write_artifacts(ArtifactRequest(**request))
+    compress_files(request["folder"])
