@@ -8,7 +8,7 @@ from app.projection.compiled import compiled, numba
 
 Floats = NDArray[np.float32]
 
-STEP = 1.0
+STEP = 0.5
 """Distance of grid nodes where a map is large; smaller maps have finer grids."""
 NODES_MIN = {2: 48, 3: 20}
 NODES_MAX = {2: 1000, 3: 44}
@@ -47,11 +47,12 @@ def attract(starts, targets, weights, points, forces):  # type: ignore[no-untype
 
 @compiled()
 def _weigh(at, weights):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 — numba's
-    """Cubic weights of four nodes around a point; ``at`` is how far it is from the second to the third."""
-    weights[0] = -at * (at - 1) * (at - 2) / 6
-    weights[1] = (at + 1) * (at - 1) * (at - 2) / 2
-    weights[2] = -(at + 1) * at * (at - 2) / 2
-    weights[3] = (at + 1) * at * (at - 1) / 6
+    """Cubic B-spline of four nodes around a point; ``at`` is how far it is from the second to the third."""
+    rest = 1 - at
+    weights[0] = rest * rest * rest / 6
+    weights[1] = (3 * at * at * at - 6 * at * at + 4) / 6
+    weights[2] = (3 * rest * rest * rest - 6 * rest * rest + 4) / 6
+    weights[3] = at * at * at / 6
 
 
 @compiled()
@@ -138,7 +139,7 @@ class Repulsion:
     """Pushes between all pairs: 1 / (1 + distance²)², and the sum they are shares of.
 
     By convolutions over a grid, or pair by pair where that is faster: few points in three dimensions. Interpolation is
-    cubic. The transforms of the two kernels are kept while the grid has the same step and size.
+    by cubic splines. The transforms of the two kernels are kept while the grid has the same step and size.
     """
 
     def __init__(self, dimensions: int) -> None:
@@ -190,7 +191,14 @@ class Repulsion:
         offsets = np.meshgrid(*[along] * self._dimensions, indexing="ij", sparse=True)
         near = 1 / (1 + sum(offset * offset for offset in offsets))
         kernels = np.stack([near, *[offset * near * near for offset in offsets]]).astype(np.float32)
-        self._kernels = fft.rfftn(kernels, axes=tuple(range(1, self._dimensions + 1)), workers=WORKERS)
+        transforms = fft.rfftn(kernels, axes=tuple(range(1, self._dimensions + 1)), workers=WORKERS)
+        # points are spread by splines and read by splines: without these, fields would be blurred by both
+        blur = (2 + np.cos(2 * np.pi * np.fft.fftfreq(size))) / 3
+        for axis in range(self._dimensions):
+            last = axis == self._dimensions - 1
+            shape = [-1 if each == axis else 1 for each in range(self._dimensions)]
+            transforms /= np.square(blur[: size // 2 + 1] if last else blur).astype(np.float32).reshape(shape)
+        self._kernels = transforms
 
 
 def _find_step(span: float, nodes: int) -> float:

@@ -20,9 +20,9 @@ with warnings.catch_warnings():
 Floats = NDArray[np.float32]
 Told = Callable[[int, int], None]
 
-CONTINUED_EPOCHS = 50
+CONTINUED_EPOCHS = 30
 """Of a map that begins where one was before."""
-CONTINUED_RATE = 0.25
+CONTINUED_RATE = 0.1
 
 # it compiles these anew in every process
 keep_compiled(
