@@ -16,6 +16,9 @@ from app.projection.placing import place
 from app.projection.progress import ProgressFile
 from tests.harness import wait_until
 
+# where nothing is compiled yet, the first layouts take as long as that does
+pytestmark = pytest.mark.timeout(400)
+
 Floats = NDArray[np.float32]
 
 SHORT = {Method.UMAP: {"epochs": 60}, Method.TSNE: {"iterations": 300}, Method.PCA: {}}
@@ -231,8 +234,8 @@ async def test_a_child_tells_how_far_it_is(tmp_path: Path) -> None:
         return said if said is not None and said[0] == "layout" and said[1] > 0 else None
 
     try:
-        layout = asyncio.create_task(pool.run(make_layout, request, timeout_seconds=100))
-        seen = await wait_until(find_epochs, seconds=100)
+        layout = asyncio.create_task(pool.run(make_layout, request, timeout_seconds=300))
+        seen = await wait_until(find_epochs, seconds=300)
         layout.cancel()
         with pytest.raises(asyncio.CancelledError):
             await layout

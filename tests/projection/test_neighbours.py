@@ -7,6 +7,8 @@ from app.projection.forces import Repulsion
 from app.projection.neighbours import Cells, find_exact, find_neighbours
 from tests.projection.test_layouts import draw
 
+pytestmark = pytest.mark.timeout(400)
+
 
 def test_exact_neighbours_are_exact() -> None:
     """They equal what sorting all distances gives."""
