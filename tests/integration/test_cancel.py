@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -34,9 +35,12 @@ def settings(settings: Settings, server: FakeModelServer, proxy: VectorProxy) ->
 
 def _busy_children() -> list[psutil.Process]:
     """Child processes of the pool that have computed for longer than their imports take."""
-    children = psutil.Process(os.getpid()).children(recursive=True)
-    pool = [child for child in children if "app.processes.child" in " ".join(child.cmdline())]
-    return [child for child in pool if child.cpu_times().user > IMPORT_SECONDS]
+    busy = []
+    for child in psutil.Process(os.getpid()).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it may have ended since it was listed
+            if "app.processes.child" in " ".join(child.cmdline()) and child.cpu_times().user > IMPORT_SECONDS:
+                busy.append(child)
+    return busy
 
 
 async def _cancel(api: Api, operation: dict[str, Any]) -> dict[str, Any]:
