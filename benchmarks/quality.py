@@ -25,7 +25,7 @@ from benchmarks.systems import Figures
 from benchmarks.vecloom import Vecloom
 from benchmarks.worker import REAL
 
-DOCUMENTS = 11_000
+DOCUMENTS = 13_000
 """Of about two chunks each."""
 QUERIES = 1000
 WORDS = 8
