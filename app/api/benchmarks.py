@@ -13,8 +13,8 @@ from pydantic.config import JsonDict
 from app.api.auth import CallerDep, ServicesDep
 from app.api.benchmark_config import BenchmarkConfig
 from app.api.operations import CollectionRef, IdempotencyKey, OperationBody, PriorityName, RunAfter
-from app.domain.benchmarks import Benchmark, BenchmarkState
-from app.domain.operations import Priority, Submission
+from app.domain.benchmarks import Benchmark
+from app.domain.operations import Priority, ProductState, Submission
 from app.traces import current_trace_parent
 
 router = APIRouter(tags=["benchmarks"])
@@ -77,7 +77,7 @@ class BenchmarkBody(BaseModel):
     collection: str
     dataset: str | None
     is_synthetic: bool
-    state: BenchmarkState
+    state: ProductState
     error_code: str | None
     config: dict[str, Any]
     runs: list[dict[str, Any]]

@@ -12,13 +12,12 @@ from pydantic.config import JsonDict
 from app.api.auth import CallerDep, ServicesDep
 from app.api.operations import CollectionRef, IdempotencyKey, OperationBody, PriorityName, RunAfter
 from app.api.reindex_config import MaxRuntime
-from app.domain.operations import Operation, Priority, Submission
+from app.domain.operations import Operation, Priority, ProductState, Submission
 from app.domain.projections import (
     SAMPLE,
     ColourBy,
     ProjectionChoice,
     ProjectionMethod,
-    ProjectionState,
     ShownProjection,
 )
 from app.traces import current_trace_parent
@@ -124,7 +123,7 @@ class ProjectionBody(BaseModel):
     operation_id: UUID | None
     collection_id: UUID
     collection: str
-    state: ProjectionState
+    state: ProductState
     error_code: str | None
     stale: str | None
     degraded: str | None

@@ -49,6 +49,7 @@ def list_periodic_jobs(parts: Parts) -> list[PeriodicJob]:
     return [
         *_dispatching(parts),
         *_cleaning_up(parts),
+        *_ending(parts),
         *_looking(parts),
         watch_of_switches(parts.database, rebuilds.go_back),
         PeriodicJob(
@@ -124,9 +125,6 @@ def _cleaning_up(parts: Parts) -> list[PeriodicJob]:
     orphans = OrphanChunks(database).clean
     old_uploads = OldUploads(database, open_upload_folder(settings), grace_seconds=settings.orphan_grace).clean
 
-    place = open_projection_folder(settings)
-    projections = StaleProjections(database, place, grace_seconds=settings.orphan_grace).clean
-
     async def trim_records(_: Round) -> Mapping[str, Any]:
         entries = await trim_audit_log(database, keep_days=settings.audit_keep_days)
         deliveries = await trim_deliveries(database, keep_days=settings.webhook_keep_days)
@@ -170,6 +168,22 @@ def _cleaning_up(parts: Parts) -> list[PeriodicJob]:
             work=OldSearches(database).clean,
         ),
         PeriodicJob(
+            name="cleanup_records",
+            every_seconds=HOUR,
+            has_dry_run=False,
+            does="drops entries of the audit log and deliveries of webhooks past their time",
+            work=trim_records,
+        ),
+    ]
+
+
+def _ending(parts: Parts) -> list[PeriodicJob]:
+    """What ends that nobody makes any more, and takes away what is left of it."""
+    database, settings = parts.database, parts.settings
+    place = open_projection_folder(settings)
+    projections = StaleProjections(database, place, grace_seconds=settings.orphan_grace).clean
+    return [
+        PeriodicJob(
             name="cleanup_stale_benchmarks",
             every_seconds=6 * HOUR,
             does="ends benchmarks whose operation is gone, and drops what old ones have found; their reports stay",
@@ -180,13 +194,6 @@ def _cleaning_up(parts: Parts) -> list[PeriodicJob]:
             every_seconds=HOUR,
             does="ends projections whose operation is gone or has ended, and removes files that no row knows",
             work=projections,
-        ),
-        PeriodicJob(
-            name="cleanup_records",
-            every_seconds=HOUR,
-            has_dry_run=False,
-            does="drops entries of the audit log and deliveries of webhooks past their time",
-            work=trim_records,
         ),
     ]
 

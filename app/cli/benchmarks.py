@@ -242,28 +242,37 @@ def show_benchmark(ended: Mapping[str, Any], console: Console) -> None:
 
 
 def _runs_table(runs: Sequence[Mapping[str, Any]], primary: str) -> Table:
+    """No wider than a terminal of 80 characters."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("run", overflow="fold", min_width=16)
-    names = list(runs[0]["metrics"]) if runs else []
-    judged = [name for name in names if name.startswith("judged")][:1]
-    others = [name for name in names if name != primary and name not in judged]
+    others = [name for name in (runs[0]["metrics"] if runs else {}) if name != primary and not _is_judged(name)]
     first = [name for name in ("recall@100", "map", "mrr", "recall@10") if name in others]
-    columns = [*first, *(name for name in others if name not in first)][:SHOWN_MEASURES] + judged
-    for name in (primary, "95 %", *columns, "p50 ms", "p95 ms"):
+    columns = [*first, *(name for name in others if name not in first)][:SHOWN_MEASURES]
+    for name in (primary, "95 %", *columns, "p50", "p95 ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in runs:
         low, high = run["ci95"][primary]
-        latency = [
-            f"{run['latency_ms'][name]:.1f}" if run["latency_ms"][name] is not None else "-" for name in ("p50", "p95")
-        ]
+        latency = [run["latency_ms"][name] for name in ("p50", "p95")]
         table.add_row(
             printable(run["name"]),
             f"{run['metrics'][primary]:.4f}",
             f"{low:.3f} to {high:.3f}",
             *(f"{run['metrics'][name]:.4f}" for name in columns),
-            *latency,
+            *("-" if milliseconds is None else f"{milliseconds:.1f}" for milliseconds in latency),
         )
     return table
+
+
+def _is_judged(measure: str) -> bool:
+    return measure.startswith("judged")
+
+
+def _tell_judged(runs: Sequence[Mapping[str, Any]]) -> str:
+    """How much of what was found somebody has judged: where that is little, the other figures say little."""
+    name = next(filter(_is_judged, runs[0]["metrics"]))
+    values = [run["metrics"][name] for run in runs]
+    span = f"{min(values):.0%}" if len(runs) == 1 else f"{min(values):.0%} to {max(values):.0%}"
+    return f"{name}: {span} of what was found was judged"
 
 
 def _words(result: Mapping[str, Any]) -> list[str]:
@@ -274,6 +283,7 @@ def _words(result: Mapping[str, Any]) -> list[str]:
     lines.append(
         f"{result['queries']} queries; the collection has {coverage['mapped']} of {coverage['judged']} judged documents"
     )
+    lines.append(_tell_judged(result["runs"]))
     if result["is_synthetic"]:
         lines.append("[yellow]the queries were made of documents, nobody has judged them[/yellow]")
     if result["queries_failed"]:

@@ -7,27 +7,24 @@ from uuid import UUID, uuid4
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.products import error_code_of, state_of
 from app.db.statements import JSON, JSON_OR_NULL, parsed
 from app.domain.benchmarks import (
     Benchmark,
     BenchmarkNotFoundError,
-    BenchmarkState,
     ListedBenchmark,
     NewBenchmark,
     QueryResult,
     RunSpec,
 )
 from app.domain.kept_mapping import KeptMapping
+from app.domain.operations import ProductState
 
 RESULTS_PER_PAGE = 500
 
-# One whose operation has ended without it is what became of that; one whose operation is gone is ended by a periodic
-# job.
-_STATE = """CASE WHEN b.state = 'completed' THEN b.state WHEN o.state IN ('pending', 'running') THEN 'running'
-    WHEN b.state = 'running' AND o.state IN ('failed', 'cancelled') THEN o.state ELSE b.state END"""
 _COLUMNS = f"""b.id, b.collection_id, c.name AS collection_name, b.user_id, b.operation_id, b.dataset_id,
-    b.dataset_name, b.dataset_fingerprint, b.is_synthetic, {_STATE} AS state, b.config,
-    CASE WHEN b.state = 'running' THEN coalesce(b.error_code, o.error_code) ELSE b.error_code END AS error_code,
+    b.dataset_name, b.dataset_fingerprint, b.is_synthetic, {state_of("b")} AS state, b.config,
+    {error_code_of("b")} AS error_code,
     b.created_at, b.finished_at"""
 _FROM = """FROM benchmarks b JOIN collections c ON c.id = b.collection_id AND c.deleted_at IS NULL
     LEFT JOIN operations o ON o.id = b.operation_id"""
@@ -35,7 +32,7 @@ _FROM = """FROM benchmarks b JOIN collections c ON c.id = b.collection_id AND c.
 
 def to_benchmark(row: Mapping[str, Any] | RowMapping) -> Benchmark:
     """A benchmark of its row."""
-    return Benchmark(**{**row, "state": BenchmarkState(row["state"])})
+    return Benchmark(**{**row, "state": ProductState(row["state"])})
 
 
 class BenchmarkRepository:
@@ -292,21 +289,3 @@ class BenchmarkRepository:
         return int(rows[0]["n"])
 
     # --- upkeep ---------------------------------------------------------------------------------
-
-    async def end_stale(self, *, older_than_seconds: float, dry_run: bool) -> int:
-        """Benchmarks whose operation is gone, or has ended without them, become failed or cancelled; how many."""
-        stale = """SELECT b.id, coalesce(o.state, 'failed') AS state,
-                          coalesce(o.error_code, CASE WHEN o.id IS NULL THEN 'operation_not_found' END) AS error_code
-                   FROM benchmarks b LEFT JOIN operations o ON o.id = b.operation_id
-                   WHERE b.state = 'running' AND b.created_at < now() - make_interval(secs => :age)
-                     AND (o.id IS NULL OR o.state IN ('failed', 'cancelled', 'completed'))"""
-        if dry_run:
-            rows = await self._rows(f"SELECT count(*) AS n FROM ({stale}) s", age=older_than_seconds)
-            return int(rows[0]["n"])
-        rows = await self._rows(
-            f"""UPDATE benchmarks b SET finished_at = now(), error_code = s.error_code,
-                       state = CASE WHEN s.state = 'cancelled' THEN 'cancelled' ELSE 'failed' END
-                FROM ({stale}) s WHERE b.id = s.id AND b.state = 'running' RETURNING b.id""",
-            age=older_than_seconds,
-        )
-        return len(rows)

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from app.db.audit import record
 from app.db.operation_rows import SELECT, Rows, to_operation
 from app.db.statements import JSON, parsed
-from app.domain.errors import CollectionNotFoundError, OperationNotFoundError
-from app.domain.operations import NewOperation, Operation, OperationKind, OperationState
+from app.domain.errors import CollectionNotFoundError, IdempotencyKeyUsedError, OperationNotFoundError
+from app.domain.operations import NewOperation, Operation, OperationKind, OperationState, Submission
 
 POKE_CHANNEL = "vecloom_poke"
 """Postgres' channel on which workers hear that somebody wants something of an operation."""
@@ -74,6 +74,19 @@ class OperationRepository(Rows):
         if not rows:
             raise OperationNotFoundError(operation_id)
         return to_operation(rows[0])
+
+    async def find_submitted(self, user_id: UUID, submission: Submission, kind: OperationKind) -> Operation | None:
+        """The operation that was submitted before with the same idempotency key, finished or not.
+
+        Raises:
+            IdempotencyKeyUsedError: if it is of another kind.
+        """
+        if submission.idempotency_key is None:
+            return None
+        known = await self.find_by_key(user_id, submission.idempotency_key)
+        if known is not None and known.kind is not kind:
+            raise IdempotencyKeyUsedError(known.id)
+        return known
 
     async def find_by_key(self, user_id: UUID, idempotency_key: str) -> Operation | None:
         """The caller's newest operation with this idempotency key, finished or not."""

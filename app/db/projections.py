@@ -7,26 +7,24 @@ from uuid import UUID, uuid4
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.products import error_code_of, state_of
 from app.db.statements import JSON, UUIDS, parsed
 from app.domain.collections import Generation
+from app.domain.operations import ProductState
 from app.domain.projections import (
     Fingerprint,
     MadeProjection,
     NewProjection,
     Projection,
     ProjectionNotFoundError,
-    ProjectionState,
 )
 
 JSONS = ("config", "fingerprint", "quality", "details", "files")
 
-# One whose operation has ended without it is what became of that; one whose operation is gone is ended by a periodic
-# job.
-_STATE = """CASE WHEN p.state = 'running' AND o.state IN ('failed', 'cancelled') THEN o.state ELSE p.state END"""
-_COLUMNS = f"""p.id, p.collection_id, c.name AS collection_name, p.user_id, p.operation_id, {_STATE} AS state,
+_COLUMNS = f"""p.id, p.collection_id, c.name AS collection_name, p.user_id, p.operation_id, {state_of("p")} AS state,
     p.config, p.generation_id, p.generation, p.fingerprint, p.attempt, p.degraded, p.quality, p.points, p.sampled,
     p.details, p.files,
-    CASE WHEN p.state = 'running' THEN coalesce(p.error_code, o.error_code) ELSE p.error_code END AS error_code,
+    {error_code_of("p")} AS error_code,
     p.created_at, p.began_at, p.finished_at"""
 _FROM = """FROM projections p JOIN collections c ON c.id = p.collection_id AND c.deleted_at IS NULL
     LEFT JOIN operations o ON o.id = p.operation_id"""
@@ -34,7 +32,7 @@ _FROM = """FROM projections p JOIN collections c ON c.id = p.collection_id AND c
 
 def to_projection(row: RowMapping) -> Projection:
     """A projection of its row."""
-    return Projection(**{**row, "state": ProjectionState(row["state"])})
+    return Projection(**{**row, "state": ProductState(row["state"])})
 
 
 class ProjectionRepository:
@@ -183,21 +181,3 @@ class ProjectionRepository:
         """Those of these ids that have a row, each with the attempt that makes it now."""
         rows = await self._rows("SELECT id, attempt FROM projections WHERE id = ANY(:ids)", ids=list(ids))
         return {row["id"]: row["attempt"] for row in rows}
-
-    async def end_stale(self, *, older_than_seconds: float, dry_run: bool) -> int:
-        """Projections whose operation is gone, or has ended without them, become failed or cancelled; how many."""
-        stale = """SELECT p.id, coalesce(o.state, 'failed') AS state,
-                          coalesce(o.error_code, CASE WHEN o.id IS NULL THEN 'operation_not_found' END) AS error_code
-                   FROM projections p LEFT JOIN operations o ON o.id = p.operation_id
-                   WHERE p.state = 'running' AND p.created_at < now() - make_interval(secs => :age)
-                     AND (o.id IS NULL OR o.state IN ('failed', 'cancelled', 'completed'))"""
-        if dry_run:
-            rows = await self._rows(f"SELECT count(*) AS n FROM ({stale}) s", age=older_than_seconds)
-            return int(rows[0]["n"])
-        rows = await self._rows(
-            f"""UPDATE projections p SET finished_at = now(), error_code = s.error_code, attempt = NULL,
-                       state = CASE WHEN s.state = 'cancelled' THEN 'cancelled' ELSE 'failed' END
-                FROM ({stale}) s WHERE p.id = s.id AND p.state = 'running' RETURNING p.id""",
-            age=older_than_seconds,
-        )
-        return len(rows)

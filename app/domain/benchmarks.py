@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from itertools import product
 from typing import Any
 from uuid import UUID
 
 from app.domain.errors import ConflictError, InvalidInputError, NotFoundError, PermanentError
+from app.domain.operations import ProductState
 from app.domain.points import Fusion, SearchMode
 from app.domain.search_settings import SearchSettings
 
@@ -26,15 +26,6 @@ OF_RANKS = ("fusion_k", "dense_weight", "bm25_weight")
 """Settings of reciprocal rank fusion."""
 OF_HYBRID = ("fusion", "fusion_k", "dense_weight", "bm25_weight", "candidates")
 """Settings that change nothing where there is one ranking."""
-
-
-class BenchmarkState(StrEnum):
-    """``running → completed | failed | cancelled``; an operation that is retried makes it run again."""
-
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 class InvalidBenchmarkError(InvalidInputError):
@@ -226,7 +217,7 @@ class Benchmark:
     dataset_name: str | None
     dataset_fingerprint: bytes | None
     is_synthetic: bool
-    state: BenchmarkState
+    state: ProductState
     config: Mapping[str, Any]
     report: Mapping[str, Any] | None = field(default=None, repr=False)
     error_code: str | None = None

@@ -57,6 +57,18 @@ class OperationState(StrEnum):
         return self in FINAL_STATES
 
 
+class ProductState(StrEnum):
+    """Of what an operation makes and keeps in a row of its own: ``running → completed | failed | cancelled``.
+
+    An operation that is retried makes it run again.
+    """
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 FINAL_STATES = frozenset({OperationState.COMPLETED, OperationState.FAILED, OperationState.CANCELLED})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.errors import ConflictError, NotFoundError, PermanentError
+from app.domain.operations import ProductState
 
 SAMPLE = 200_000
 MOST_SHOWN = 1000
@@ -33,15 +34,6 @@ class ColourBy(StrEnum):
     FOLDER = "folder"
     FILE_TYPE = "file_type"
     AGE = "age"
-
-
-class ProjectionState(StrEnum):
-    """``running → completed | failed | cancelled``; an operation that is retried makes it run again."""
-
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 class ProjectionNotFoundError(NotFoundError):
@@ -212,7 +204,7 @@ class Projection:
     collection_name: str
     user_id: UUID
     operation_id: UUID | None
-    state: ProjectionState
+    state: ProductState
     config: Mapping[str, Any]
     generation_id: UUID | None = None
     generation: str | None = None

@@ -12,10 +12,10 @@ from app.db.benchmark_datasets import DatasetRepository
 from app.db.benchmarks import BenchmarkRepository
 from app.db.collections import CollectionRepository
 from app.domain.benchmark_datasets import DatasetContent, DatasetNotFoundError, DatasetQuery
-from app.domain.benchmarks import Benchmark, BenchmarkState, NothingJudgedError, RunSpec
+from app.domain.benchmarks import Benchmark, NothingJudgedError, RunSpec
 from app.domain.collections import Collection, Generation
 from app.domain.kept_mapping import KeptMapping
-from app.domain.operations import Operation
+from app.domain.operations import Operation, ProductState
 from app.domain.points import SearchMode, Vectors
 from app.embedders.fingerprint import check_canaries
 from app.evaluation.measures import parse_measure
@@ -43,7 +43,7 @@ async def run_benchmark(context: JobContext, operation: Operation) -> dict[str, 
     """Ask, score, keep. An attempt goes on with the queries that an earlier one has not asked."""
     started = time.monotonic()
     benchmark = await _take_up(context, operation)
-    if benchmark.state is BenchmarkState.COMPLETED and benchmark.report is not None:
+    if benchmark.state is ProductState.COMPLETED and benchmark.report is not None:
         # the attempt that kept it could not say so any more
         return _result(benchmark, benchmark.report, operation.ran_seconds)
     begun = await _begin(context, benchmark)

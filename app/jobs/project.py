@@ -13,8 +13,8 @@ from app.db.leftovers import read_marker
 from app.db.projections import ProjectionRepository
 from app.domain.collections import Collection, Generation, GenerationState
 from app.domain.errors import CollectionNotReadyError
-from app.domain.operations import Operation
-from app.domain.projections import MadeProjection, Projection, ProjectionState, ProjectionsUnavailableError
+from app.domain.operations import Operation, ProductState
+from app.domain.projections import MadeProjection, Projection, ProjectionsUnavailableError
 from app.jobs.context import JobContext
 from app.pipeline.projection.making import Making
 from app.projection.folders import ProjectionFolder, remove_tree
@@ -36,7 +36,7 @@ async def make_projection(context: JobContext, operation: Operation) -> dict[str
     """Fetch, lay out, explain, write, keep. Each attempt begins anew: what one has left is removed."""
     started = time.monotonic()
     projection = await _find(context, operation)
-    if projection.state is ProjectionState.COMPLETED:
+    if projection.state is ProductState.COMPLETED:
         # the attempt that kept it could not say so any more
         return projection.result()
     begun = await _begin(context, projection)

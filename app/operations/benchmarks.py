@@ -26,7 +26,6 @@ from app.domain.benchmarks import (
     BenchmarkChoice,
     BenchmarkNotFinishedError,
     BenchmarkRunNotFoundError,
-    BenchmarkState,
     InvalidBenchmarkError,
     ListedBenchmark,
     NewBenchmark,
@@ -35,9 +34,9 @@ from app.domain.benchmarks import (
 )
 from app.domain.collections import Collection, Generation, GenerationState
 from app.domain.comparison import GenerationUnknownError
-from app.domain.errors import CollectionNotReadyError, IdempotencyKeyUsedError
+from app.domain.errors import CollectionNotReadyError
 from app.domain.kept_mapping import KeptMapping
-from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind, Submission
+from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind, ProductState, Submission
 from app.domain.reranker_errors import RerankerMissingError
 from app.evaluation.conditions import parse_condition
 from app.evaluation.measures import DEFAULT_MEASURES, PRIMARY, Measure, MeasureKind, parse_measure
@@ -81,7 +80,7 @@ class BenchmarkService:
             raise RerankerMissingError
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).get(user_id, id_or_name)
-            known = await _find_known(connection, user_id, submission)
+            known = await OperationRepository(connection).find_submitted(user_id, submission, OperationKind.BENCHMARK)
             if known is not None:
                 return known
             dataset = await _find_dataset(connection, user_id, choice)
@@ -92,31 +91,15 @@ class BenchmarkService:
             config |= {"baseline": await _settle_baseline(connection, user_id, choice, dataset)}
             if choice.fail_if and config["baseline"] is None:
                 _require_absolute(choice.fail_if)
-            benchmark_id = await BenchmarkRepository(connection).add(
-                NewBenchmark(
-                    user_id=user_id,
-                    collection_id=collection.id,
-                    dataset_id=dataset.id if dataset else None,
-                    runs=runs,
-                    config=config,
-                )
+            new = NewBenchmark(
+                user_id=user_id,
+                collection_id=collection.id,
+                dataset_id=dataset.id if dataset else None,
+                runs=runs,
+                config=config,
             )
-            operation = await OperationRepository(connection).add(
-                NewOperation(
-                    user_id=user_id,
-                    collection_id=collection.id,
-                    kind=OperationKind.BENCHMARK,
-                    config={"benchmark_id": str(benchmark_id)},
-                    submission=submission,
-                    writes=False,
-                )
-            )
-            await BenchmarkRepository(connection).set_operation(benchmark_id, operation.id)
-            if operation.config.get("benchmark_id") != str(benchmark_id):
-                # the same request came twice at once, and the other one was faster
-                await BenchmarkRepository(connection).delete(benchmark_id)
-                return operation
-        return await self._operations.launch(operation)
+            operation, is_new = await _add(connection, new, submission)
+        return await self._operations.launch(operation) if is_new else operation
 
     async def get(self, user_id: UUID, benchmark_id: str) -> Benchmark:
         """Raises BenchmarkNotFoundError, also for somebody else's."""
@@ -138,7 +121,7 @@ class BenchmarkService:
         async with self._database.begin() as connection:
             repository = BenchmarkRepository(connection)
             benchmark = await repository.get(user_id, benchmark_id)
-            if benchmark.state is BenchmarkState.RUNNING:
+            if benchmark.state is ProductState.RUNNING:
                 raise BenchmarkNotFinishedError(benchmark.id, benchmark.state)
             await repository.delete(benchmark.id)
             collection = await CollectionRepository(connection).get(user_id, benchmark.collection_id)
@@ -266,13 +249,26 @@ def _require_absolute(conditions: Sequence[str]) -> None:
             raise InvalidBenchmarkError(f"the condition {condition!r} names a baseline; say which benchmark that is")
 
 
-async def _find_known(connection: AsyncConnection, user_id: UUID, submission: Submission) -> Operation | None:
-    if submission.idempotency_key is None:
-        return None
-    known = await OperationRepository(connection).find_by_key(user_id, submission.idempotency_key)
-    if known is not None and known.kind is not OperationKind.BENCHMARK:
-        raise IdempotencyKeyUsedError(known.id)
-    return known
+async def _add(connection: AsyncConnection, new: NewBenchmark, submission: Submission) -> tuple[Operation, bool]:
+    """A benchmark with its operation, and whether that is new."""
+    benchmarks = BenchmarkRepository(connection)
+    benchmark_id = await benchmarks.add(new)
+    operation = await OperationRepository(connection).add(
+        NewOperation(
+            user_id=new.user_id,
+            collection_id=new.collection_id,
+            kind=OperationKind.BENCHMARK,
+            config={"benchmark_id": str(benchmark_id)},
+            submission=submission,
+            writes=False,
+        )
+    )
+    if operation.config.get("benchmark_id") != str(benchmark_id):
+        # the same request came twice at once, and the other one was faster
+        await benchmarks.delete(benchmark_id)
+        return operation, False
+    await benchmarks.set_operation(benchmark_id, operation.id)
+    return operation, True
 
 
 async def _find_dataset(connection: AsyncConnection, user_id: UUID, choice: BenchmarkChoice) -> Dataset | None:
@@ -326,7 +322,7 @@ async def _settle_baseline(
     benchmark_id, _, run = choice.baseline.partition(":")
     repository = BenchmarkRepository(connection)
     baseline = await repository.get(user_id, benchmark_id)
-    if baseline.state is not BenchmarkState.COMPLETED:
+    if baseline.state is not ProductState.COMPLETED:
         raise BenchmarkNotFinishedError(baseline.id, baseline.state)
     if dataset is None or baseline.dataset_fingerprint != dataset.fingerprint:
         name = dataset.name if dataset else "made of documents"

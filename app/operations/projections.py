@@ -19,7 +19,7 @@ from app.db.projections import ProjectionRepository
 from app.domain.audit import Subject
 from app.domain.collections import Collection, Generation, GenerationState
 from app.domain.errors import CollectionNotReadyError
-from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind, Submission
+from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind, ProductState, Submission
 from app.domain.projections import (
     NewProjection,
     PointsAnswer,
@@ -29,7 +29,6 @@ from app.domain.projections import (
     ProjectionChoice,
     ProjectionFileNotFoundError,
     ProjectionNotFinishedError,
-    ProjectionState,
     ProjectionsUnavailableError,
     ShownProjection,
 )
@@ -70,6 +69,7 @@ class ProjectionService:
 
         Raises:
             CollectionNotFoundError, CollectionNotReadyError.
+            IdempotencyKeyUsedError: if the key is that of an operation of another kind.
             InvalidProjectionError: with what to change.
             ProjectionsUnavailableError: if this server has no folder for them.
         """
@@ -77,7 +77,7 @@ class ProjectionService:
         folder = self._require_folder()
         async with self._database.begin() as connection:
             collection = await CollectionRepository(connection).get(user_id, id_or_name)
-            known = await _find_known(connection, user_id, submission)
+            known = await OperationRepository(connection).find_submitted(user_id, submission, OperationKind.PROJECTION)
             if known is not None:
                 return known
             generation = await _get_active(connection, collection)
@@ -142,7 +142,7 @@ class ProjectionService:
         async with self._database.begin() as connection:
             repository = ProjectionRepository(connection)
             projection = await repository.get(user_id, projection_id)
-            if projection.state is ProjectionState.RUNNING:
+            if projection.state is ProductState.RUNNING:
                 raise ProjectionNotFinishedError(projection.id, projection.state)
             await repository.delete(projection.id)
             collection = await CollectionRepository(connection).get(user_id, projection.collection_id)
@@ -164,7 +164,7 @@ class ProjectionService:
         async with self._database.begin() as connection:
             projection = await ProjectionRepository(connection).get(user_id, projection_id)
             marker = await read_marker(connection)
-        attempt = None if projection.state is ProjectionState.COMPLETED else projection.attempt
+        attempt = None if projection.state is ProductState.COMPLETED else projection.attempt
         known = EARLY if attempt is not None else tuple(projection.files or ())
         if name not in known:
             raise ProjectionFileNotFoundError(name, known)
@@ -207,7 +207,7 @@ class ProjectionService:
         async with self._database.begin() as connection:
             projection = await ProjectionRepository(connection).get(user_id, projection_id)
             marker = await read_marker(connection)
-        if projection.state is not ProjectionState.COMPLETED:
+        if projection.state is not ProductState.COMPLETED:
             raise ProjectionNotFinishedError(projection.id, projection.state)
         return projection, self._require_folder().path_of(marker, projection.collection_id, projection.id)
 
@@ -251,12 +251,6 @@ async def _read(function: Callable[Arguments, Read], *args: Arguments.args, **kw
         return await asyncio.to_thread(function, *args, **kwargs)
     except FileNotFoundError as error:
         raise ProjectionFileNotFoundError(Path(str(error.filename)).name, ()) from error
-
-
-async def _find_known(connection: AsyncConnection, user_id: UUID, submission: Submission) -> Operation | None:
-    if submission.idempotency_key is None:
-        return None
-    return await OperationRepository(connection).find_by_key(user_id, submission.idempotency_key)
 
 
 async def _get_active(connection: AsyncConnection, collection: Collection) -> Generation:

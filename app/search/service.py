@@ -112,17 +112,10 @@ class SearchService:
         vector: Vectors | None,
         settings: SearchSettings,
         limit: int,
-        filter: SearchFilter | None = None,  # noqa: A002 — the field's standard term
     ) -> list[Ranked]:
         """The documents that ``find_hits`` shows, in its order."""
         question = Question(
-            collection=collection,
-            generation=generation,
-            query=query,
-            vector=vector,
-            settings=settings,
-            limit=limit,
-            filter=filter or SearchFilter(),
+            collection=collection, generation=generation, query=query, vector=vector, settings=settings, limit=limit
         )
         return await self._ranker.rank(question, Chunks(self._database, question, with_texts=settings.rerank))
 

@@ -12,10 +12,9 @@ from app.domain.benchmarks import (
     Benchmark,
     BenchmarkChoice,
     BenchmarkNotFoundError,
-    BenchmarkState,
     ListedBenchmark,
 )
-from app.domain.operations import Operation, OperationKind, OperationState, Submission
+from app.domain.operations import Operation, OperationKind, OperationState, ProductState, Submission
 from tests.api.doubles import FakeOperations, make_collection
 
 NOW = datetime(2026, 3, 1, 9, 30, 7, tzinfo=UTC)
@@ -34,7 +33,7 @@ def make_benchmark(user_id: UUID) -> Benchmark:
         dataset_name="cranfield",
         dataset_fingerprint=b"f",
         is_synthetic=False,
-        state=BenchmarkState.COMPLETED,
+        state=ProductState.COMPLETED,
         config={"top_k": 100, "primary": "ndcg@10", "measures": ["ndcg@10"]},
         report={"runs": [RUN]},
         created_at=NOW,

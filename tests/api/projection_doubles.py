@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.domain.operations import Operation, OperationKind, OperationState, Submission
+from app.domain.operations import Operation, OperationKind, OperationState, ProductState, Submission
 from app.domain.projections import (
     LiveAnswer,
     PointsAnswer,
@@ -19,7 +19,6 @@ from app.domain.projections import (
     ProjectionChoice,
     ProjectionFileNotFoundError,
     ProjectionNotFoundError,
-    ProjectionState,
     ShownProjection,
 )
 from tests.api.doubles import FakeOperations, make_collection
@@ -44,7 +43,7 @@ def make_shown(user_id: UUID, *, stale: str | None = None) -> ShownProjection:
         collection_name="papers",
         user_id=user_id,
         operation_id=uuid4(),
-        state=ProjectionState.COMPLETED,
+        state=ProductState.COMPLETED,
         config={"method": "umap", "dimensions": 2, "sample": 200_000, "colour_by": "cluster", "parameters": {}},
         points=3,
         sampled=3,

@@ -13,7 +13,8 @@ from numpy.random import Generator
 
 from app.evaluation.measures import DEFAULT_MEASURES, parse_measure
 from app.evaluation.metrics import NOBODY, Ranks, Scores, number_rankings
-from app.evaluation.scoring import Scored, drop_repeated, score_rankings, trec_order
+from app.evaluation.scoring import Scored, drop_repeated, score_rankings
+from tests.evaluation.trec_order import trec_order
 
 RUNS = 150
 """For each of the seeds below."""

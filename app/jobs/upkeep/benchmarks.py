@@ -5,6 +5,7 @@ from typing import Any
 
 from app.db.benchmarks import BenchmarkRepository
 from app.db.database import Database
+from app.db.products import end_stale
 from app.domain.periodic import Round
 from app.operations.attached_benchmarks import AttachedBenchmarks
 
@@ -23,8 +24,8 @@ class StaleBenchmarks:
     async def clean(self, given: Round) -> Mapping[str, Any]:
         """See ``PeriodicJob.work``."""
         async with self._database.begin() as connection:
-            ended = await BenchmarkRepository(connection).end_stale(
-                older_than_seconds=SETTLING_SECONDS, dry_run=given.dry_run
+            ended = await end_stale(
+                connection, "benchmarks", older_than_seconds=SETTLING_SECONDS, dry_run=given.dry_run
             )
         return {"benchmarks": ended, "results": await self._drop_results(is_dry=given.dry_run)}
 

@@ -10,6 +10,7 @@ import structlog
 
 from app.db.database import Database
 from app.db.leftovers import read_marker
+from app.db.products import end_stale
 from app.db.projections import ProjectionRepository
 from app.domain.periodic import Round
 from app.projection.folders import Leftover, ProjectionFolder, remove_tree
@@ -38,8 +39,8 @@ class StaleProjections:
     async def clean(self, given: Round) -> Mapping[str, Any]:
         """See ``PeriodicJob.work``."""
         async with self._database.begin() as connection:
-            ended = await ProjectionRepository(connection).end_stale(
-                older_than_seconds=SETTLING_SECONDS, dry_run=given.dry_run
+            ended = await end_stale(
+                connection, "projections", older_than_seconds=SETTLING_SECONDS, dry_run=given.dry_run
             )
             marker = await read_marker(connection)
         removed = 0 if self._folder is None else await self._remove(self._folder, marker, dry_run=given.dry_run)
