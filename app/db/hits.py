@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.db.documents import ManifestRows
+from app.db.documents import CHUNKS_OF_IDS, ManifestRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +30,9 @@ class HitRepository(ManifestRows):
     async def load_hits(self, generation_id: UUID, ids: Sequence[UUID]) -> dict[UUID, HitRow]:
         """Text and document of chunks, by id; chunks the manifest does not know are missing."""
         rows = await self._execute(
-            """SELECT c.id, c.document_id, d.uri, d.path, d.title, c.text, c.start_char AS start, c.end_char AS "end",
-                      c.headings, c.parent_start, c.parent_end
-               FROM chunks c JOIN documents d ON d.id = c.document_id
-               WHERE c.collection_id = :collection AND c.generation_id = :generation AND c.id = ANY(:ids)""",
+            f"""SELECT c.id, c.document_id, d.uri, d.path, d.title, c.text, c.start_char AS start, c.end_char AS "end",
+                       c.headings, c.parent_start, c.parent_end
+                FROM {CHUNKS_OF_IDS} JOIN documents d ON d.id = c.document_id""",
             generation=generation_id,
             ids=list(ids),
         )
@@ -42,8 +41,7 @@ class HitRepository(ManifestRows):
     async def find_chunks(self, generation_id: UUID, ids: Sequence[UUID]) -> dict[UUID, UUID]:
         """The document of each of these chunks; those the manifest does not know are missing."""
         rows = await self._execute(
-            """SELECT c.id, c.document_id FROM chunks c JOIN documents d ON d.id = c.document_id
-               WHERE c.collection_id = :collection AND c.generation_id = :generation AND c.id = ANY(:ids)""",
+            f"SELECT c.id, c.document_id FROM {CHUNKS_OF_IDS} JOIN documents d ON d.id = c.document_id",
             generation=generation_id,
             ids=list(ids),
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from app.db.documents import ManifestRows
+from app.db.documents import CHUNKS_OF_IDS, ManifestRows
 
 PREVIEW = 240
 """Characters of a chunk that are shown of it."""
@@ -40,14 +40,16 @@ class ProjectedRepository(ManifestRows):
     """What the manifest of one collection knows of points."""
 
     async def list_previews(self, generation_id: UUID, *, after: UUID | None, limit: int) -> list[PreviewRow]:
-        """Of the chunks that come next in the order of ids."""
-        begin = "AND c.id > :after" if after is not None else ""
+        """Of the chunks that come next in the order of ids.
+
+        The page is cut before documents are looked at, so that no statistics can make Postgres sort all chunks.
+        """
+        begin = "AND id > :after" if after is not None else ""
         values = {"after": after} if after is not None else {}
         rows = await self._execute(
-            f"""SELECT c.id, c.document_id, left(c.text, {PREVIEW}) AS preview, d.uri, d.title
-                FROM chunks c JOIN documents d ON d.id = c.document_id
-                WHERE c.collection_id = :collection AND c.generation_id = :generation {begin}
-                ORDER BY c.id LIMIT :limit""",
+            f"""SELECT c.id, c.document_id, left(c.text, {PREVIEW}) AS preview, coalesce(d.uri, '') AS uri, d.title
+                FROM (SELECT * FROM chunks WHERE collection_id = :collection AND generation_id = :generation {begin}
+                      ORDER BY id LIMIT :limit) c LEFT JOIN documents d ON d.id = c.document_id ORDER BY c.id""",
             generation=generation_id,
             limit=limit,
             **values,
@@ -58,8 +60,7 @@ class ProjectedRepository(ManifestRows):
         """Of some chunks, by id; those that the manifest does not know are missing."""
         rows = await self._execute(
             f"""SELECT c.id, c.document_id, left(c.text, {PREVIEW}) AS preview, d.uri, d.title
-                FROM chunks c JOIN documents d ON d.id = c.document_id
-                WHERE c.collection_id = :collection AND c.generation_id = :generation AND c.id = ANY(:ids)""",
+                FROM {CHUNKS_OF_IDS} JOIN documents d ON d.id = c.document_id""",
             generation=generation_id,
             ids=list(ids),
         )
@@ -68,8 +69,7 @@ class ProjectedRepository(ManifestRows):
     async def load_texts(self, generation_id: UUID, ids: Sequence[UUID]) -> dict[UUID, str]:
         """Beginnings of some chunks, by id."""
         rows = await self._execute(
-            f"""SELECT id, left(text, {TEXT}) AS text FROM chunks
-                WHERE collection_id = :collection AND generation_id = :generation AND id = ANY(:ids)""",
+            f"SELECT c.id, left(c.text, {TEXT}) AS text FROM {CHUNKS_OF_IDS}",
             generation=generation_id,
             ids=list(ids),
         )

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.documents import ChunkRow
+from app.db.documents import CHUNKS_OF_IDS, ChunkRow
 from app.db.shared_documents import OTHERS
 from app.db.statements import UUIDS, parsed
 from app.domain.documents import HEADINGS_END, HEADINGS_JOIN, DocumentState
@@ -123,9 +123,7 @@ class ManifestRepository:
 
     async def list_rows(self, ids: Sequence[UUID]) -> list[ManifestRow]:
         """Those of these points that must exist."""
-        rows = await self._rows(
-            f"SELECT {_ROW} FROM chunks c {_OWNED} WHERE {_MINE} AND c.id = ANY(:ids)", ids=list(ids)
-        )
+        rows = await self._rows(f"SELECT {_ROW} FROM {CHUNKS_OF_IDS} {_OWNED}", ids=list(ids))
         return [_to_row(row) for row in rows]
 
     async def load_chunks(self, ids: Sequence[UUID]) -> list[tuple[ChunkRow, Owner]]:
@@ -133,7 +131,7 @@ class ManifestRepository:
         rows = await self._rows(
             f"""SELECT c.id, c.document_id, c.ordinal, c.start_char AS start, c.end_char AS "end", c.tokens, c.text,
                        c.headings, c.parent_start, c.parent_end, c.gap, d.source_id, d.path, {OTHERS} AS others
-                FROM chunks c {_OWNED} WHERE {_MINE} AND c.id = ANY(:ids)""",
+                FROM {CHUNKS_OF_IDS} {_OWNED}""",
             ids=list(ids),
         )
         return [

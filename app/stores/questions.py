@@ -1,4 +1,4 @@
-"""Queries and filters as qdrant-client takes them."""
+"""Queries and filters as Qdrant's REST API takes them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,74 +8,74 @@ from qdrant_client import models
 
 from app.domain.errors import VectorStoreRejectedError
 from app.domain.points import Fusion, PointQuery, SearchFilter, SearchMode
-from app.stores.records import DENSE, SPARSE, clean_text, write_words
+from app.stores.records import DENSE, SPARSE, clean_text, pack_vector, write_words
+
+Json = dict[str, Any]
 
 
-def ask(query: PointQuery) -> dict[str, Any]:
-    """A query as arguments of ``query_points``, the limit aside."""
-    restrict = read_filter(query.filter)
+def write_query(query: PointQuery, *, packed: bool) -> Json:
+    """The body of ``points/query``; a ``packed`` vector is for servers that take base64."""
+    body: Json = {"limit": query.limit, "with_payload": ["document_id"]}
+    if query.score_threshold is not None:
+        body["score_threshold"] = query.score_threshold
     if query.mode is not SearchMode.HYBRID:
-        using, nearest = _nearest(query, query.mode)
-        params = _write_params(query, query.mode)
-        return {
-            "query": nearest,
-            "using": using,
-            "query_filter": restrict,
-            "search_params": params,
-            "score_threshold": query.score_threshold,
-        }
+        return body | _write_stage(query, query.mode, packed=packed)
     weights = {SearchMode.DENSE: query.dense_weight, SearchMode.BM25: query.bm25_weight}
     weighed = {mode: weight for mode, weight in weights.items() if weight > 0}
-    return {
-        "prefetch": [_prefetch(query, mode, restrict) for mode in weighed],
-        "query": _fuse(query, list(weighed.values())),
-        "score_threshold": query.score_threshold,
-    }
+    stages = [{"limit": query.prefetch, **_write_stage(query, mode, packed=packed)} for mode in weighed]
+    return body | {"prefetch": stages, "query": _fuse(query, list(weighed.values()))}
 
 
-def _fuse(query: PointQuery, weights: Sequence[float]) -> models.FusionQuery | models.RrfQuery:
+def _fuse(query: PointQuery, weights: Sequence[float]) -> Json:
     if query.fusion is Fusion.DBSF:
-        return models.FusionQuery(fusion=models.Fusion.DBSF)
-    # equal ones are not told: servers before 1.17 know no weights
-    is_equal = len(set(weights)) == 1
-    scaled = None if is_equal else [weight * len(weights) / sum(weights) for weight in weights]
-    return models.RrfQuery(rrf=models.Rrf(k=query.fusion_k, weights=scaled))
+        return {"fusion": "dbsf"}
+    rrf: Json = {"k": query.fusion_k}
+    if len(set(weights)) > 1:  # equal ones are not told: servers before 1.17 know no weights
+        rrf["weights"] = [weight * len(weights) / sum(weights) for weight in weights]
+    return {"rrf": rrf}
 
 
-def _prefetch(query: PointQuery, mode: SearchMode, restrict: models.Filter | None) -> models.Prefetch:
-    using, nearest = _nearest(query, mode)
-    params = _write_params(query, mode)
-    return models.Prefetch(query=nearest, using=using, limit=query.prefetch, filter=restrict, params=params)
+def _write_stage(query: PointQuery, mode: SearchMode, *, packed: bool) -> Json:
+    using, nearest = _nearest(query, mode, packed=packed)
+    stage: Json = {"query": {"nearest": nearest}, "using": using, "params": _write_params(query, mode)}
+    if restrict := write_filter(query.filter):
+        stage["filter"] = restrict
+    return stage
 
 
-def _write_params(query: PointQuery, mode: SearchMode) -> models.SearchParams:
+def _write_params(query: PointQuery, mode: SearchMode) -> Json:
+    params: Json = {"exact": query.exact}
     if mode is SearchMode.BM25 or query.exact:
-        return models.SearchParams(exact=query.exact)
-    rescored = None
+        return params
+    if query.hnsw_ef is not None:
+        params["hnsw_ef"] = query.hnsw_ef
     if query.oversampling is not None:
-        rescored = models.QuantizationSearchParams(rescore=True, oversampling=query.oversampling)
-    return models.SearchParams(exact=False, hnsw_ef=query.hnsw_ef, quantization=rescored)
+        params["quantization"] = {"rescore": True, "oversampling": query.oversampling}
+    return params
 
 
-def _nearest(query: PointQuery, mode: SearchMode) -> tuple[str, models.NearestQuery]:
+def _nearest(query: PointQuery, mode: SearchMode, *, packed: bool) -> tuple[str, object]:
     if mode is SearchMode.BM25:
         if query.text is None:
             raise ValueError("a bm25 query needs a text")
-        words = models.Document.model_validate(write_words(clean_text(query.text), query.sparse))
-        return SPARSE, models.NearestQuery(nearest=words)
+        return SPARSE, write_words(clean_text(query.text), query.sparse)
     if query.vector is None:
         raise ValueError("a dense query needs a vector")
     if not np.isfinite(query.vector).all():
         raise VectorStoreRejectedError("the vector of a query must be finite")
-    return DENSE, models.NearestQuery(nearest=query.vector.tolist())
+    return DENSE, pack_vector(query.vector) if packed else query.vector.tolist()
 
 
 def any_of(field: str, values: Iterable[str]) -> models.FieldCondition:
     """The field is one of these."""
-    return models.FieldCondition(key=field, match=models.MatchAny(any=[clean_text(value) for value in values]))
+    return models.FieldCondition.model_validate(_write_condition(field, values))
 
 
-def read_filter(restrict: SearchFilter) -> models.Filter | None:
+def _write_condition(field: str, values: Iterable[str]) -> Json:
+    return {"key": field, "match": {"any": [clean_text(value) for value in values]}}
+
+
+def write_filter(restrict: SearchFilter) -> Json | None:
     """A filter as Qdrant takes it; None if everything fits."""
     fields = {
         "source_id": [str(value) for value in restrict.source_ids],
@@ -83,5 +83,11 @@ def read_filter(restrict: SearchFilter) -> models.Filter | None:
         "folders": [value.strip("/") for value in restrict.folders],
         "file_type": [value.lower().lstrip(".") for value in restrict.file_types],
     }
-    conditions: list[models.Condition] = [any_of(field, values) for field, values in fields.items() if values]
-    return models.Filter(must=conditions) if conditions else None
+    conditions = [_write_condition(field, values) for field, values in fields.items() if values]
+    return {"must": conditions} if conditions else None
+
+
+def read_filter(restrict: SearchFilter) -> models.Filter | None:
+    """The same as qdrant-client takes it."""
+    written = write_filter(restrict)
+    return None if written is None else models.Filter.model_validate(written)

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import numpy as np
 import orjson
-from qdrant_client import models
 
 from app.domain.points import PointBatch, PointId, ScoredPoint, StoredPoints, Vectors
 from app.domain.sparse_settings import NO_LANGUAGE, SparseSettings
@@ -110,11 +109,15 @@ def _read_vector(value: object, dimension: int) -> Vectors:
     return vector if vector.shape == (dimension,) else np.full(dimension, np.nan, dtype=np.float32)
 
 
-def read_hit(found: models.ScoredPoint) -> ScoredPoint | None:
-    """None for a point that somebody else has put there: every point of ours says which document it is of."""
+def read_hits(content: bytes) -> list[ScoredPoint]:
+    """The answer of a query, without points that somebody else has put there: every point of ours has a document."""
+    hits = (_read_hit(found) for found in orjson.loads(content)["result"]["points"])
+    return [hit for hit in hits if hit is not None]
+
+
+def _read_hit(found: dict[str, Any]) -> ScoredPoint | None:
+    point, score, document = found["id"], float(found["score"]), (found.get("payload") or {}).get("document_id")
     try:
-        return ScoredPoint(
-            id=UUID(str(found.id)), score=found.score, document_id=UUID(str((found.payload or {})["document_id"]))
-        )
-    except (ValueError, KeyError):
+        return ScoredPoint(id=UUID(point), score=score, document_id=UUID(document))
+    except (ValueError, AttributeError, TypeError):
         return None
