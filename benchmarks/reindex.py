@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+import orjson
 from sqlalchemy import text
 
 from app.domain.documents import ChunkingChoice
 from app.domain.operations import Operation
 from app.domain.rebuilds import RebuildChoice
 from app.operations.rebuilds import RebuildService
+from benchmarks.asking import Asker, asking
 from benchmarks.bench import Bench
 from benchmarks.corpus import Corpus, stream_files, write_corpus
 from benchmarks.limit import POLL_SECONDS, seconds_of
@@ -35,6 +36,7 @@ SHARE = 0.4
 AT_ONCE = 8
 CAPACITY_SEARCHES = 800
 IDLE_SECONDS = 20.0
+OK = 200
 
 
 async def bench_reindex(bench: Bench, documents: int = DOCUMENTS) -> Figures:
@@ -105,15 +107,15 @@ async def bench_reindex_load(bench: Bench, documents: int = SEARCHED_DOCUMENTS) 
     queries = await asyncio.to_thread(_read_queries, corpus)
     async with Vecloom(bench, bench.folder / "load-system") as system, system.workers(REAL, 1):
         await bench.index(SEARCHED, corpus.folder, poll_seconds=POLL_SECONDS)
-        async with serving_api(bench, system.environment()) as client:
+        async with serving_api(bench, system.environment()) as client, asking(client) as asker:
             stop = asyncio.Event()
             stop.set()
-            await _measure_capacity(client, queries)
-            capacity = await _measure_capacity(client, queries)
+            await _measure_capacity(asker, queries)
+            capacity = await _measure_capacity(asker, queries)
             rate = min(MOST_RATE, SHARE * capacity)
-            idle = await _search(client, queries, until=stop, rate=rate, least=round(IDLE_SECONDS * rate))
+            idle = await _search(asker, queries, until=stop, rate=rate, least=round(IDLE_SECONDS * rate))
             stop.clear()
-            searching = asyncio.create_task(_search(client, queries, until=stop, rate=rate, least=1))
+            searching = asyncio.create_task(_search(asker, queries, until=stop, rate=rate, least=1))
             rebuilt = await _reindex(
                 bench, SEARCHED, RebuildChoice(chunking=ChunkingChoice(size=SIZE), gate="report-only")
             )
@@ -145,13 +147,13 @@ def _read_queries(corpus: Corpus) -> list[str]:
     return [Path(path).read_text(encoding="utf-8")[200:260] for path in corpus.paths]
 
 
-async def _measure_capacity(client: httpx.AsyncClient, queries: Sequence[str]) -> float:
+async def _measure_capacity(asker: Asker, queries: Sequence[str]) -> float:
     """Searches a second where each of a few callers asks again as soon as it is answered."""
     searches, left = Searches(), iter(range(CAPACITY_SEARCHES))
 
     async def ask_on() -> None:
         for number in left:
-            await _ask(client, queries[number % len(queries)], searches, due=time.perf_counter())
+            await _ask(asker, queries[number % len(queries)], searches, due=time.perf_counter())
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
@@ -160,9 +162,7 @@ async def _measure_capacity(client: httpx.AsyncClient, queries: Sequence[str]) -
     return CAPACITY_SEARCHES / (time.perf_counter() - started)
 
 
-async def _search(
-    client: httpx.AsyncClient, queries: Sequence[str], *, until: asyncio.Event, rate: float, least: int
-) -> Searches:
+async def _search(asker: Asker, queries: Sequence[str], *, until: asyncio.Event, rate: float, least: int) -> Searches:
     """Begin searches at a rate until the event, and at least so many; each is timed from when it was due."""
     searches, started = Searches(), time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
@@ -170,24 +170,25 @@ async def _search(
         while number < least or not until.is_set():
             due = started + number / rate
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            tasks.create_task(_ask(client, queries[number % len(queries)], searches, due=due))
+            tasks.create_task(_ask(asker, queries[number % len(queries)], searches, due=due))
             number += 1
     return searches
 
 
-async def _ask(client: httpx.AsyncClient, query: str, searches: Searches, *, due: float) -> None:
+async def _ask(asker: Asker, query: str, searches: Searches, *, due: float) -> None:
+    body = orjson.dumps({"query": query, "limit": 10})
     try:
-        answer = await client.post(f"/api/v1/collections/{SEARCHED}/search", json={"query": query, "limit": 10})
-    except httpx.TransportError:
+        status, content = await asker.post(f"/api/v1/collections/{SEARCHED}/search", body)
+    except (OSError, asyncio.IncompleteReadError):
         searches.failed += 1
         return
     searches.seconds.append(time.perf_counter() - due)
-    if not answer.is_success:
+    if status != OK:
         searches.failed += 1
         return
-    body = answer.json()
-    searches.empty += not body["hits"]
-    searches.shown.update((body["generation"], hit["chunk_id"]) for hit in body["hits"])
+    answer = orjson.loads(content)
+    searches.empty += not answer["hits"]
+    searches.shown.update((answer["generation"], hit["chunk_id"]) for hit in answer["hits"])
 
 
 async def _read_chunks(bench: Bench) -> set[tuple[str, str]]:

@@ -98,6 +98,7 @@ def create_api(services: ApiServices) -> FastAPI:
     application.add_middleware(MeasureRequests, registry=services.metrics, prefix=PREFIX)
     api = APIRouter(responses={"4XX": PROBLEM, "5XX": PROBLEM})
     for module in (
+        search,  # routes are tried one after the other, and this one is asked for most
         collections,
         documents,
         operations,
@@ -105,7 +106,6 @@ def create_api(services: ApiServices) -> FastAPI:
         plans,
         rebuilds,
         events,
-        search,
         generations,
         compare,
         search_logs,

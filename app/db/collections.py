@@ -1,13 +1,12 @@
 """Rows of ``collections`` and ``generations``."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Null, RowMapping, func, insert, null, select, text, update
+from sqlalchemy import ColumnElement, Null, RowMapping, Select, bindparam, func, insert, null, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -33,11 +32,38 @@ def _to_chunking(value: dict[str, Any]) -> Chunking:
 PREFIX = "generation_"
 
 
+COLLECTION_COLUMNS = tuple(column.name for column in collections.c)
+GENERATION_COLUMNS = tuple(column.name for column in generations.c)
+
+
+def _read_id(id_or_name: UUID | str) -> UUID | None:
+    try:
+        return UUID(str(id_or_name))
+    except ValueError:
+        return None
+
+
 def _is_named(user_id: UUID, id_or_name: UUID | str) -> ColumnElement[bool]:
     named: ColumnElement[bool] = collections.c.name == str(id_or_name)
-    with suppress(ValueError):
-        named |= collections.c.id == UUID(str(id_or_name))
+    if (its_id := _read_id(id_or_name)) is not None:
+        named |= collections.c.id == its_id
     return (collections.c.user_id == user_id) & collections.c.deleted_at.is_(None) & named
+
+
+def _select_searched() -> Select[Any]:
+    active = (generations.c.collection_id == collections.c.id) & (generations.c.state == GenerationState.ACTIVE)
+    log = (search_logs.c.share.label("log_share"), search_logs.c.key.label("log_key"))
+    named = (collections.c.name == bindparam("name")) | (collections.c.id == bindparam("id"))
+    return (
+        select(collections, *(column.label(f"{PREFIX}{column.name}") for column in generations.c), *log)
+        .select_from(collections.outerjoin(generations, active).outerjoin(search_logs))
+        .where(collections.c.user_id == bindparam("user"), collections.c.deleted_at.is_(None), named)
+        .order_by(collections.c.name)
+    )
+
+
+_SEARCHED = _select_searched()
+"""Built once: that takes longer than Postgres takes to answer it."""
 
 
 def _to_collection(row: Mapping[str, Any] | RowMapping) -> Collection:
@@ -152,19 +178,12 @@ class CollectionRepository:
         Raises:
             CollectionNotFoundError: if this user has no such collection.
         """
-        active = (generations.c.collection_id == collections.c.id) & (generations.c.state == GenerationState.ACTIVE)
-        log = (search_logs.c.share.label("log_share"), search_logs.c.key.label("log_key"))
-        query = (
-            select(collections, *(column.label(f"{PREFIX}{column.name}") for column in generations.c), *log)
-            .select_from(collections.outerjoin(generations, active).outerjoin(search_logs))
-            .where(_is_named(user_id, id_or_name))
-            .order_by(collections.c.name)
-        )
-        row = (await self._connection.execute(query)).mappings().first()
+        values = {"user": user_id, "name": str(id_or_name), "id": _read_id(id_or_name)}
+        row = (await self._connection.execute(_SEARCHED, values)).mappings().first()
         if row is None:
             raise CollectionNotFoundError(id_or_name)
-        collection = _to_collection({name: row[name] for name in collections.c.keys()})  # noqa: SIM118 — not a mapping
-        generation = {name: row[f"{PREFIX}{name}"] for name in generations.c.keys()}  # noqa: SIM118 — not a mapping
+        collection = _to_collection({name: row[name] for name in COLLECTION_COLUMNS})
+        generation = {name: row[f"{PREFIX}{name}"] for name in GENERATION_COLUMNS}
         choice = None if row["log_share"] is None else LogChoice(share=row["log_share"], key=row["log_key"])
         return collection, None if generation["id"] is None else read_generation(generation), choice
 

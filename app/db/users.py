@@ -75,7 +75,7 @@ class UserRepository:
         """Raises NotAuthenticatedError for a key that is unknown, expired or revoked."""
         row = (
             await self._connection.execute(
-                text(
+                parsed(
                     "SELECT k.id, k.user_id, k.scopes, k.name, u.name AS user_name FROM api_keys k"
                     " JOIN users u ON u.id = k.user_id WHERE k.hash = :hash AND k.revoked_at IS NULL"
                     " AND (k.expires_at IS NULL OR k.expires_at > now())"

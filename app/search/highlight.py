@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 
 WORD = re.compile(r"[\w\u0300-\u036f]+")
@@ -10,6 +11,9 @@ WORD = re.compile(r"[\w\u0300-\u036f]+")
 SHORTEST_STEM = 4
 REMEMBERED_WORDS = 32_768
 """A text has few words that others have not, and each of a search's texts has hundreds."""
+
+REMEMBERED_QUERIES = 64
+"""Those that are answered at this moment: each is asked for once a hit."""
 
 ENDINGS = ("ingly", "edly", "ing", "ies", "ed", "es", "ly", "s")
 COMMON = frozenset(
@@ -31,8 +35,26 @@ def stem(word: str) -> str:
     return word.removesuffix("e") if len(word) > SHORTEST_STEM else word
 
 
+@lru_cache(maxsize=REMEMBERED_QUERIES)
+def _find_stems(query: str) -> frozenset[str]:
+    words = {word.casefold() for word in WORD.findall(query)}
+    return frozenset({stem(word) for word in words - COMMON} or {stem(word) for word in words})
+
+
 def find_highlights(text: str, query: str) -> list[tuple[int, int]]:
     """Spans ``(start, end)`` of the text, in characters, whose words the query has too."""
-    words = {match.group().casefold() for match in WORD.finditer(query)}
-    wanted = {stem(word) for word in words - COMMON} or {stem(word) for word in words}
-    return [match.span() for match in WORD.finditer(text) if stem(match.group()) in wanted]
+    wanted = _find_stems(query)
+    if not text.isascii():
+        return [match.span() for match in WORD.finditer(text) if stem(match.group()) in wanted]
+    lowered = text.lower()
+    return sorted({span for each in wanted for span in _find_words(text, lowered, each, wanted)})
+
+
+def _find_words(text: str, lowered: str, beginning: str, wanted: frozenset[str]) -> Iterator[tuple[int, int]]:
+    """Words that begin with a stem, as all do that have it; that is found faster than all words are looked at."""
+    start = lowered.find(beginning)
+    while start >= 0:
+        is_inside = start > 0 and WORD.match(text[start - 1])
+        if not is_inside and (word := WORD.match(text, start)) and stem(word.group()) in wanted:
+            yield word.span()
+        start = lowered.find(beginning, start + 1)

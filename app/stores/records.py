@@ -111,7 +111,7 @@ def _read_vector(value: object, dimension: int) -> Vectors:
 
 def read_hits(content: bytes) -> list[ScoredPoint]:
     """The answer of a query, without points that somebody else has put there: every point of ours has a document."""
-    hits = (_read_hit(found) for found in orjson.loads(content)["result"]["points"])
+    hits = [_read_hit(found) for found in orjson.loads(content)["result"]["points"]]
     return [hit for hit in hits if hit is not None]
 
 
