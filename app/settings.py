@@ -49,6 +49,7 @@ PREFIX_ONLY = frozenset(
         "trusted_proxies",
         "upload_folder",
         "projection_folder",
+        "projection_compile",
     }
 )
 """Names too common to be read from the environment without ``VECLOOM_`` in front."""
@@ -178,6 +179,7 @@ class Settings(BaseSettings):
 
     # projections
     projection_folder: Path | None = None
+    projection_compile: bool = True
 
     # chunking and embedding
     chunk_size: Count = 400

@@ -82,7 +82,7 @@ class Bench:
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Bench]:
     """The embedded stack, with a caller and no worker."""
-    settings = Settings(data=folder / "data")
+    settings = Settings(data=folder / "data", projection_compile=False)
     async with EmbeddedStack(settings.data) as stack:
         endpoints = Endpoints(
             database_url=stack.database_url,

@@ -123,7 +123,7 @@ def settings_for(stack: EmbeddedStack, *, database: str, namespace: str, data: P
         upload_folder=data / "uploads",
         projection_folder=data / "projections",
         secret_keys=SECRET_KEYS,
-        # whatever is installed on this machine
+        # whatever is installed and compiled on this machine
         **{
             "lease": 3,
             "heartbeat": 0.5,
@@ -131,6 +131,7 @@ def settings_for(stack: EmbeddedStack, *, database: str, namespace: str, data: P
             "default_retry_delay": 0.1,
             "process_slots": 1,
             "ocr": "off",
+            "projection_compile": False,
             **changes,
         },
     )

@@ -14,7 +14,7 @@ import structlog
 
 from app.api.serving import serving
 from app.bootstrap.parts import EmbedderRegistry, Parts
-from app.bootstrap.projections import open_layout_process, open_projection_folder
+from app.bootstrap.projections import compiling_layouts, open_layout_process, open_projection_folder
 from app.bootstrap.sources import SourceOpener, find_ocr, open_upload_folder
 from app.bootstrap.tokenizers import check_tokenizer, tokenizers_of
 from app.bootstrap.upkeep import open_periodic_jobs
@@ -117,6 +117,7 @@ async def open_worker(
         spool = await stack.enter_async_context(open_spool(settings.source_spool))
         layouts = open_layout_process(settings)
         stack.push_async_callback(layouts.aclose)
+        await stack.enter_async_context(compiling_layouts(settings))
         resources = _open_resources(parts, processes, embedders, lines, spool=spool, layouts=layouts)
         runner = _open_runner(parts, guard, profile, jobs, resources)
         lanes = Lanes(resources, parts.events, profile, worker_id=guard.id)

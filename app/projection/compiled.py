@@ -1,61 +1,19 @@
 """Numba, with what it compiles kept for the processes after this one."""
 
 import os
-import stat
-import sys
-import tempfile
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-__all__ = ["compiled", "count_compilations", "find_cache_folder", "keep_compiled", "numba", "set_threads"]
+from app.projection.compiled_folder import find_cache_folder
 
-PACKAGES = ("numba", "llvmlite", "umap-learn", "pynndescent", "numpy")
-
-
-def find_cache_folder() -> Path:
-    """A folder that only we can write, for these versions: ``NUMBA_CACHE_DIR``, the user's cache, or a temporary one.
-
-    Numba unpickles what it finds there, so a folder of somebody else is never taken.
-    """
-    if given := os.environ.get("NUMBA_CACHE_DIR"):
-        return Path(given)
-    kind = "-".join(["py{}.{}".format(*sys.version_info), *(f"{name}{version(name)}" for name in PACKAGES)])
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 — no home must not raise
-    for above in (Path(home) / "vecloom", Path(tempfile.gettempdir()) / f"vecloom-{os.getuid()}"):
-        folder = above / kind
-        if _is_ours(above) and _is_ours(folder):
-            return folder
-    return Path(tempfile.mkdtemp(prefix="vecloom-compiled-"))
-
-
-def _is_ours(folder: Path) -> bool:
-    """Make a folder if it is not there, and look whether nobody else can write it."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = folder.lstat()
-    except OSError:
-        return False
-    others = stat.S_IWGRP | stat.S_IWOTH
-    return (
-        stat.S_ISDIR(about.st_mode)
-        and about.st_uid == os.getuid()
-        and not about.st_mode & others
-        and _can_write(folder)
-    )
-
-
-def _can_write(folder: Path) -> bool:
-    return os.access(folder, os.W_OK | os.X_OK)
-
+__all__ = ["compiled", "count_compilations", "keep_compiled", "numba", "set_threads"]
 
 # before numba is imported, for it reads these once; code that fits every processor can be shipped with an image
 os.environ.setdefault("NUMBA_CACHE_DIR", str(find_cache_folder()))
 os.environ.setdefault("NUMBA_CPU_NAME", "generic")
 os.environ.setdefault("NUMBA_CPU_FEATURES", "")
 
-import numba  # noqa: E402 — see above
+import numba
 
 # where somebody imported it before us
 numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]  # type: ignore[attr-defined] # it has no types of its settings

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from app.projection.compiled_folder import compiling, is_compiled, mark_compiled
+
 # ruff: noqa: PLC0415 — seconds of imports that a parent process has no use for
 
 
@@ -27,3 +29,18 @@ def write_files(request: Mapping[str, Any]) -> None:
 
     write_artifacts(ArtifactRequest(**request))
     compress_files(request["folder"])
+
+
+def compile_layouts() -> int | None:
+    """Compile what layouts need; gives how many functions, or None if all are kept or another process is at it.
+
+    A library compiles some of its own while it is imported, so that has to wait for the turn too.
+    """
+    with compiling() as is_first:
+        if not is_first or is_compiled():
+            return None
+        from app.projection.warm import compile_all
+
+        compiled = compile_all()
+        mark_compiled()
+        return compiled

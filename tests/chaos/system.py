@@ -68,6 +68,7 @@ class System:
 def _settings(stack: EmbeddedStack, folder: Path, *, model_url: str) -> Settings:
     return Settings(
         ocr="off",
+        projection_compile=False,
         database_url=stack.database_url,
         redis_url=stack.redis_url,
         qdrant_url=stack.qdrant_url,

@@ -1,0 +1,110 @@
+"""What maps are computed with is compiled before anybody wants one."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from app.bootstrap.projections import compiling_layouts
+from app.processes.pool import ProcessPool
+from app.projection.compiled_folder import compiling, is_compiled
+from app.projection.steps import compile_layouts
+from app.settings import Settings
+from tests.harness import wait_until
+
+MIB = 1024 * 1024
+SECONDS = 600.0
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for what is compiled."""
+    folder = tmp_path / "compiled"
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
+    return folder
+
+
+def _list_compiled(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.nbc")}
+
+
+async def _run(settings: Settings) -> None:
+    async with compiling_layouts(settings, after_seconds=0) as task:
+        await task
+
+
+@pytest.mark.timeout(SECONDS)
+async def test_a_worker_compiles_what_layouts_need_once(kept: Path, settings: Settings) -> None:
+    """In a process of its own; after that nothing has to be compiled, and nothing is begun again."""
+    wanted = settings.model_copy(update={"projection_compile": True})
+    assert not is_compiled()
+    await _run(wanted)
+    assert is_compiled()
+    before = _list_compiled(kept)
+    assert before
+    pool = ProcessPool(1, memory_bytes=4096 * MIB)
+    try:
+        assert await pool.run(_count_compiled, timeout_seconds=SECONDS) == 0
+        assert await pool.run(compile_layouts, timeout_seconds=SECONDS) is None
+    finally:
+        await pool.aclose()
+    await _run(wanted)
+    assert _list_compiled(kept) == before
+
+
+def _count_compiled() -> int:
+    from app.projection.warm import compile_all  # noqa: PLC0415 — seconds, in a child
+
+    return compile_all()
+
+
+@pytest.mark.parametrize("changes", [{"projection_compile": False}, {"projection_folder": None, "data": Path("/none")}])
+async def test_nothing_is_compiled_where_nobody_wants_maps(
+    kept: Path, settings: Settings, changes: dict[str, object]
+) -> None:
+    """It is turned off, or there is no folder for projections."""
+    await _run(settings.model_copy(update={"projection_compile": True, **changes}))
+    assert not _list_compiled(kept)
+
+
+async def test_two_do_not_compile_the_same(kept: Path) -> None:
+    """The second one leaves it to the first."""
+    pool = ProcessPool(1, memory_bytes=4096 * MIB)
+    try:
+        with compiling() as is_first:
+            assert is_first
+            assert await pool.run(compile_layouts, timeout_seconds=SECONDS) is None
+    finally:
+        await pool.aclose()
+    assert not _list_compiled(kept)
+
+
+@pytest.mark.timeout(SECONDS)
+async def test_a_worker_that_stops_does_not_wait_for_the_compiler(kept: Path, settings: Settings) -> None:
+    """Its process is killed, and the next one begins anew."""
+    async with compiling_layouts(settings.model_copy(update={"projection_compile": True}), after_seconds=0):
+        await wait_until(lambda: asyncio.to_thread((kept / "compiling.lock").exists))
+    assert not is_compiled()
+    with compiling() as is_first:
+        assert is_first
+
+
+def test_the_mark_is_of_the_code_as_it_is(kept: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Another version of a library, or of ours, has to be compiled again."""
+    from app.projection import compiled_folder  # noqa: PLC0415 — what is changed below
+
+    kept.mkdir()
+    compiled_folder.mark_compiled()
+    assert is_compiled()
+    monkeypatch.setattr(compiled_folder, "PACKAGES", ("numba",))
+    assert not is_compiled()
+    monkeypatch.undo()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(kept))
+    assert is_compiled()
+    other = tmp_path / "projection" / "compiled_folder.py"
+    other.parent.mkdir()
+    other.write_text("changed")
+    monkeypatch.setattr(compiled_folder, "__file__", str(other))
+    assert not is_compiled()
+    assert os.environ["NUMBA_CACHE_DIR"] == str(kept)
