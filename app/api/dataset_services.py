@@ -6,7 +6,7 @@ from uuid import UUID
 
 from app.domain.benchmark_datasets import Dataset, DatasetFormat, DatasetQuery
 from app.domain.dataset_mapping import Coverage
-from app.domain.judgments import Judgment
+from app.domain.judgments import Judgment, JudgmentCounts
 
 
 class BenchmarkDatasets(Protocol):
@@ -62,8 +62,14 @@ class Judgments(Protocol):
         """Forget it."""
         ...
 
-    async def list(self, user_id: UUID, id_or_name: str, *, limit: int, after: int | None) -> Sequence[Judgment]:
-        """Those made first come last."""
+    async def list(
+        self, user_id: UUID, id_or_name: str, *, query: str | None, limit: int, after: int | None
+    ) -> Sequence[Judgment]:
+        """Those made first come last; with a query those that the caller made of it."""
+        ...
+
+    async def count(self, user_id: UUID, id_or_name: str) -> JudgmentCounts:
+        """How many there are."""
         ...
 
     async def write_qrels(self, user_id: UUID, id_or_name: str) -> bytes:

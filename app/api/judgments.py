@@ -16,6 +16,11 @@ from app.domain.judgments import HIGHEST, Judgment
 
 router = APIRouter(tags=["benchmarks"])
 
+QueryText = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_QUERY, pattern=r"^[^\x00]*$"),
+]
+
 EXAMPLE: JsonDict = {
     "id": "17",
     "query": "how do I ask for leave",
@@ -37,9 +42,7 @@ class JudgmentSet(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE_SET]})
 
-    query: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
-        min_length=1, max_length=LONGEST_QUERY, pattern=r"^[^\x00]*$"
-    )
+    query: QueryText
     document_id: UUID
     grade: int | None = Field(ge=0, le=HIGHEST, strict=True)
 
@@ -69,6 +72,15 @@ class JudgmentPage(BaseModel):
 
     judgments: list[JudgmentBody]
     next: str | None
+
+
+class JudgmentCountsBody(BaseModel):
+    """How much was judged: pairs of a query and a document, and different queries."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"judgments": 42, "queries": 12}]})
+
+    judgments: int
+    queries: int
 
 
 class JudgedDatasetCreate(BaseModel):
@@ -107,6 +119,7 @@ async def list_judgments(
     caller: CallerDep,
     services: ServicesDep,
     *,
+    query: Annotated[QueryText | None, Query(description="Only yours of the hits of this query.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
     wanted: Annotated[Literal["json", "trec"], Query(alias="format")] = "json",
@@ -115,9 +128,16 @@ async def list_judgments(
     if wanted == "trec":
         qrels = await services.judgments.write_qrels(caller.user_id, collection)
         return Response(qrels, media_type="text/plain; charset=utf-8")
-    found = await services.judgments.list(caller.user_id, collection, limit=limit, after=after)
+    found = await services.judgments.list(caller.user_id, collection, query=query, limit=limit, after=after)
     more = str(found[-1].id) if len(found) == limit else None
     return JudgmentPage(judgments=[JudgmentBody.of(judgment) for judgment in found], next=more)
+
+
+@router.get("/collections/{collection}/judgments/counts")
+async def count_judgments(collection: CollectionRef, caller: CallerDep, services: ServicesDep) -> JudgmentCountsBody:
+    """How much was judged."""
+    counts = await services.judgments.count(caller.user_id, collection)
+    return JudgmentCountsBody(judgments=counts.judgments, queries=counts.queries)
 
 
 @router.post(

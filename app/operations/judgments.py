@@ -11,7 +11,7 @@ from app.db.database import Database
 from app.db.search_judgments import JudgmentRepository
 from app.domain.benchmark_datasets import Dataset, DatasetContent
 from app.domain.collections import Collection
-from app.domain.judgments import MOST_JUDGMENTS, Judgment, NoJudgmentsError
+from app.domain.judgments import MOST_JUDGMENTS, Judgment, JudgmentCounts, NoJudgmentsError
 from app.evaluation.datasets.people import collect_judgments
 from app.evaluation.datasets.write import write_qrels
 from app.operations.benchmark_datasets import DatasetService
@@ -41,11 +41,24 @@ class JudgmentService:
             _, judgments = await self._open(connection, user_id, id_or_name)
             await judgments.take_back(user_id, query=query, document_id=document_id)
 
-    async def list(self, user_id: UUID, id_or_name: str, *, limit: int, after: int | None) -> Sequence[Judgment]:
-        """Those made first come last; ``after`` is the id of the last one of the page before."""
+    async def list(
+        self, user_id: UUID, id_or_name: str, *, query: str | None, limit: int, after: int | None
+    ) -> Sequence[Judgment]:
+        """Those made first come last; ``after`` is the id of the last one of the page before.
+
+        With a ``query`` those that the caller made of its hits.
+        """
         async with self._database.begin() as connection:
             _, judgments = await self._open(connection, user_id, id_or_name)
+            if query is not None:
+                return await judgments.list_of_query(user_id, query, limit=limit, after=after)
             return await judgments.list_page(limit=limit, after=after)
+
+    async def count(self, user_id: UUID, id_or_name: str) -> JudgmentCounts:
+        """How many there are."""
+        async with self._database.begin() as connection:
+            _, judgments = await self._open(connection, user_id, id_or_name)
+            return await judgments.count()
 
     async def write_qrels(self, user_id: UUID, id_or_name: str) -> bytes:
         """The judgments as TREC has them. Raises NoJudgmentsError."""
