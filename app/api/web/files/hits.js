@@ -3,7 +3,7 @@
 import {call, pathOf} from "./api.js";
 import {make, makeLink} from "./dom.js";
 
-const LONG = 700, BEFORE = 160;
+const LONG = 480, BEFORE = 120;
 
 export function makeHits(hits, asked) {
   return make("ol", {class: "hits"}, hits.map((hit) => make("li", {}, makeHit(hit, asked))));
@@ -11,6 +11,7 @@ export function makeHits(hits, asked) {
 
 function makeHit(hit, asked) {
   const title = hit.title || hit.path || hit.uri;
+  const headings = hit.headings.filter((one) => one !== title);
   const judge = makeThumbs(asked.collection, asked.query, hit.document_id, asked.grades.get(hit.document_id));
   return make("article", {class: "hit", tabindex: "-1", "aria-label": `Hit ${hit.rank}: ${title}`},
     make("header", {},
@@ -18,7 +19,7 @@ function makeHit(hit, asked) {
       make("div", {class: "name"},
         make("h2", {dir: "auto"}, makeLink(hit.uri, title)),
         make("p", {class: "path", title: hit.uri}, make("bdi", {}, hit.path || hit.uri)),
-        hit.headings.length > 0 && make("p", {class: "headings"}, hit.headings.map((one) => make("bdi", {}, one)))),
+        headings.length > 0 && make("p", {class: "headings"}, headings.map((one) => make("bdi", {}, one)))),
       make("span", {class: "score", title: "Score"}, formatScore(hit.score))),
     makeText(hit), judge);
 }
@@ -27,11 +28,11 @@ const formatScore = (score) => Math.abs(score) >= 10 ? score.toFixed(1) : score.
 
 // Spans count characters as Unicode does, not as JavaScript: an emoji is one.
 function makeText(hit) {
-  const letters = Array.from(hit.text);
+  const letters = joinLines(Array.from(hit.text));
   const body = make("p", {class: "text", dir: "auto"});
   const first = hit.highlights.length ? hit.highlights[0][0] : 0;
   const begin = letters.length > LONG ? Math.max(0, Math.min(first - BEFORE, letters.length - LONG)) : 0;
-  const end = letters.length > LONG ? begin + LONG : letters.length;
+  const end = letters.length > begin + LONG ? findGap(letters, begin + LONG) : letters.length;
   body.append(begin > 0 ? "… " : "", ...mark(letters, hit.highlights, begin, end), end < letters.length ? " …" : "");
   if (end - begin === letters.length) return body;
   const all = make("button", {type: "button", class: "quiet", onclick: () => {
@@ -39,6 +40,18 @@ function makeText(hit) {
     all.remove();
   }}, "Show all of it");
   return make("div", {}, body, all);
+}
+
+// The end of the last word before `end`, if words have ends here.
+function findGap(letters, end) {
+  const gap = letters.lastIndexOf(" ", end);
+  return gap > end - 40 ? gap : end;
+}
+
+// A line that ends where its editor was too narrow goes on; lists, tables and paragraphs stay as they are.
+function joinLines(letters) {
+  const goesOn = (at) => /[^\s`|]/.test(letters[at - 1] ?? " ") && /[\p{L}\p{N}("'“‘]/u.test(letters[at + 1] ?? "");
+  return letters.map((letter, at) => letter === "\n" && goesOn(at) ? " " : letter);
 }
 
 function mark(letters, highlights, begin, end) {
@@ -57,9 +70,9 @@ function mark(letters, highlights, begin, end) {
 // Two buttons; the one that is pressed takes the judgment back. `changed` hears the new grade.
 export function makeThumbs(collection, query, documentId, grade, changed) {
   const trouble = make("span", {class: "trouble", role: "alert"});
-  const buttons = [[1, "👍", "Relevant"], [0, "👎", "Not relevant"]].map(([value, sign, name]) =>
+  const buttons = [[1, "Relevant"], [0, "Not relevant"]].map(([value, name]) =>
     make("button", {type: "button", class: "thumb", "data-grade": String(value), "aria-label": name, title: name,
-      onclick: () => set(value)}, make("span", {"aria-hidden": "true"}, sign)));
+      onclick: () => set(value)}, make("span", {class: "sign", "aria-hidden": "true"})));
   const group = make("div", {class: "thumbs", role: "group", "aria-label": "Does this answer the query?"}, buttons, trouble);
   const isPressed = (value) => grade !== undefined && grade !== null && (value === 0 ? grade === 0 : grade > 0);
   const paint = () => {

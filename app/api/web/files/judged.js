@@ -16,7 +16,7 @@ export function showJudged(room, {collection, signal}) {
     ]);
     if (!counts.judgments) {
       return say("empty", "Nothing is judged yet.",
-        make("p", {}, make("a", {href: writeAddress({view: "search"})}, "Search"), " and mark hits with 👍 or 👎."));
+        make("p", {}, make("a", {href: writeAddress({view: "search"})}, "Search"), " and say of each hit whether it answers the query."));
     }
     return [makeSummary(collection, root, counts), makeTable(collection, root, page, signal)];
   });

@@ -62,7 +62,8 @@ async function readCollections() {
 
 const findCollection = () => {
   const {collection} = readAddress();
-  return collection ? collections.find((one) => one.name === collection || one.id === collection) : collections[0];
+  if (collection) return collections.find((one) => one.name === collection || one.id === collection);
+  return collections.find((one) => one.chunks > 0) ?? collections[0];
 };
 
 function describeCollection() {
@@ -113,7 +114,9 @@ listen(async (event) => {
   const had = findCollection();
   await readCollections().catch((error) => console.warn(error.message));
   const has = findCollection();
-  if (had?.id !== has?.id || (had?.state !== has?.state && room.dataset.view === "search")) await render();
+  // what somebody types stays
+  const isFilled = !had?.chunks && has?.chunks && room.dataset.view === "search" && !byId("query")?.value;
+  if (had?.id !== has?.id || isFilled) await render();
 });
 
 byId("sign-out").addEventListener("click", async () => {

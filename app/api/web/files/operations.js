@@ -71,23 +71,35 @@ function describe(operation, paint) {
   const isUnderWay = UNDER_WAY.includes(operation.state);
   const failed = operation.result?.documents_failed ?? 0;
   const state = operation.state === "completed" && failed ? "completed with errors" : operation.paused_at ? "paused" : operation.state;
+  const took = lasted(operation.started_at, operation.finished_at);
+  const done = operation.state === "completed" ? sayDone(operation.result ?? {}) : "";
   return [
     make("header", {},
       make("strong", {}, KINDS[operation.kind] ?? operation.kind),
       make("span", {class: `state ${operation.state}${failed ? " errors" : ""}`}, state),
-      make("span", {class: "soft"}, makeTime(operation.created_at), " ", lasted(operation.started_at, operation.finished_at)),
+      make("span", {class: "soft"}, makeTime(operation.created_at), took && ` · took ${took}`),
       make("span", {class: "actions"}, makeActions(operation, paint))),
     isUnderWay && operation.why_waiting ? make("p", {}, `Waits: ${operation.why_waiting}`) : null,
     isUnderWay ? makeBar(readProgress(operation.progress)) : null,
+    done ? make("p", {class: "soft"}, done) : null,
     failed ? make("p", {}, `${count(failed, "document")} could not be read.`) : null,
     operation.error_code ? make("p", {class: "trouble"}, operation.error_message ?? operation.error_code,
       make("span", {class: "soft"}, ` (${operation.error_code}${operation.retryable ? ", a retry may help" : ""})`)) : null,
   ].filter(Boolean);
 }
 
+const RESULTS = [
+  ["documents_added", "document", "added"], ["documents_changed", "document", "changed"],
+  ["documents_removed", "document", "removed"], ["chunks", "chunk", ""], ["points", "point", ""],
+];
+
+const sayDone = (result) => RESULTS.filter(([name]) => typeof result[name] === "number" && result[name] > 0)
+  .map(([name, noun, verb]) => `${count(result[name], noun)} ${verb}`.trim()).join(" · ");
+
 function makeBar(progress) {
   if (!progress) return make("progress", {"aria-label": "Under way"});
-  const bar = progress.total ? {value: String(progress.done), max: String(progress.total)} : {};
+  // when one part is done, the next has not said yet how much it is
+  const bar = progress.total && progress.done < progress.total ? {value: String(progress.done), max: String(progress.total)} : {};
   return make("div", {class: "far"}, make("progress", {"aria-label": "Done", ...bar}), make("span", {class: "soft"}, progress.note));
 }
 

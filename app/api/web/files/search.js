@@ -15,7 +15,7 @@ export function showSearch(room, {collection, signal}) {
   room.replaceChildren(makeForm(q, mode), answer);
   const limit = Math.min(Math.max(Number(readAddress().limit) || PAGE, 1), MOST);
   if (q.trim()) return fill(answer, signal, "Searching", () => search(collection, q.trim(), mode, limit, signal));
-  answer.replaceChildren(collection.state === "empty" ? sayEmpty(collection) : sayHow());
+  answer.replaceChildren(collection.chunks ? sayHow() : sayEmpty(collection));
   return null;
 }
 
@@ -43,6 +43,7 @@ async function search(collection, query, mode, limit, signal) {
   const [found, judged] = await Promise.all([
     call("POST", pathOf("collections", collection.id, "search"), {body: {query, mode, limit}, signal}), judgments,
   ]);
+  if (!found.hits.length && !collection.chunks) return sayEmpty(collection);
   if (!found.hits.length) {
     return say("empty", "Nothing was found.", mode === "bm25" ?
       "No document has these words. Search by meaning finds what is said in others." : "Try other words, or fewer.");
