@@ -62,10 +62,12 @@ class Judgments(Protocol):
         """Forget it."""
         ...
 
-    async def list(
-        self, user_id: UUID, id_or_name: str, *, query: str | None, limit: int, after: int | None
-    ) -> Sequence[Judgment]:
-        """Those made first come last; with a query those that the caller made of it."""
+    async def list(self, user_id: UUID, id_or_name: str, *, limit: int, after: int | None) -> Sequence[Judgment]:
+        """Those made first come last."""
+        ...
+
+    async def list_of_query(self, user_id: UUID, id_or_name: str, *, query: str) -> Sequence[Judgment]:
+        """What the caller said of the hits of a query."""
         ...
 
     async def count(self, user_id: UUID, id_or_name: str) -> JudgmentCounts:

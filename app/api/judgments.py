@@ -74,6 +74,20 @@ class JudgmentPage(BaseModel):
     next: str | None
 
 
+class JudgedQuery(BaseModel):
+    """Asks for your judgments of a query."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"query": "how do I ask for leave"}]})
+
+    query: QueryText
+
+
+class JudgmentList(BaseModel):
+    """All there are, newest first."""
+
+    judgments: list[JudgmentBody]
+
+
 class JudgmentCountsBody(BaseModel):
     """How much was judged: pairs of a query and a document, and different queries."""
 
@@ -119,7 +133,6 @@ async def list_judgments(
     caller: CallerDep,
     services: ServicesDep,
     *,
-    query: Annotated[QueryText | None, Query(description="Only yours of the hits of this query.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
     wanted: Annotated[Literal["json", "trec"], Query(alias="format")] = "json",
@@ -128,9 +141,18 @@ async def list_judgments(
     if wanted == "trec":
         qrels = await services.judgments.write_qrels(caller.user_id, collection)
         return Response(qrels, media_type="text/plain; charset=utf-8")
-    found = await services.judgments.list(caller.user_id, collection, query=query, limit=limit, after=after)
+    found = await services.judgments.list(caller.user_id, collection, limit=limit, after=after)
     more = str(found[-1].id) if len(found) == limit else None
     return JudgmentPage(judgments=[JudgmentBody.of(judgment) for judgment in found], next=more)
+
+
+@router.post("/collections/{collection}/judgments/mine")
+async def list_judgments_of_query(
+    collection: CollectionRef, body: JudgedQuery, caller: CallerDep, services: ServicesDep
+) -> JudgmentList:
+    """What you said of the hits of a query. A POST, as what people look for does not belong into an address."""
+    found = await services.judgments.list_of_query(caller.user_id, collection, query=body.query)
+    return JudgmentList(judgments=[JudgmentBody.of(judgment) for judgment in found])
 
 
 @router.get("/collections/{collection}/judgments/counts")

@@ -89,15 +89,10 @@ class JudgmentRepository:
         )
         return [Judgment(**row) for row in rows]
 
-    async def list_of_query(self, user_id: UUID, query: str, *, limit: int, after: int | None) -> list[Judgment]:
-        """The same of what a user thinks of the hits of one query."""
+    async def list_of_query(self, user_id: UUID, query: str) -> list[Judgment]:
+        """What a user thinks of the hits of a query: at most ``MOST_OF_A_QUERY``, newest first."""
         rows = await self._rows(
-            f"""SELECT {_COLUMNS} FROM search_judgments WHERE {_SAME}
-                AND (CAST(:after AS bigint) IS NULL OR id < :after) ORDER BY id DESC LIMIT :limit""",
-            user=user_id,
-            query=query,
-            limit=limit,
-            after=after,
+            f"SELECT {_COLUMNS} FROM search_judgments WHERE {_SAME} ORDER BY id DESC", user=user_id, query=query
         )
         return [Judgment(**row) for row in rows]
 

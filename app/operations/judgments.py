@@ -41,18 +41,17 @@ class JudgmentService:
             _, judgments = await self._open(connection, user_id, id_or_name)
             await judgments.take_back(user_id, query=query, document_id=document_id)
 
-    async def list(
-        self, user_id: UUID, id_or_name: str, *, query: str | None, limit: int, after: int | None
-    ) -> Sequence[Judgment]:
-        """Those made first come last; ``after`` is the id of the last one of the page before.
-
-        With a ``query`` those that the caller made of its hits.
-        """
+    async def list(self, user_id: UUID, id_or_name: str, *, limit: int, after: int | None) -> Sequence[Judgment]:
+        """Those made first come last; ``after`` is the id of the last one of the page before."""
         async with self._database.begin() as connection:
             _, judgments = await self._open(connection, user_id, id_or_name)
-            if query is not None:
-                return await judgments.list_of_query(user_id, query, limit=limit, after=after)
             return await judgments.list_page(limit=limit, after=after)
+
+    async def list_of_query(self, user_id: UUID, id_or_name: str, *, query: str) -> Sequence[Judgment]:
+        """What the caller said of the hits of a query, newest first."""
+        async with self._database.begin() as connection:
+            _, judgments = await self._open(connection, user_id, id_or_name)
+            return await judgments.list_of_query(user_id, query)
 
     async def count(self, user_id: UUID, id_or_name: str) -> JudgmentCounts:
         """How many there are."""

@@ -68,9 +68,11 @@ class NoJudgments:
     async def take_back(self, user_id: UUID, id_or_name: str, *, query: str, document_id: UUID) -> None:
         """There is none."""
 
-    async def list(
-        self, user_id: UUID, id_or_name: str, *, query: str | None, limit: int, after: int | None
-    ) -> Sequence[Judgment]:
+    async def list(self, user_id: UUID, id_or_name: str, *, limit: int, after: int | None) -> Sequence[Judgment]:
+        """None."""
+        return []
+
+    async def list_of_query(self, user_id: UUID, id_or_name: str, *, query: str) -> Sequence[Judgment]:
         """None."""
         return []
 

@@ -39,7 +39,7 @@ function makeForm(q, mode) {
 }
 
 async function search(collection, query, mode, limit, signal) {
-  const judgments = call("GET", pathOf("collections", collection.id, "judgments"), {query: {query, limit: 1000}, signal});
+  const judgments = call("POST", pathOf("collections", collection.id, "judgments", "mine"), {body: {query}, signal});
   const [found, judged] = await Promise.all([
     call("POST", pathOf("collections", collection.id, "search"), {body: {query, mode, limit}, signal}), judgments,
   ]);
