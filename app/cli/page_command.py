@@ -1,6 +1,5 @@
 """The command ``vecloom page``: an address that opens the page, signed in."""
 
-import sys
 from urllib.parse import quote
 
 from rich.console import Console
@@ -38,7 +37,7 @@ async def make_address(client: Client) -> str:
 
 async def announce(client: Client, console: Console) -> None:
     """Tell a person where the page is; what is not a terminal may be a log, and gets no code."""
-    if sys.stdout.isatty():
+    if console.file.isatty():
         console.print(f"page: {await make_address(client)}", soft_wrap=True)
         console.print("      signs in once within 15 minutes; `vecloom page` prints another")
     else:

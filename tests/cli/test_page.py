@@ -1,15 +1,20 @@
 """``vecloom page``: an address that signs in, once."""
 
 import json
+import os
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from rich.console import Console
 
 from app.api.serving import serving
 from app.bootstrap import Parts, open_api
+from app.cli.client import Client
+from app.cli.page_command import announce
 from app.operations.collections import IdentityService
 from tests.harness import run_cli
 
@@ -45,3 +50,22 @@ async def test_without_a_server_there_is_no_page(tmp_path: Path) -> None:
     assert json.loads(out)["error"]["code"] == "server_unreachable"
     assert "vecloom up" in json.loads(out)["error"]["detail"]
     assert not (tmp_path / "data").exists()
+
+
+async def test_only_a_terminal_is_told_a_code(parts: Parts, url: str, tmp_path: Path) -> None:
+    """What is not one may be a log."""
+    key = await IdentityService(parts.database).issue_key("someone", name="test")
+    master, terminal = os.openpty()
+    with os.fdopen(terminal, "w") as screen, (tmp_path / "log").open("w") as log:
+        async with aclosing(Client(url, key)) as client:
+            await announce(client, Console(file=screen, highlight=False))
+            await announce(client, Console(file=log, force_terminal=True))
+        screen.flush()
+        seen = os.read(master, 4096).decode()
+    os.close(master)
+
+    written = (tmp_path / "log").read_text()
+    assert f"{url}/#code=" in seen
+    assert url in written
+    assert "code=" not in written
+    assert key not in seen + written
