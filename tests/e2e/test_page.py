@@ -123,7 +123,9 @@ async def test_judgments_are_kept_and_exported(served: Served) -> None:
         down = page.get_by_role("article", name="bread").get_by_role("button", name="Not relevant")
         await up.click()
         await expect(up).to_have_attribute("aria-pressed", "true")
-        # without a mouse: to the hit, and minus
+        # without a mouse: down to the hits, to the one, and minus
+        await page.get_by_role("searchbox").press("ArrowDown")
+        await expect(page.locator(".hit").first).to_be_focused()
         await page.get_by_role("article", name="bread").focus()
         await page.keyboard.press("-")
         await expect(down).to_have_attribute("aria-pressed", "true")
@@ -175,6 +177,23 @@ async def test_an_operation_is_seen_to_end(served: Served) -> None:
         await expect(newest).to_contain_text("1 document added")
         await expect(page.locator("#facts")).to_contain_text("4 documents")
         assert await page.evaluate("performance.getEntriesByType('navigation').length") == before
+
+
+async def test_an_operation_is_cancelled_and_retried(served: Served) -> None:
+    """The page says why it waits; its buttons do what they say, and errors would be shown in words."""
+    body = {"kind": "VERIFY", "run_after": "2100-01-01T00:00:00Z"}
+    waiting = (await served.api.client.post("/api/v1/collections/notes/operations", json=body)).json()
+    async with served.open(f"{await served.make_address()}&view=operations&collection=notes") as page:
+        row = page.locator(".operation").first
+        await expect(row).to_contain_text("Verify")
+        await expect(row).to_contain_text("Waits: ")
+        await row.get_by_role("button", name="Cancel").click()
+        await expect(row).to_contain_text("cancelled")
+        await row.get_by_role("button", name="Retry").click()
+        await expect(row).not_to_contain_text("cancelled")
+
+    ended = await served.api.wait(waiting)
+    assert ended["state"] == "completed"
 
 
 async def test_texts_of_documents_stay_texts(served: Served) -> None:

@@ -14,7 +14,10 @@ export function writeAddress(changes) {
 }
 
 export function go(changes) {
-  location.hash = writeAddress(changes);
+  const address = writeAddress(changes);
+  // the same once more is asked once more
+  if (address === (location.hash || "#")) window.dispatchEvent(new Event("hashchange"));
+  else location.hash = address;
 }
 
 // The code of a sign-in address, once: it is taken out of the address and of the history at once.

@@ -107,17 +107,23 @@ async function render() {
   await VIEWS[view][1](room, {collection, signal: shown.signal});
 }
 
-// what an operation has done shows in the figures; a new collection appears by itself
-listen(async (event) => {
+// What an operation has done shows in the figures; a new collection appears by itself. Many events are one question.
+let waiting = 0;
+listen((event) => {
   const isNews = !event || /^operation_(queued|started|completed|failed|cancelled)$/.test(event.type);
-  if (!session || !isNews) return;
+  if (isNews && !waiting) waiting = setTimeout(readNews, 300);
+});
+
+async function readNews() {
+  waiting = 0;
+  if (!session) return;
   const had = findCollection();
   await readCollections().catch((error) => console.warn(error.message));
   const has = findCollection();
   // what somebody types stays
   const isFilled = !had?.chunks && has?.chunks && room.dataset.view === "search" && !byId("query")?.value;
-  if (had?.id !== has?.id || isFilled) await render();
-});
+  if (session && (had?.id !== has?.id || isFilled)) await render();
+}
 
 byId("sign-out").addEventListener("click", async () => {
   try {
@@ -134,6 +140,8 @@ window.addEventListener("hashchange", () => {
 });
 window.addEventListener("signed-out", () => leave("Your session has ended."));
 document.addEventListener("keydown", (event) => {
+  const isAsking = event.target.id === "query" && event.key === "ArrowDown";
+  if (isAsking && handleKey("j")) event.preventDefault();
   const isTyping = event.target.matches("input:not([type=radio]), select, textarea");
   if (!session || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "/" && byId("query")) {

@@ -39,15 +39,19 @@ export function showOperations(room, {collection, signal}) {
 }
 
 function place(rows, operation) {
-  const node = make("li", {class: "card operation"});
+  const head = make("header", {}), body = make("div", {});
   let now = operation, asked = false;
   const paint = (fresh) => {
     now = fresh;
-    node.replaceChildren(...describe(now, paint));
+    head.replaceChildren(...describe(now, paint));
+    body.replaceChildren(...tell(now));
   };
   rows.set(operation.operation_id, {
+    // progress comes often: buttons stay, so that they can be pressed
     move(data) {
-      if (UNDER_WAY.includes(now.state)) paint({...now, state: "running", progress: data, why_waiting: null});
+      if (now.state === "pending") paint({...now, state: "running"});
+      now = {...now, progress: data, why_waiting: null};
+      if (now.state === "running") body.replaceChildren(...tell(now));
     },
     // several events at once are one question
     refresh(signal) {
@@ -64,27 +68,32 @@ function place(rows, operation) {
     },
   });
   paint(operation);
-  return node;
+  return make("li", {class: "card operation"}, head, body);
 }
 
 function describe(operation, paint) {
-  const isUnderWay = UNDER_WAY.includes(operation.state);
   const failed = operation.result?.documents_failed ?? 0;
   const state = operation.state === "completed" && failed ? "completed with errors" : operation.paused_at ? "paused" : operation.state;
   const took = lasted(operation.started_at, operation.finished_at);
+  return [
+    make("strong", {}, KINDS[operation.kind] ?? operation.kind),
+    make("span", {class: `state ${operation.state}${failed ? " errors" : ""}`}, state),
+    make("span", {class: "soft"}, makeTime(operation.created_at), took && ` · took ${took}`),
+    make("span", {class: "actions"}, makeActions(operation, paint)),
+  ];
+}
+
+function tell(operation) {
+  const isUnderWay = UNDER_WAY.includes(operation.state);
+  const failed = operation.result?.documents_failed ?? 0;
   const done = operation.state === "completed" ? sayDone(operation.result ?? {}) : "";
   return [
-    make("header", {},
-      make("strong", {}, KINDS[operation.kind] ?? operation.kind),
-      make("span", {class: `state ${operation.state}${failed ? " errors" : ""}`}, state),
-      make("span", {class: "soft"}, makeTime(operation.created_at), took && ` · took ${took}`),
-      make("span", {class: "actions"}, makeActions(operation, paint))),
-    isUnderWay && operation.why_waiting ? make("p", {}, `Waits: ${operation.why_waiting}`) : null,
-    isUnderWay ? makeBar(readProgress(operation.progress)) : null,
-    done ? make("p", {class: "soft"}, done) : null,
-    failed ? make("p", {}, `${count(failed, "document")} could not be read.`) : null,
-    operation.error_code ? make("p", {class: "trouble"}, operation.error_message ?? operation.error_code,
-      make("span", {class: "soft"}, ` (${operation.error_code}${operation.retryable ? ", a retry may help" : ""})`)) : null,
+    isUnderWay && operation.why_waiting && make("p", {}, `Waits: ${operation.why_waiting}`),
+    isUnderWay && makeBar(readProgress(operation.progress)),
+    done && make("p", {class: "soft"}, done),
+    failed > 0 && make("p", {}, `${count(failed, "document")} could not be read.`),
+    operation.error_code && make("p", {class: "trouble"}, operation.error_message ?? operation.error_code,
+      make("span", {class: "soft"}, ` (${operation.error_code}${operation.retryable ? ", a retry may help" : ""})`)),
   ].filter(Boolean);
 }
 

@@ -10,23 +10,27 @@ const MODES = [["hybrid", "Meaning and words"], ["dense", "Meaning"], ["bm25", "
 const PAGE = 10, MOST = 100, LONGEST_QUERY = 4096;
 
 export function showSearch(room, {collection, signal}) {
-  const {q = "", mode} = readAddress();
+  const {q = "", mode, limit: said} = readAddress();
+  // a form that is there stays, with the person in it
+  const form = room.querySelector("form.search") ?? makeForm();
   const answer = make("section", {"aria-label": "Hits"});
-  room.replaceChildren(makeForm(q, mode), answer);
-  const limit = Math.min(Math.max(Number(readAddress().limit) || PAGE, 1), MOST);
+  if (form.isConnected) form.nextElementSibling.replaceWith(answer);
+  else room.replaceChildren(form, answer);
+  form.elements.q.value = q;
+  form.elements.mode.value = MODES.some(([name]) => name === mode) ? mode : "hybrid";
+  const limit = Math.min(Math.max(Number(said) || PAGE, 1), MOST);
   if (q.trim()) return fill(answer, signal, "Searching", () => search(collection, q.trim(), mode, limit, signal));
   answer.replaceChildren(collection.chunks ? sayHow() : sayEmpty(collection));
   return null;
 }
 
-function makeForm(q, mode) {
+function makeForm() {
   const query = make("input", {
-    id: "query", type: "search", name: "q", value: q, maxlength: String(LONGEST_QUERY), autocomplete: "off",
+    id: "query", type: "search", name: "q", maxlength: String(LONGEST_QUERY), autocomplete: "off",
     placeholder: "What are you looking for?", "aria-label": "Query", "aria-keyshortcuts": "/", dir: "auto",
   });
-  const chosen = MODES.some(([name]) => name === mode) ? mode : "hybrid";
   const choices = MODES.map(([name, title]) => make("label", {class: "mode"},
-    make("input", {type: "radio", name: "mode", value: name, checked: name === chosen}), make("span", {}, title)));
+    make("input", {type: "radio", name: "mode", value: name}), make("span", {}, title)));
   const submit = (event) => {
     event?.preventDefault();
     go({q: query.value.trim(), mode: form.elements.mode.value, limit: ""});
@@ -53,7 +57,7 @@ async function search(collection, query, mode, limit, signal) {
     type: "button", class: "more", onclick: () => go({limit: String(Math.min(limit + 20, MOST))}),
   }, "More hits");
   return [
-    make("p", {class: "soft summary"}, `${count(found.hits.length, "hit")} in ${Math.round(found.took_ms)} ms`,
+    make("p", {class: "soft summary", role: "status"}, `${count(found.hits.length, "hit")} in ${Math.round(found.took_ms)} ms`,
       make("span", {class: "keys"}, " · ", make("kbd", {}, "/"), " query, ", make("kbd", {}, "j"), " ", make("kbd", {}, "k"),
         " next and previous, ", make("kbd", {}, "+"), " ", make("kbd", {}, "−"), " judge")),
     makeHits(found.hits, {collection, query, grades}), more,
