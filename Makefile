@@ -22,7 +22,7 @@ BESIDE =
 EXAMPLES = 100
 export DIR Q ONLY N SEED BESIDE EXAMPLES
 
-.PHONY: help setup demo test property chaos check format bench lock
+.PHONY: help setup demo test browser property chaos check format bench lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -32,7 +32,7 @@ setup: $(READY) ## Make .venv from requirements.lock; every other target does it
 demo: $(READY) ## Index DIR [docs], search it for Q; ONCE=1 exits after that
 	@$(BIN)/python -m app.cli.demo $(if $(ONCE),--once) --query "$$Q" -- "$$DIR"
 
-test: $(READY) ## Run the whole test suite on all cores; ARGS are pytest's, ARGS="-n 0" is one process
+test: $(READY) browser ## Run the whole test suite on all cores; ARGS are pytest's, ARGS="-n 0" is one process
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 property: $(READY) ## EXAMPLES random histories [100] of a collection, each step compared with a simple model
@@ -68,6 +68,14 @@ $(READY): requirements.lock pyproject.toml | $(UV)
 	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# Tests of the page need one. Where it cannot be had they are skipped, unless VECLOOM_TEST_BROWSER=required.
+browser:
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+		command -v $$name >/dev/null && exit 0; done; \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq >/dev/null 2>&1 \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >/dev/null 2>&1; } \
+		|| echo "no Chromium here, and it could not be installed with apt: tests of the page are left out" >&2
 
 # Other systems that one benchmark measures. Copies, not links: one of their libraries refuses files with two names.
 $(RIVALS): requirements-rivals.lock | $(UV)

@@ -47,6 +47,7 @@ PREFIX_ONLY = frozenset(
         "metrics_port",
         "metrics_host",
         "trusted_proxies",
+        "session_lifetime",
         "upload_folder",
         "projection_folder",
         "projection_compile",
@@ -221,6 +222,7 @@ class Settings(BaseSettings):
     websockets_per_user: Count = 50
     websockets_per_process: Count = 1000
     request_max_bytes: Count = 10 * MIB
+    session_lifetime: Seconds = 43_200
 
     # upkeep
     default_days_to_keep: Count = 30

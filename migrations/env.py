@@ -10,8 +10,9 @@ import app.db.benchmark_tables
 import app.db.dataset_tables
 import app.db.projection_tables
 import app.db.search_tables
+import app.db.session_tables
 import app.db.upkeep_tables
-import app.db.upload_tables  # noqa: F401 — the tables of all six are part of the metadata
+import app.db.upload_tables  # noqa: F401 — the tables of all seven are part of the metadata
 from app.db.database import create_engine
 from app.db.tables import metadata
 from app.settings import Settings

@@ -29,6 +29,7 @@ from app.api import (
     removals,
     search,
     search_logs,
+    sessions,
     sources,
     stats,
     syncs,
@@ -39,10 +40,13 @@ from app.api import (
 )
 from app.api.bodies import LimitBodies
 from app.api.errors import add_error_handlers
+from app.api.headers import CarefulHeaders
 from app.api.metrics import MeasureRequests
 from app.api.requests import NO_TELEMETRY, FollowRequests
 from app.api.services import ApiServices
 from app.api.slots import WatcherSlots
+from app.api.tries import SignInTries
+from app.api.web import page
 
 PREFIX = "/api/v1"
 PROBLEM = {
@@ -91,9 +95,11 @@ def create_api(services: ApiServices) -> FastAPI:
     application.state.slots = WatcherSlots(
         per_user=services.watchers_per_user, per_process=services.watchers_per_process
     )
+    application.state.tries = SignInTries()
     add_error_handlers(application)
     # the last one added is the outermost: a bug is answered before it is counted
     application.add_middleware(LimitBodies, max_bytes=services.request_max_bytes)
+    application.add_middleware(CarefulHeaders)
     application.add_middleware(FollowRequests, prefix=PREFIX, trusted_proxies=services.trusted_proxies)
     application.add_middleware(MeasureRequests, registry=services.metrics, prefix=PREFIX)
     api = APIRouter(responses={"4XX": PROBLEM, "5XX": PROBLEM})
@@ -118,6 +124,7 @@ def create_api(services: ApiServices) -> FastAPI:
         workers,
         diagnosis,
         health,
+        sessions,
         sources,
         syncs,
         admin,
@@ -132,4 +139,5 @@ def create_api(services: ApiServices) -> FastAPI:
     application.include_router(api, prefix=PREFIX)
     application.include_router(health.router, include_in_schema=False)
     application.include_router(metrics.router)
+    application.include_router(page.router)
     return application

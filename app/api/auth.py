@@ -1,4 +1,4 @@
-"""Who calls: ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``, never a query parameter."""
+"""Who calls: ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``, never a query parameter; a browser by its cookie."""
 
 from typing import Annotated
 
@@ -6,12 +6,14 @@ from fastapi import Depends
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.requests import HTTPConnection, Request
 
+from app.api.same_origin import require_same_origin
 from app.api.services import ApiServices, services_of
 from app.domain.audit import name_actor
 from app.domain.errors import NotAuthenticatedError, PermissionDeniedError
 from app.domain.users import ADMIN, Caller
 
 LONGEST_KEY = 512
+COOKIE = "vecloom_session"
 
 # these two only describe the headers in the OpenAPI document
 BEARER = HTTPBearer(auto_error=False, description="An API key.")
@@ -19,16 +21,34 @@ API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API k
 
 
 async def authenticate(connection: HTTPConnection) -> Caller:
-    """The caller of a request or a WebSocket.
+    """The caller of a request or a WebSocket; a key is what counts where there is one.
 
     Raises:
-        NotAuthenticatedError: if there is no valid key.
+        NotAuthenticatedError: if there is neither a valid key nor a session.
+        ForeignOriginError: if there is a session, and the page of another site uses it.
     """
+    token = connection.cookies.get(COOKIE, "")
+    if not token or any(name in connection.headers for name in ("authorization", "x-api-key")):
+        return await authenticate_key(connection)
+    require_same_origin(connection)
+    return (await services_of(connection).sessions.get(require_token(connection))).caller
+
+
+async def authenticate_key(connection: HTTPConnection) -> Caller:
+    """The caller by the API key alone. Raises NotAuthenticatedError."""
     scheme, _, key = connection.headers.get("authorization", "").partition(" ")
     key = key.strip() if scheme.lower() == "bearer" else connection.headers.get("x-api-key", "").strip()
     if not key or len(key) > LONGEST_KEY:
         raise NotAuthenticatedError("send an API key: `Authorization: Bearer KEY`")
     return await services_of(connection).identity.authenticate(key)
+
+
+def require_token(connection: HTTPConnection) -> str:
+    """The token in the cookie of a browser. Raises NotAuthenticatedError."""
+    token = connection.cookies.get(COOKIE, "")
+    if not token or len(token) > LONGEST_KEY:
+        raise NotAuthenticatedError("nobody is signed in with this browser")
+    return token
 
 
 async def _require_caller(
@@ -41,11 +61,23 @@ async def _require_caller(
     return caller
 
 
+async def _require_key_caller(
+    request: Request,
+    _bearer: Annotated[object, Depends(BEARER)],
+    _api_key: Annotated[object, Depends(API_KEY)],
+) -> Caller:
+    caller = await authenticate_key(request)
+    name_actor(caller)
+    return caller
+
+
 def _services(request: Request) -> ApiServices:
     return services_of(request)
 
 
 CallerDep = Annotated[Caller, Depends(_require_caller)]
+KeyCallerDep = Annotated[Caller, Depends(_require_key_caller)]
+"""A caller with a key: a session cannot make itself last longer."""
 
 
 def _require_admin(caller: CallerDep) -> Caller:

@@ -12,6 +12,7 @@ from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
 from app.api.benchmark_config import BenchmarkConfig
+from app.api.headers import SANDBOX
 from app.api.operations import CollectionRef, IdempotencyKey, OperationBody, PriorityName, RunAfter
 from app.domain.benchmarks import Benchmark
 from app.domain.operations import Priority, ProductState, Submission
@@ -155,7 +156,8 @@ async def read_report(
 ) -> Response:
     """The whole report: intervals, significance, queries won and lost, the worst queries and why."""
     content, media_type = await services.benchmarks.write_report(caller.user_id, benchmark, format.value)
-    return Response(content, media_type=media_type)
+    headers = {"Content-Security-Policy": SANDBOX} if format is ReportFormat.HTML else {}
+    return Response(content, media_type=media_type, headers=headers)
 
 
 @router.get("/benchmarks/{benchmark}/runs/{run}/trec", response_class=Response)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from app.domain.benchmark_datasets import Dataset, DatasetFormat, DatasetQuery
 from app.domain.dataset_mapping import Coverage
-from app.domain.judgments import Judgment
+from app.domain.judgments import Judgment, JudgmentCounts
 
 
 class BenchmarkDatasets(Protocol):
@@ -64,6 +64,14 @@ class Judgments(Protocol):
 
     async def list(self, user_id: UUID, id_or_name: str, *, limit: int, after: int | None) -> Sequence[Judgment]:
         """Those made first come last."""
+        ...
+
+    async def list_of_query(self, user_id: UUID, id_or_name: str, *, query: str) -> Sequence[Judgment]:
+        """What the caller said of the hits of a query."""
+        ...
+
+    async def count(self, user_id: UUID, id_or_name: str) -> JudgmentCounts:
+        """How many there are."""
         ...
 
     async def write_qrels(self, user_id: UUID, id_or_name: str) -> bytes:

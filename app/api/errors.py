@@ -27,6 +27,7 @@ from app.domain.errors import (
     TransientError,
 )
 from app.domain.sanitising import sanitise
+from app.domain.sessions import TooManyTriesError
 from app.domain.uploads import (
     TooManyFilesError,
     TooManyUploadsError,
@@ -45,6 +46,7 @@ RETRY_AFTER_SECONDS = 5
 
 STATUS_OF: tuple[tuple[type[DomainError], HTTPStatus], ...] = (
     (TooManyWatchersError, HTTPStatus.TOO_MANY_REQUESTS),
+    (TooManyTriesError, HTTPStatus.TOO_MANY_REQUESTS),
     (TooManyUploadsError, HTTPStatus.TOO_MANY_REQUESTS),
     (UploadTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (TooManyFilesError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),

@@ -16,6 +16,11 @@ from app.domain.judgments import HIGHEST, Judgment
 
 router = APIRouter(tags=["benchmarks"])
 
+QueryText = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_QUERY, pattern=r"^[^\x00]*$"),
+]
+
 EXAMPLE: JsonDict = {
     "id": "17",
     "query": "how do I ask for leave",
@@ -37,9 +42,7 @@ class JudgmentSet(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE_SET]})
 
-    query: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
-        min_length=1, max_length=LONGEST_QUERY, pattern=r"^[^\x00]*$"
-    )
+    query: QueryText
     document_id: UUID
     grade: int | None = Field(ge=0, le=HIGHEST, strict=True)
 
@@ -69,6 +72,29 @@ class JudgmentPage(BaseModel):
 
     judgments: list[JudgmentBody]
     next: str | None
+
+
+class JudgedQuery(BaseModel):
+    """Asks for your judgments of a query."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"query": "how do I ask for leave"}]})
+
+    query: QueryText
+
+
+class JudgmentList(BaseModel):
+    """All there are, newest first."""
+
+    judgments: list[JudgmentBody]
+
+
+class JudgmentCountsBody(BaseModel):
+    """How much was judged: pairs of a query and a document, and different queries."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"judgments": 42, "queries": 12}]})
+
+    judgments: int
+    queries: int
 
 
 class JudgedDatasetCreate(BaseModel):
@@ -118,6 +144,22 @@ async def list_judgments(
     found = await services.judgments.list(caller.user_id, collection, limit=limit, after=after)
     more = str(found[-1].id) if len(found) == limit else None
     return JudgmentPage(judgments=[JudgmentBody.of(judgment) for judgment in found], next=more)
+
+
+@router.post("/collections/{collection}/judgments/mine")
+async def list_judgments_of_query(
+    collection: CollectionRef, body: JudgedQuery, caller: CallerDep, services: ServicesDep
+) -> JudgmentList:
+    """What you said of the hits of a query. A POST, as what people look for does not belong into an address."""
+    found = await services.judgments.list_of_query(caller.user_id, collection, query=body.query)
+    return JudgmentList(judgments=[JudgmentBody.of(judgment) for judgment in found])
+
+
+@router.get("/collections/{collection}/judgments/counts")
+async def count_judgments(collection: CollectionRef, caller: CallerDep, services: ServicesDep) -> JudgmentCountsBody:
+    """How much was judged."""
+    counts = await services.judgments.count(caller.user_id, collection)
+    return JudgmentCountsBody(judgments=counts.judgments, queries=counts.queries)
 
 
 @router.post(

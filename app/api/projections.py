@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
+from app.api.headers import SANDBOX
 from app.api.operations import CollectionRef, IdempotencyKey, OperationBody, PriorityName, RunAfter
 from app.api.reindex_config import MaxRuntime
 from app.domain.operations import Operation, Priority, ProductState, Submission
@@ -33,11 +34,6 @@ MEDIA_TYPES = {
     ".png": "image/png",
     ".parquet": "application/vnd.apache.parquet",
 }
-SANDBOX = (
-    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
-    " img-src data: blob:"
-)
-"""The page of a map has everything in it, and is not to reach what its server has."""
 
 EXAMPLE_PROJECTION: JsonDict = {
     "projection_id": "9f1c7f0a-0b6e-4e57-8f0e-6f4e5f8f8a11",

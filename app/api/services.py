@@ -13,6 +13,7 @@ from app.api.dataset_services import BenchmarkDatasets, Judgments
 from app.api.generation_services import Comparisons, Generations
 from app.api.projection_services import LiveProjections, Projections
 from app.api.search_services import Search, SearchLogs
+from app.api.session_services import Identity, Sessions
 from app.api.upload_services import UploadBatches, Uploads
 from app.domain.audit import AuditEntry, AuditFilter
 from app.domain.checks import Check
@@ -26,17 +27,8 @@ from app.domain.searches import SearchHealth
 from app.domain.sparse_settings import SparseSettings
 from app.domain.statistics import CollectionStatistics, GrowthPoint
 from app.domain.syncs import AppendMode, SyncRun, SyncStatus
-from app.domain.users import Caller
 from app.domain.webhooks import Delivery, Webhook, WebhookChange, WebhookEvent
 from app.progress.hub import ProgressHub
-
-
-class Identity(Protocol):
-    """Says who calls."""
-
-    async def authenticate(self, key: str) -> Caller:
-        """Raises NotAuthenticatedError."""
-        ...
 
 
 class Operations(Protocol):
@@ -364,6 +356,7 @@ class ApiServices:
     """Everything the routes call."""
 
     identity: Identity
+    sessions: Sessions
     operations: Operations
     collections: Collections
     sources: Sources

@@ -33,6 +33,7 @@ from app.operations.projections import ProjectionService
 from app.operations.rebuilds import RebuildService
 from app.operations.removals import RemovalService
 from app.operations.search_logs import SearchLogService
+from app.operations.sessions import SessionService
 from app.operations.sources import SourceService
 from app.operations.statistics import StatisticsService
 from app.operations.upload_batches import UploadBatches
@@ -101,6 +102,7 @@ async def open_api(parts: Parts) -> AsyncIterator[FastAPI]:
         projections = ProjectionService(parts.database, operations, open_projection_folder(settings))
         services = ApiServices(
             identity=IdentityService(parts.database),
+            sessions=SessionService(parts.database, lifetime_seconds=settings.session_lifetime),
             operations=operations,
             removals=RemovalService(parts.database, operations, parts.dispatcher, parts.queue),
             rebuilds=RebuildService(parts.database, operations),

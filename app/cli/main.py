@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+from contextlib import aclosing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,10 +16,11 @@ from app.cli import uploads as uploading
 from app.cli import verify as verification
 from app.cli import watch as watching
 from app.cli.benchmark_commands import bench, benchmarks
-from app.cli.client import CliError
+from app.cli.client import Client, CliError
 from app.cli.datasets_commands import datasets
 from app.cli.doctor import diagnose
 from app.cli.generations_commands import compare, generations
+from app.cli.page_command import announce, page
 from app.cli.progress import printable
 from app.cli.projection_commands import project, projections
 from app.cli.rebuild_commands import reindex, rollback
@@ -207,6 +209,7 @@ for command in (
     bench,
     project,
     delete,
+    page,
     audit,
     webhooks,
     stats,
@@ -254,6 +257,8 @@ async def _serve(settings: Settings, port: int, host: str) -> None:
     async with serve_embedded(settings, port=port, host=host) as served:
         freeze_garbage()
         out.print(f"Vecloom serves {settings.data} at [bold]{served.url}[/bold]  (API: {served.url}/docs)")
+        async with aclosing(Client(served.url, served.api_key)) as client:
+            await announce(client, out)
         out.print(f"key: in {settings.data / 'server.json'}, readable by you alone; commands on this folder find it")
         out.print("next: vecloom index FOLDER --collection NAME   ·   Ctrl-C stops, nothing is lost")
         await stop.wait()

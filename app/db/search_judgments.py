@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.db.statements import parsed
 from app.domain.benchmark_datasets import MOST_JUDGMENTS as MOST_OF_A_QUERY
 from app.domain.errors import DocumentNotFoundError
-from app.domain.judgments import MOST_JUDGMENTS, Judgment, TooManyJudgmentsError
+from app.domain.judgments import MOST_JUDGMENTS, Judgment, JudgmentCounts, TooManyJudgmentsError
 
 _COLUMNS = "id, user_id, query, document_id, uri, grade, at"
 _SAME = "collection_id = :collection AND user_id = :user AND md5(query) = md5(:query)"
@@ -88,3 +88,18 @@ class JudgmentRepository:
             after=after,
         )
         return [Judgment(**row) for row in rows]
+
+    async def list_of_query(self, user_id: UUID, query: str) -> list[Judgment]:
+        """What a user thinks of the hits of a query: at most ``MOST_OF_A_QUERY``, newest first."""
+        rows = await self._rows(
+            f"SELECT {_COLUMNS} FROM search_judgments WHERE {_SAME} ORDER BY id DESC", user=user_id, query=query
+        )
+        return [Judgment(**row) for row in rows]
+
+    async def count(self) -> JudgmentCounts:
+        """How many there are."""
+        rows = await self._rows(
+            """SELECT count(*) AS judgments, count(DISTINCT md5(query)) AS queries FROM search_judgments
+               WHERE collection_id = :collection"""
+        )
+        return JudgmentCounts(**rows[0])

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.statements import TEXTS, parsed
+from app.db.statements import TEXTS, UUIDS, parsed
 from app.domain.errors import NotAuthenticatedError
 from app.domain.users import Caller
 
@@ -61,7 +61,7 @@ class UserRepository:
         return stored.scalar_one_or_none()
 
     async def revoke_keys(self, user_id: UUID, *, name: str, keep: str = "") -> list[UUID]:
-        """Revoke a user's keys of this name, but not ``keep``; their ids."""
+        """Revoke a user's keys of this name, but not ``keep``, and end what was begun with them; their ids."""
         revoked = await self._connection.execute(
             text(
                 "UPDATE api_keys SET revoked_at = now() WHERE user_id = :user AND name = :name AND revoked_at IS NULL"
@@ -69,7 +69,13 @@ class UserRepository:
             ),
             {"user": user_id, "name": name, "keep": hash_key(keep)},
         )
-        return list(revoked.scalars())
+        ids = list(revoked.scalars())
+        for table in ("browser_sessions", "sign_in_codes"):
+            # a key may become valid again, they do not
+            await self._connection.execute(
+                parsed(f"DELETE FROM {table} WHERE key_id = ANY(:ids)", ids=UUIDS), {"ids": ids}
+            )
+        return ids
 
     async def authenticate(self, key: str) -> Caller:
         """Raises NotAuthenticatedError for a key that is unknown, expired or revoked."""

@@ -35,6 +35,14 @@ class Judgment:
         return query_id_of(self.query)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgmentCounts:
+    """How much was judged: pairs of a query and a document, and different queries."""
+
+    judgments: int
+    queries: int
+
+
 def query_id_of(query: str) -> str:
     """A name of a query that a column of TREC can hold."""
     return f"q-{hashlib.sha256(query.encode()).hexdigest()[:16]}"

@@ -11,7 +11,7 @@ from app.db.database import Database
 from app.db.search_judgments import JudgmentRepository
 from app.domain.benchmark_datasets import Dataset, DatasetContent
 from app.domain.collections import Collection
-from app.domain.judgments import MOST_JUDGMENTS, Judgment, NoJudgmentsError
+from app.domain.judgments import MOST_JUDGMENTS, Judgment, JudgmentCounts, NoJudgmentsError
 from app.evaluation.datasets.people import collect_judgments
 from app.evaluation.datasets.write import write_qrels
 from app.operations.benchmark_datasets import DatasetService
@@ -46,6 +46,18 @@ class JudgmentService:
         async with self._database.begin() as connection:
             _, judgments = await self._open(connection, user_id, id_or_name)
             return await judgments.list_page(limit=limit, after=after)
+
+    async def list_of_query(self, user_id: UUID, id_or_name: str, *, query: str) -> Sequence[Judgment]:
+        """What the caller said of the hits of a query, newest first."""
+        async with self._database.begin() as connection:
+            _, judgments = await self._open(connection, user_id, id_or_name)
+            return await judgments.list_of_query(user_id, query)
+
+    async def count(self, user_id: UUID, id_or_name: str) -> JudgmentCounts:
+        """How many there are."""
+        async with self._database.begin() as connection:
+            _, judgments = await self._open(connection, user_id, id_or_name)
+            return await judgments.count()
 
     async def write_qrels(self, user_id: UUID, id_or_name: str) -> bytes:
         """The judgments as TREC has them. Raises NoJudgmentsError."""

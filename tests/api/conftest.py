@@ -38,6 +38,7 @@ from tests.api.doubles import (
 from tests.api.generation_doubles import FakeComparisons, FakeGenerations
 from tests.api.projection_doubles import FakeLiveProjections, FakeProjections
 from tests.api.search_doubles import FakeSearchLogs
+from tests.api.session_doubles import FakeSessions
 from tests.api.sync_doubles import FakeSyncs
 from tests.api.upload_doubles import NoBatches, NoUploads
 from tests.progress.valkey import RestartableValkey, running_valkey, wait_until
@@ -51,6 +52,7 @@ class Edge:
 
     application: FastAPI
     identity: FakeIdentity
+    sessions: FakeSessions
     operations: FakeOperations
     collections: FakeCollections
     sources: FakeSources
@@ -95,6 +97,7 @@ async def redis(valkey: RestartableValkey) -> AsyncIterator[Redis]:
 async def edge(redis: Redis) -> AsyncIterator[Edge]:
     """The application over doubles, with room for two watchers of a user."""
     identity = FakeIdentity()
+    sessions = FakeSessions(identity)
     operations, collections, search = FakeOperations(), FakeCollections(identity.user_id), FakeSearch()
     health, removals, rebuilds = FakeChecks(), FakeRemovals(operations), FakeRebuilds(operations)
     syncs, sources, comparisons = FakeSyncs(), FakeSources(collections), FakeComparisons()
@@ -103,6 +106,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
     async with ProgressHub(redis, namespace=namespace, queue_size=50) as hub:
         services = ApiServices(
             identity=identity,
+            sessions=sessions,
             operations=operations,
             collections=collections,
             sources=sources,
@@ -135,6 +139,7 @@ async def edge(redis: Redis) -> AsyncIterator[Edge]:
         yield Edge(
             application=create_api(services),
             identity=identity,
+            sessions=sessions,
             operations=operations,
             collections=collections,
             sources=sources,

@@ -13,7 +13,7 @@ from app.domain.benchmark_datasets import (
 )
 from app.domain.dataset_mapping import Coverage
 from app.domain.errors import DocumentNotFoundError
-from app.domain.judgments import Judgment, NoJudgmentsError
+from app.domain.judgments import Judgment, JudgmentCounts, NoJudgmentsError
 
 
 class NoDatasets:
@@ -71,6 +71,14 @@ class NoJudgments:
     async def list(self, user_id: UUID, id_or_name: str, *, limit: int, after: int | None) -> Sequence[Judgment]:
         """None."""
         return []
+
+    async def list_of_query(self, user_id: UUID, id_or_name: str, *, query: str) -> Sequence[Judgment]:
+        """None."""
+        return []
+
+    async def count(self, user_id: UUID, id_or_name: str) -> JudgmentCounts:
+        """None."""
+        return JudgmentCounts(judgments=0, queries=0)
 
     async def write_qrels(self, user_id: UUID, id_or_name: str) -> bytes:
         """Raises NoJudgmentsError."""

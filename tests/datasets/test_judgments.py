@@ -213,3 +213,29 @@ async def test_judgments_go_with_their_collection(api: Api, parts: Parts, notes:
 
     assert left == 0
     assert (await api.client.get("/api/v1/benchmark-datasets/thumbs")).json()["judgments"] == 1
+
+
+async def test_the_judgments_of_one_query_are_those_of_who_asks(api: Api, parts: Parts, notes: dict[str, str]) -> None:
+    """A page shows them again when somebody asks the same; how much was judged is counted over all."""
+    whales, rockets = notes["guides/whales.md"], notes["guides/rockets.txt"]
+    await judge(api, "large mammals", whales, 1)
+    await judge(api, "large mammals", rockets, 0)
+    await judge(api, "oceans", whales, 1)
+    async with parts.database.begin() as connection:
+        other = await connection.scalar(
+            text("INSERT INTO users (id, name) VALUES (gen_random_uuid(), 'o') RETURNING id")
+        )
+        await connection.execute(
+            text(
+                """INSERT INTO search_judgments (collection_id, user_id, query, document_id, uri, grade)
+                   SELECT collection_id, :other, query, document_id, uri, 3 FROM search_judgments"""
+            ),
+            {"other": other},
+        )
+
+    answer = await api.client.post(f"{PATH}/mine", json={"query": " large mammals "})
+    counts = (await api.client.get(f"{PATH}/counts")).json()
+
+    found = [(row["document_id"], row["grade"]) for row in answer.json()["judgments"]]
+    assert found == [(rockets, 0), (whales, 1)]
+    assert counts == {"judgments": 6, "queries": 2}

@@ -226,13 +226,16 @@ async def test_reports_are_written_in_three_ways_and_are_forgotten_with_their_be
     ended = await api.wait(await measure(api, "papers", dataset="words"))
     path = f"/benchmarks/{ended['result']['benchmark_id']}"
 
-    html = await read(api, f"{path}/report", format="html")
+    page = await api.client.get(f"/api/v1{path}/report", params={"format": "html"})
+    html = page.text
     markdown = await read(api, f"{path}/report", format="markdown")
     whole = (await api.client.get(f"/api/v1{path}/report")).json()
     early = (await api.client.get(f"/api/v1{path}/runs/nobody/trec")).json()
     gone = await api.client.delete(f"/api/v1{path}")
     after = await api.client.get(f"/api/v1{path}")
 
+    assert page.headers["content-security-policy"].startswith("sandbox ")
+    assert "allow-same-origin" not in page.headers["content-security-policy"]
     assert "<script>alert" not in html
     assert "http://" not in html.replace("http://www.w3.org", "")
     assert "hybrid" in markdown
