@@ -1,7 +1,6 @@
 """A large map: what it takes, whether its worker answers meanwhile, and how soon it can be cancelled wherever it is."""
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from benchmarks.bench import Bench
 
 POINTS = 200_000
-CANCELLED_SAMPLE = 30_000
-"""Points that are laid out by a map that will be cancelled, so that it soon comes to where that is; the others are
-fetched, placed, read and written all the same."""
+CANCELLED_SAMPLE, CANCELLED_EPOCHS = 20_000, 50
+"""Of a map that will be cancelled, so that it soon comes to where that is: so many points are laid out, but all are
+fetched and written."""
 
 
 async def bench_projection_large(bench: "Bench", points: int = POINTS, sample: int = CANCELLED_SAMPLE) -> Figures:
@@ -35,7 +34,7 @@ async def bench_projection_large(bench: "Bench", points: int = POINTS, sample: i
         async with system.workers(WATCHING, 1) as (worker,):
             figures = await _draw_watched(bench, system, filled, worker)
         async with system.workers(REAL, 1):
-            choice = replace(ProjectionChoice(), sample=sample)
+            choice = ProjectionChoice(sample=sample, parameters={"epochs": CANCELLED_EPOCHS})
             figures |= await cancel_everywhere(bench, filled, choice)
     return figures
 
