@@ -5,7 +5,6 @@ import time
 from typing import TYPE_CHECKING
 
 from app.domain.projections import SAMPLE, ProjectionChoice
-from benchmarks.limit import POLL_SECONDS
 from benchmarks.projection_memory import MemoryWatch
 from benchmarks.projection_points import ON_DISK, Filled
 from benchmarks.projections import Drawing, ask, compile_code, measure_trustworthiness, read
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from benchmarks.bench import Bench
 
 POINTS = 1_000_000
+POLL_SECONDS = 0.5
 
 
 async def bench_projection_million(bench: "Bench", points: int = POINTS, sample: int = SAMPLE) -> Figures:
