@@ -23,6 +23,10 @@ from benchmarks.memory import bench_memory
 from benchmarks.no_change import bench_no_change
 from benchmarks.operations import bench_queue
 from benchmarks.overhead import bench_overhead
+from benchmarks.projection_large import bench_projection_large
+from benchmarks.projection_million import bench_projection_million
+from benchmarks.projection_speed import bench_projection_speed
+from benchmarks.projection_stability import bench_projection_stability
 from benchmarks.quality import bench_benchmarks, bench_cranfield
 from benchmarks.recovery import bench_recovery
 from benchmarks.reindex import bench_reindex, bench_reindex_load
@@ -58,12 +62,16 @@ BENCHES: dict[str, Callable[[Bench], Awaitable[Figures]]] = {
     "reindex-load": bench_reindex_load,
     "benchmarks": bench_benchmarks,
     "cranfield": bench_cranfield,
+    "projection-speed": bench_projection_speed,
+    "projection-large": bench_projection_large,
+    "projection-million": bench_projection_million,
+    "projection-stability": bench_projection_stability,
 }
 BESIDE = {"overhead": overhead.SYSTEMS, "recovery": recovery.SYSTEMS, "side-by-side": side_by_side.SYSTEMS}
 """Benchmarks of several systems, and the prefixes of their figures: a column of the table each."""
 
-ON_REQUEST = {"side-by-side", "cranfield"}
-"""Not among those that run when none is named, for they need more than is installed."""
+ON_REQUEST = {"side-by-side", "cranfield", "projection-speed", "projection-large", "projection-million"}
+"""Not among those that run when none is named, for they need more than is installed, or take very long."""
 
 
 async def run(names: list[str]) -> dict[str, Figures]:

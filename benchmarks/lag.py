@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BUSY = "busy"
 """The body of a job that keeps processes computing and watches the event loop it runs on."""
+WATCHING = "watching"
+"""The same without computing: what else the worker does is what is measured."""
 
 CPU_BOUND_CALLS = 2
 CALL_SECONDS = 2.0
@@ -41,13 +43,22 @@ def compute(seconds: float) -> int:
 
 async def keep_busy(context: JobContext, operation: Operation) -> dict[str, Any]:  # noqa: ARG001 — a job's signature
     """Keep two processes computing until asked to stop; the result tells how late the event loop was meanwhile."""
+    return await _watch(context, calls=CPU_BOUND_CALLS)
+
+
+async def keep_watching(context: JobContext, operation: Operation) -> dict[str, Any]:  # noqa: ARG001 — see above
+    """The same without computing."""
+    return await _watch(context, calls=0)
+
+
+async def _watch(context: JobContext, *, calls: int) -> dict[str, Any]:
     samples: list[float] = []
     async with asyncio.TaskGroup() as group:
         sampling = group.create_task(sample_lag(samples))
-        calls = [group.create_task(_call_forever(context)) for _ in range(CPU_BOUND_CALLS)]
+        computing = [group.create_task(_call_forever(context)) for _ in range(calls)]
         while not context.should_yield() and not await _is_alone(context):  # noqa: ASYNC110 — rows tell nobody
             await asyncio.sleep(CALL_SECONDS / 2)
-        for task in (sampling, *calls):
+        for task in (sampling, *computing):
             task.cancel()
     return summary_ms(samples)
 

@@ -14,7 +14,7 @@ from app.logs import log_to_stderr
 from app.settings import Settings
 from app.worker import run_worker
 from benchmarks.free_embedder import FREE, without_embedding
-from benchmarks.lag import BUSY, keep_busy
+from benchmarks.lag import BUSY, WATCHING, keep_busy, keep_watching
 from benchmarks.starts import LOOK_SECONDS, StartLog
 
 REAL = "real"
@@ -37,7 +37,8 @@ def choose_jobs(body: str, log: StartLog) -> Mapping[OperationKind, Job]:
         return JOBS
     if body == FREE:
         return {kind: without_embedding(job) for kind, job in JOBS.items()}
-    return {**JOBS, OperationKind.APPEND: keep_busy if body == BUSY else start_and_wait}
+    appends = {BUSY: keep_busy, WATCHING: keep_watching}
+    return {**JOBS, OperationKind.APPEND: appends.get(body, start_and_wait)}
 
 
 def main() -> None:

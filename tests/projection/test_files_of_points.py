@@ -12,7 +12,7 @@ from app.domain.projections import ProjectionPointNotFoundError
 from app.projection.before import write_initial, write_moves
 from app.projection.compressed import compress_files
 from app.projection.folders import ProjectionFolder
-from app.projection.points_file import PointsWriter, find_rows, read_ids, to_ids, to_uuids
+from app.projection.points_file import PointsWriter, RowIndex, find_rows, read_ids, to_ids, to_uuids
 from app.projection.reading import read_points, select_ids, select_inside, select_neighbours
 
 MARKER = "a1b2"
@@ -68,6 +68,20 @@ def test_rows_are_found_by_ids() -> None:
     assert find_rows(to_ids([]), to_ids(wanted)).tolist() == [-1] * 5
     assert find_rows(to_ids(known), to_ids([])).tolist() == []
     assert to_uuids(to_ids(known)) == known
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_an_index_finds_the_same_rows(in_order: bool) -> None:  # noqa: FBT001 — a parameter of the test
+    """Whether ids come in order or not."""
+    known = [UUID(int=5 << 64), UUID(int=256), UUID(int=1), UUID(int=0), UUID(int=7)]
+    known = sorted(known) if in_order else known
+    wanted = [UUID(int=0), UUID(int=5 << 64), UUID(int=9), UUID(int=5 << 64), UUID(int=(1 << 128) - 1)]
+
+    index = RowIndex(to_ids(known))
+
+    assert index.find(to_ids(wanted)).tolist() == find_rows(to_ids(known), to_ids(wanted)).tolist()
+    assert index.find(to_ids([])).tolist() == []
+    assert RowIndex(to_ids([])).find(to_ids(wanted)).tolist() == [-1] * 5
 
 
 def test_a_lasso_takes_what_is_inside(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from app.db.database import Database
 from app.db.projected import ColourRow, ProjectedRepository
 from app.domain.collections import Generation
 from app.domain.projections import ColourBy
-from app.projection.points_file import DOCUMENTS, find_rows, read_ids, to_ids
+from app.projection.points_file import DOCUMENTS, RowIndex, read_ids, to_ids
 
 CATEGORIES, CATEGORY_OF = "categories.json", "categories.npy"
-DOCUMENTS_PER_PAGE = 5000
+DOCUMENTS_PER_PAGE = 1000
 YEAR_NS = 365 * 86_400 * 10**9
 MOST_MONTHS_NS = 4 * YEAR_NS
 MOST_DAYS_NS = YEAR_NS // 4
@@ -26,14 +26,15 @@ class Colours:
     """Which name each point has, as documents come in."""
 
     def __init__(self, documents: NDArray[np.bytes_]) -> None:
-        self._ids, inverse = np.unique(documents, return_inverse=True)
+        ids, inverse = np.unique(documents, return_inverse=True)
+        self._index = RowIndex(ids)
         self._of_point = inverse.reshape(-1)
         self._names: dict[str, int] = {}
-        self._of_document = np.full(len(self._ids), -1, dtype=np.int32)
+        self._of_document = np.full(len(ids), -1, dtype=np.int32)
 
     def add(self, rows: Sequence[ColourRow], name_of: Callable[[ColourRow], str]) -> None:
         """Some documents; those without points are left out."""
-        places = find_rows(self._ids, to_ids([row.id for row in rows]))
+        places = self._index.find(to_ids([row.id for row in rows]))
         for place, row in zip(places.tolist(), rows, strict=True):
             if place >= 0:
                 self._of_document[place] = self._names.setdefault(name_of(row), len(self._names))

@@ -15,8 +15,9 @@ from app.domain.ports import Reporter, VectorStore
 from app.domain.projections import ProjectionGenerationDroppedError
 from app.projection.points_file import PointsWriter
 
-NUMBERS_PER_PAGE = 1024 * 1024
-"""Of vectors, which are what a page of points mostly consists of."""
+NUMBERS_PER_PAGE = 128 * 1024
+"""Of vectors. Reading them from JSON keeps the interpreter's lock, so the event loop stands still for that long; and
+larger pages take longer for each point too."""
 MOST_PER_PAGE = 4000
 TELL_SECONDS = 0.25
 NOBODY = UUID(int=0)

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class Making:
         folder: an empty one.
         before: folders of earlier projections that this one may begin from, the newest first.
         started: when the attempt has begun, on ``time.monotonic``'s clock.
+        seconds: of each step that is done.
     """
 
     database: Database
@@ -57,18 +59,23 @@ class Making:
     folder: Path
     before: Sequence[Path]
     started: float
+    seconds: dict[str, float] = field(default_factory=dict)
 
     async def run(self) -> MadeProjection:
         """One step after the other; a map is told as soon as there is one."""
-        fetched = await fetch_points(self.store, self.generation, self.folder, self.report)
-        await self._call(make_first_map, str(self.folder), self.config["dimensions"])
+        with self._timed("fetching"):
+            fetched = await fetch_points(self.store, self.generation, self.folder, self.report)
+        with self._timed("first_map"):
+            await self._call(make_first_map, str(self.folder), self.config["dimensions"])
         await self._tell("first")
         common = await self._find_initial()
         answer = await self._lay_out(initial=common > 0)
         await self._tell("layout")
-        await self._explain()
+        with self._timed("explaining"):
+            await self._explain()
         await self._tell("labels")
-        await self._write(answer, fetched)
+        with self._timed("writing"):
+            await self._write(answer, fetched)
         files = await asyncio.to_thread(_clear, self.folder)
         return MadeProjection(
             degraded=answer.degraded,
@@ -78,6 +85,12 @@ class Making:
             details=self._details(answer, fetched, common=common),
             files=files,
         )
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[step] = time.monotonic() - started
 
     async def _call(self, function: Any, *args: object) -> Any:  # noqa: ANN401 — see ``Processes``
         return await self.processes.run(function, *args, timeout_seconds=SECONDS)
@@ -159,7 +172,7 @@ class Making:
             "begun_from": common,
             "displacement": dict(answer.displacement),
             "warm": answer.warm,
-            "stage_seconds": {name: round(value, 3) for name, value in answer.seconds.items()},
+            "stage_seconds": {name: round(value, 3) for name, value in {**self.seconds, **answer.seconds}.items()},
             "seconds": round(time.monotonic() - self.started, 3),
         }
 

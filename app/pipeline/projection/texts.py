@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from app.db.database import Database
 from app.db.projected import PreviewRow, ProjectedRepository
 from app.domain.collections import Generation
-from app.projection.points_file import IDS, find_rows, read_ids, to_ids, to_uuids
+from app.projection.points_file import IDS, RowIndex, read_ids, to_ids, to_uuids
 
 TEXTS, PREVIEWS = "texts.jsonl", "previews.jsonl"
 MOST_TEXTS = 20_000
 TEXTS_PER_PAGE = 1000
-PREVIEWS_PER_PAGE = 4000
+PREVIEWS_PER_PAGE = 1000
+"""More would keep the event loop for longer than others there can wait."""
 
 
 def choose_rows(points: int, *, seed: int) -> NDArray[np.int64]:
@@ -52,7 +53,7 @@ async def write_texts(database: Database, generation: Generation, folder: Path, 
 
 async def write_previews(database: Database, generation: Generation, folder: Path) -> Path:
     """One JSON line for each point that the manifest knows: ``{"row", "preview", "document_id", "uri", "title"}``."""
-    ids = await asyncio.to_thread(read_ids, folder / IDS)
+    index = await asyncio.to_thread(lambda: RowIndex(read_ids(folder / IDS)))
     path, after = folder / PREVIEWS, None
     with await asyncio.to_thread(path.open, "wb") as file:
         while True:
@@ -60,14 +61,14 @@ async def write_previews(database: Database, generation: Generation, folder: Pat
                 page = await ProjectedRepository(connection, generation.collection_id).list_previews(
                     generation.id, after=after, limit=PREVIEWS_PER_PAGE
                 )
-            await asyncio.to_thread(_write_previews, file, ids, page)
+            await asyncio.to_thread(_write_previews, file, index, page)
             if len(page) < PREVIEWS_PER_PAGE:
                 return path
             after = page[-1].id
 
 
-def _write_previews(file: Any, ids: NDArray[Any], page: Sequence[PreviewRow]) -> None:  # noqa: ANN401 — a file
-    rows = find_rows(ids, to_ids([one.id for one in page]))
+def _write_previews(file: Any, index: RowIndex, page: Sequence[PreviewRow]) -> None:  # noqa: ANN401 — a file
+    rows = index.find(to_ids([one.id for one in page]))
     _write_lines(
         file,
         [
