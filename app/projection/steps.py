@@ -1,6 +1,6 @@
 """Steps of a projection as a child is asked for them: who asks need not import what they are done with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.projection.compiled_folder import compiling, is_compiled, mark_compiled
@@ -22,13 +22,16 @@ def colour_clusters(folder: str) -> str:
     return write_cluster_categories(folder)
 
 
-def write_files(request: Mapping[str, Any]) -> None:
-    """Write what others read of it, from the fields of an ``ArtifactRequest``, with copies for transport."""
+def write_files(request: Mapping[str, Any], scratch: Sequence[str]) -> None:
+    """Write what others read of it, from the fields of an ``ArtifactRequest``, with copies for transport.
+
+    Files named in ``scratch`` are removed afterwards, so they get none.
+    """
     from app.projection.artifacts import ArtifactRequest, write_artifacts
     from app.projection.compressed import compress_files
 
     write_artifacts(ArtifactRequest(**request))
-    compress_files(request["folder"])
+    compress_files(request["folder"], leave=scratch)
 
 
 def compile_layouts() -> int | None:

@@ -156,7 +156,7 @@ class Making:
                 "parameters": dict(self.config["parameters"]),
             },
         }
-        await self._call(write_files, request)
+        await self._call(write_files, request, SCRATCH)
 
     async def _choose_colours(self) -> Path:
         colour_by = ColourBy(self.config["colour_by"])
