@@ -70,12 +70,17 @@ class VectorProxy:
 
     Attributes:
         spoiled: how many requests were spoiled.
+        held: set once a request is held.
     """
 
     def __init__(self, target: str) -> None:
         self._target = target
         self._plan: Plan | None = None
         self._left = 0
+        self._passing = threading.Event()
+        self._passing.set()
+        self._passes = 0
+        self.held = threading.Event()
         self.spoiled = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
 
@@ -88,9 +93,16 @@ class VectorProxy:
         """Do this to the next requests that change points."""
         self._plan, self._left = plan, times
 
+    def hold_a_scroll(self, *, after: int) -> None:
+        """Hold the page of points that is asked for after so many, until ``mend``; all others pass."""
+        self._passes = after
+        self.held.clear()
+        self._passing.clear()
+
     def mend(self) -> None:
         """Pass on everything again."""
         self._left = 0
+        self._passing.set()
 
     @contextmanager
     def running(self) -> Iterator["VectorProxy"]:
@@ -108,12 +120,14 @@ class VectorProxy:
                 time.sleep(0.005)
             yield self
         finally:
+            self.mend()
             server.should_exit = True
             thread.join()
             self._listener.close()
 
     async def _pass(self, request: Request) -> Response:
         body = await request.body()
+        await self._hold(request)
         plan = self._take_plan(request)
         if plan is None:
             return await self._hand_on(request, body)
@@ -128,6 +142,14 @@ class VectorProxy:
         answer = await self._hand_on(request, body)
         await asyncio.sleep(plan.delay_seconds)
         return _CutResponse() if plan.spoil is Spoil.CUT_AFTER else answer
+
+    async def _hold(self, request: Request) -> None:
+        if self._passing.is_set() or not request.url.path.endswith("/points/scroll"):
+            return
+        self._passes -= 1
+        if self._passes == -1:
+            self.held.set()
+            await asyncio.to_thread(self._passing.wait)
 
     def _take_plan(self, request: Request) -> Plan | None:
         writes = request.method == "PUT" and request.url.path.endswith("/points")

@@ -1,0 +1,239 @@
+"""How projections end when something happens while they are made."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.bootstrap import running_worker
+from app.pipeline.projection import fetch
+from app.settings import Settings
+from benchmarks.corpus import write_corpus
+from tests.harness import Api, wait_until
+from tests.integration.disk import CAN_MOUNT, Disk, mounted_disk
+from tests.integration.test_projections import ask, draw, folder_of, is_layout_process, list_folders, read
+from tests.integration.test_reindex import REPORT_ONLY, reindex
+from tests.vector_proxy import VectorProxy
+
+pytestmark = pytest.mark.timeout(300)
+
+DOCUMENTS = 40
+PAGE = 40
+"""Points; a collection has several times as many."""
+SECONDS = 200.0
+
+
+@pytest.fixture
+def settings(settings: Settings, proxy: VectorProxy) -> Settings:
+    """Settings that reach the vector server through the proxy."""
+    changes = {"qdrant_url": proxy.url, "default_max_retries": 1}
+    return Settings(**{**{name: getattr(settings, name) for name in settings.model_fields_set}, **changes})
+
+
+@pytest.fixture
+async def papers(api: Api, worker: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An indexed collection whose points come in several pages."""
+    monkeypatch.setattr(fetch, "MOST_PER_PAGE", PAGE)
+    root = tmp_path / "corpus"
+    write_corpus(root, DOCUMENTS, seed=5)
+    ended = await api.wait(await api.create("papers", root))
+    assert ended["state"] == "completed", ended
+    return root
+
+
+@asynccontextmanager
+async def held_fetch(api: Api, proxy: VectorProxy, **body: Any) -> AsyncIterator[dict[str, Any]]:
+    """A projection that has got one page of points and waits for the second one; it goes on after the block."""
+    proxy.hold_a_scroll(after=1)
+    operation = await ask(api, **body)
+    await wait_until(lambda: asyncio.to_thread(proxy.held.is_set))
+    yield operation
+    proxy.mend()
+
+
+async def find_generations(api: Api) -> dict[str, str]:
+    """States of generations by their names."""
+    async with api.parts.database.begin() as connection:
+        rows = await connection.execute(text("SELECT name, state FROM generations"))
+        return {row.name: row.state for row in rows}
+
+
+# --- generations come and go -------------------------------------------------------------------------
+
+
+async def test_a_switch_in_the_middle_of_the_fetch_mixes_nothing(api: Api, papers: Path, proxy: VectorProxy) -> None:
+    """The map is of the generation that it was begun with, whole, and says that another one serves now."""
+    (old,) = await find_generations(api)
+    async with api.parts.database.begin() as connection:
+        chunks = set((await connection.execute(text("SELECT id FROM chunks"))).scalars())
+    async with held_fetch(api, proxy, method="pca") as operation:
+        rebuilt = await api.wait(await reindex(api, "papers", chunk_size=120, **REPORT_ONLY), seconds=SECONDS)
+        assert rebuilt["state"] == "completed", rebuilt
+    ended = await api.wait(operation, seconds=SECONDS)
+
+    assert ended["state"] == "completed", ended
+    assert (await find_generations(api))[old] == "retired"
+    shown = await read(api, f"/projections/{ended['result']['projection_id']}")
+    assert (shown["generation"], shown["stale"]) == (old, "generation_changed")
+    ids = np.fromfile(folder_of(api, ended["result"]) / "ids.bin", dtype="S16")
+    assert {UUID(bytes=bytes(one).ljust(16, b"\0")) for one in ids.tolist()} == chunks
+    assert len(ids) == len(chunks) == ended["result"]["points"] > 2 * PAGE
+
+
+async def test_a_generation_that_goes_in_the_middle_of_the_fetch_is_named(
+    api: Api, papers: Path, proxy: VectorProxy
+) -> None:
+    """The operation fails with a code of its own, and leaves nothing."""
+    (name,) = await find_generations(api)
+    async with held_fetch(api, proxy, method="pca") as operation:
+        await api.parts.store.drop_collection(name)
+    ended = await api.wait(operation, seconds=SECONDS)
+
+    assert (ended["state"], ended["error_code"]) == ("failed", "projection_generation_dropped")
+    assert list_folders(api) == []
+    (listed,) = (await read(api, "/collections/papers/projections"))["projections"]
+    assert listed["state"] == "failed"
+
+
+# --- points that are no good -------------------------------------------------------------------------
+
+
+async def put_point(api: Api, generation: str, point: UUID, vector: dict[str, Any], document: UUID) -> None:
+    """Write a point behind everybody's back."""
+    settings = api.parts.settings
+    assert settings.qdrant_url is not None
+    key = settings.qdrant_api_key
+    headers = {"api-key": key.get_secret_value() if key else ""}
+    body = {"points": [{"id": str(point), "vector": vector, "payload": {"document_id": str(document)}}]}
+    async with httpx.AsyncClient(base_url=settings.qdrant_url, headers=headers) as client:
+        answer = await client.put(f"/collections/{generation}/points", params={"wait": "true"}, json=body)
+    assert answer.is_success, answer.text
+
+
+@pytest.mark.parametrize("method", ["umap", "pca"])
+async def test_a_point_without_a_usable_vector_is_counted_and_put_aside(api: Api, papers: Path, method: str) -> None:
+    """It is in the middle, trusted by nobody and near nobody; all others are where they belong."""
+    (generation,) = await find_generations(api)
+    async with api.parts.database.begin() as connection:
+        chunk = (await connection.execute(text("SELECT id, document_id FROM chunks ORDER BY id LIMIT 1"))).one()
+    await put_point(api, generation, chunk.id, {}, chunk.document_id)
+
+    result = await draw(api, method=method)
+
+    folder = folder_of(api, result)
+    trust = np.fromfile(folder / "trust.f32", dtype="<f4")
+    neighbours = np.load(folder / "neighbours.npy")
+    x = np.fromfile(folder / "x.f32", dtype="<f4")
+    (row,) = np.flatnonzero(np.fromfile(folder / "ids.bin", dtype="S16") == np.array([chunk.id.bytes], dtype="S16"))
+    others = np.delete(np.arange(len(x)), row)
+    assert (result["invalid"], result["degraded"]) == (1, None)
+    assert trust[row] == 0
+    assert x[row] == pytest.approx(x[others].mean(), abs=1e-4)
+    assert not (neighbours[others] == row).any()
+    assert np.isfinite(x).all()
+
+
+async def test_equal_vectors_are_drawn_in_a_plainer_way(api: Api, worker: None, tmp_path: Path) -> None:
+    """Which is said: there is nothing that a layout could tell apart."""
+    root = tmp_path / "equal"
+    root.mkdir()
+    for number in range(30):
+        (root / f"{number}.txt").write_text("The same words in every document.")
+    await api.wait(await api.create("equal", root))
+
+    result = await draw(api, "equal", method="umap")
+
+    assert (result["points"], result["degraded"], result["laid_out_by"]) == (30, "equal_vectors", "pca")
+
+
+# --- disks ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk(settings: Settings) -> Iterator[Disk]:
+    """A small disk for the files of projections."""
+    with mounted_disk(settings.data / "projections", mebibytes=8) as disk:
+        yield disk
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount a tmpfs: run as root with CAP_SYS_ADMIN")
+async def test_a_full_disk_is_named_and_a_retry_completes(api: Api, disk: Disk, papers: Path) -> None:
+    """Nothing is left of what was written until then."""
+    disk.fill()
+    operation = await ask(api, method="pca")
+    failed = await api.wait(operation, seconds=SECONDS)
+    left = list_folders(api)
+    disk.make_room()
+    await api.client.post(f"/api/v1/operations/{operation['operation_id']}/retry")
+    ended = await api.wait(operation, states=("completed",), seconds=SECONDS)
+
+    assert (failed["state"], failed["error_code"], failed["retryable"]) == ("failed", "disk_full", True)
+    assert left == []
+    assert ended["result"]["points"] > 0
+    assert (await api.client.get(f"/api/v1/projections/{ended['result']['projection_id']}/files/x.f32")).is_success
+
+
+# --- cancels -------------------------------------------------------------------------------------------
+
+
+async def cancel(api: Api, operation: dict[str, Any]) -> None:
+    """Ask for it, and see that it ended so and left nothing."""
+    await api.client.post(f"/api/v1/operations/{operation['operation_id']}/cancel")
+    ended = await api.wait(operation, seconds=30)
+    assert ended["state"] == "cancelled", ended
+    assert list_folders(api) == []
+
+
+async def test_a_projection_that_fetches_is_cancelled(api: Api, papers: Path, proxy: VectorProxy) -> None:
+    """While the vector store says nothing."""
+    async with held_fetch(api, proxy, method="pca") as operation:
+        await cancel(api, operation)
+
+
+@pytest.mark.parametrize("table", ["chunks", "documents"])
+async def test_a_projection_that_reads_texts_is_cancelled(
+    api: Api, papers: Path, proxy: VectorProxy, table: str
+) -> None:
+    """While Postgres says nothing, before labels are made of chunks and before documents are told in files."""
+    async with api.parts.database.begin() as connection:
+        async with held_fetch(api, proxy, method="pca") as operation:
+            await connection.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+        await wait_until(lambda: _is_waiting(connection, table), seconds=SECONDS)
+        await cancel(api, operation)
+
+
+async def _is_waiting(connection: AsyncConnection, table: str) -> bool:
+    """Whether somebody waits for a table that this transaction has; asking keeps the transaction from timing out."""
+    statement = text(
+        "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+        " WHERE NOT l.granted AND c.relname = :table"
+    )
+    return bool(await connection.scalar(statement, {"table": table}))
+
+
+async def test_a_worker_that_stops_leaves_no_layout_behind(api: Api, tmp_path: Path, settings: Settings) -> None:
+    """Its child ends with it; the next worker begins anew and completes."""
+    root = tmp_path / "corpus"
+    write_corpus(root, DOCUMENTS, seed=5)
+    async with running_worker(api.parts):
+        await api.wait(await api.create("papers", root))
+        operation = await ask(api, method="umap", parameters={"epochs": 2000})
+        (child,) = await wait_until(_find_layouts, seconds=SECONDS)
+    assert not child.is_running()
+    async with running_worker(api.parts):
+        ended = await api.wait(operation, seconds=SECONDS)
+    assert ended["state"] == "completed", ended
+    assert len(list_folders(api)) == 1
+
+
+async def _find_layouts() -> list[Any]:
+    return [one for one in psutil.Process().children(recursive=True) if is_layout_process(one)]
