@@ -25,6 +25,15 @@ class PreviewRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpanRow:
+    """Which characters of its document a chunk has."""
+
+    id: UUID
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ColourRow:
     """What of a document its colour may say."""
 
@@ -55,6 +64,19 @@ class ProjectedRepository(ManifestRows):
             **values,
         )
         return [PreviewRow(**row) for row in rows]
+
+    async def list_spans(self, generation_id: UUID, *, after: UUID | None, limit: int) -> list[SpanRow]:
+        """Of the chunks that come next in the order of ids."""
+        begin = "AND id > :after" if after is not None else ""
+        values = {"after": after} if after is not None else {}
+        rows = await self._execute(
+            f"""SELECT id, start_char AS start, end_char AS "end" FROM chunks
+                WHERE collection_id = :collection AND generation_id = :generation {begin} ORDER BY id LIMIT :limit""",
+            generation=generation_id,
+            limit=limit,
+            **values,
+        )
+        return [SpanRow(**row) for row in rows]
 
     async def load_previews(self, generation_id: UUID, ids: Sequence[UUID]) -> dict[UUID, PreviewRow]:
         """Of some chunks, by id; those that the manifest does not know are missing."""

@@ -15,6 +15,7 @@ from app.domain.projections import ColourBy, MadeProjection
 from app.pipeline.projection.children import run_told
 from app.pipeline.projection.colours import write_categories
 from app.pipeline.projection.fetch import Fetched, fetch_points
+from app.pipeline.projection.spans import write_spans
 from app.pipeline.projection.texts import write_previews, write_texts
 from app.projection.before import INITIAL, write_initial, write_moves
 from app.projection.compressed import COPY
@@ -68,6 +69,8 @@ class Making:
         with self._timed("first_map"):
             await self._call(make_first_map, str(self.folder), self.config["dimensions"])
         await self._tell("first")
+        with self._timed("spans"):
+            await write_spans(self.database, self.generation, self.folder)
         common = await self._find_initial()
         answer = await self._lay_out(initial=common > 0)
         await self._tell("layout")
