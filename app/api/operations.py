@@ -5,13 +5,15 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
 from app.api.auth import CallerDep, ServicesDep
 from app.api.benchmark_config import BenchmarkConfig
+from app.api.projection_body import ProjectionBody
+from app.api.projection_config import ProjectionConfig
 from app.api.reindex_config import MaxRuntime, ReindexConfig
 from app.api.services import ApiServices
 from app.domain.errors import InvalidChunkingError, UnsupportedOperationError
@@ -181,12 +183,13 @@ class VerifyConfig(BaseModel):
     max_runtime_seconds: MaxRuntime = None
 
 
-Config = AppendConfig | VerifyConfig | ReindexConfig | BenchmarkConfig
+Config = AppendConfig | VerifyConfig | ReindexConfig | BenchmarkConfig | ProjectionConfig
 CONFIGS: dict[str, type[Config]] = {
     OperationKind.APPEND: AppendConfig,
     OperationKind.VERIFY: VerifyConfig,
     OperationKind.REINDEX: ReindexConfig,
     OperationKind.BENCHMARK: BenchmarkConfig,
+    OperationKind.PROJECTION: ProjectionConfig,
 }
 
 
@@ -224,14 +227,29 @@ async def begin_reindex(
         raise RequestValidationError([{"loc": ("body",), "msg": f"Value error, {error.message}"}]) from error
 
 
-@router.post("/collections/{collection}/operations", status_code=202)
+async def begin_projection(
+    services: ApiServices, user_id: UUID, collection: str, config: ProjectionConfig, *, submission: Submission
+) -> OperationBody | Response:
+    """Start a projection; the finished one is answered (200) if nothing has changed since."""
+    found = await services.projections.create(user_id, collection, config.choice(), submission=submission)
+    if isinstance(found, Operation):
+        return OperationBody.of(found)
+    return Response(ProjectionBody.of(found).model_dump_json(), media_type="application/json", status_code=200)
+
+
+@router.post(
+    "/collections/{collection}/operations",
+    status_code=202,
+    response_model=OperationBody,
+    responses={200: {"model": ProjectionBody, "description": "The same projection of the same data is there already."}},
+)
 async def create_operation(
     collection: CollectionRef,
     body: OperationCreate,
     caller: CallerDep,
     services: ServicesDep,
     idempotency_key: IdempotencyKey = None,
-) -> OperationBody:
+) -> OperationBody | Response:
     """Start an operation on a collection."""
     config = parse_config(body)
     found = await services.collections.get(caller.user_id, collection)
@@ -242,6 +260,8 @@ async def create_operation(
         max_runtime_seconds=config.max_runtime_seconds,
         trace_parent=current_trace_parent(),
     )
+    if isinstance(config, ProjectionConfig):
+        return await begin_projection(services, caller.user_id, collection, config, submission=submission)
     if isinstance(config, ReindexConfig):
         operation = await begin_reindex(services, caller.user_id, collection, config, submission=submission)
     elif isinstance(config, BenchmarkConfig):

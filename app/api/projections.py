@@ -1,33 +1,30 @@
 """Projections: have one drawn, look at it, take it away."""
 
-from datetime import datetime
-from typing import Annotated, Any, Self
-from uuid import UUID
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.config import JsonDict
+from pydantic import BaseModel
 
 from app.api.auth import CallerDep, ServicesDep
 from app.api.headers import SANDBOX
-from app.api.operations import CollectionRef, IdempotencyKey, OperationBody, PriorityName, RunAfter
-from app.api.reindex_config import MaxRuntime
-from app.domain.operations import Operation, Priority, ProductState, Submission
-from app.domain.projections import (
-    SAMPLE,
-    ColourBy,
-    ProjectionChoice,
-    ProjectionMethod,
-    ShownProjection,
+from app.api.operations import (
+    CollectionRef,
+    IdempotencyKey,
+    OperationBody,
+    PriorityName,
+    RunAfter,
+    begin_projection,
 )
+from app.api.projection_body import ProjectionBody
+from app.api.projection_config import ProjectionConfig
+from app.domain.operations import Priority, Submission
 from app.traces import current_trace_parent
 
 router = APIRouter(tags=["projections"])
 
 ProjectionRef = Annotated[str, Path(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
 FileRef = Annotated[str, Path(min_length=1, max_length=100, pattern=r"^[a-zA-Z0-9._-]+$")]
-MOST_PARAMETERS = 20
 MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".json": "application/json",
@@ -35,69 +32,12 @@ MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
 }
 
-EXAMPLE_PROJECTION: JsonDict = {
-    "projection_id": "9f1c7f0a-0b6e-4e57-8f0e-6f4e5f8f8a11",
-    "operation_id": "5a6f3c1e-8a52-4d0e-9a77-0f6f0f4f2b10",
-    "collection_id": "0d9c2c9c-6c0f-4f0e-8d6f-3a0a6d1f7e55",
-    "collection": "papers",
-    "state": "completed",
-    "error_code": None,
-    "stale": "documents_changed",
-    "degraded": None,
-    "config": {
-        "method": "umap",
-        "dimensions": 2,
-        "sample": 200000,
-        "colour_by": "cluster",
-        "parameters": {"n_neighbors": 15, "min_dist": 0.1, "metric": "cosine", "seed": 42},
-    },
-    "generation": "vecloom_a1b2c3d4e5_0d9c2c9c6c0f4f0e8d6f3a0a6d1f7e55_5a6f3c1e8a52",
-    "points": 1400,
-    "sampled": 1400,
-    "quality": {"trustworthiness@15": 0.97},
-    "details": {"laid_out_by": "umap", "invalid": 0, "seconds": 3.2},
-    "files": {"map.html": 412000, "points.parquet": 230000, "x.f32": 5600, "y.f32": 5600},
-    "bytes": 653200,
-    "created_at": "2026-03-01T09:30:00Z",
-    "finished_at": "2026-03-01T09:30:12Z",
-}
 
-
-class ProjectionRequest(BaseModel):
+class ProjectionRequest(ProjectionConfig):
     """A projection, and when it begins."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"method": "umap", "colour_by": "folder"},
-                {"method": "tsne", "dimensions": 3, "parameters": {"perplexity": 50}},
-            ]
-        },
-    )
-
-    method: ProjectionMethod = ProjectionMethod.UMAP
-    dimensions: int = Field(default=2, description="2 or 3.")
-    sample: int = Field(
-        default=SAMPLE, description="How many points are laid out; the rest is placed by its neighbours."
-    )
-    colour_by: ColourBy = ColourBy.CLUSTER
-    parameters: dict[str, Any] = Field(
-        default={}, max_length=MOST_PARAMETERS, description="Of the method; docs/projection.md."
-    )
     priority: PriorityName = PriorityName.NORMAL
     run_after: RunAfter = None
-    max_runtime_seconds: MaxRuntime = None
-
-    def choice(self) -> ProjectionChoice:
-        """The same as the services take it."""
-        return ProjectionChoice(
-            method=self.method,
-            dimensions=self.dimensions,
-            sample=self.sample,
-            colour_by=self.colour_by,
-            parameters=self.parameters,
-        )
 
     def submission(self, idempotency_key: str | None) -> Submission:
         """How it is submitted."""
@@ -107,56 +47,6 @@ class ProjectionRequest(BaseModel):
             run_after=self.run_after,
             max_runtime_seconds=self.max_runtime_seconds,
             trace_parent=current_trace_parent(),
-        )
-
-
-class ProjectionBody(BaseModel):
-    """A projection; ``stale`` says why it is not what the collection holds now, and is null if it is."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_PROJECTION]})
-
-    projection_id: UUID
-    operation_id: UUID | None
-    collection_id: UUID
-    collection: str
-    state: ProductState
-    error_code: str | None
-    stale: str | None
-    degraded: str | None
-    config: dict[str, Any]
-    generation: str | None
-    points: int | None
-    sampled: int | None
-    quality: dict[str, float]
-    details: dict[str, Any]
-    files: dict[str, int]
-    bytes: int
-    created_at: datetime | None
-    finished_at: datetime | None
-
-    @classmethod
-    def of(cls, shown: ShownProjection) -> Self:
-        """Render a projection."""
-        one = shown.projection
-        return cls(
-            projection_id=one.id,
-            operation_id=one.operation_id,
-            collection_id=one.collection_id,
-            collection=one.collection_name,
-            state=one.state,
-            error_code=one.error_code,
-            stale=shown.stale,
-            degraded=one.degraded,
-            config=dict(one.config),
-            generation=one.generation,
-            points=one.points,
-            sampled=one.sampled,
-            quality=dict(one.quality or {}),
-            details=dict(one.details or {}),
-            files=dict(one.files or {}),
-            bytes=one.bytes,
-            created_at=one.created_at,
-            finished_at=one.finished_at,
         )
 
 
@@ -180,12 +70,8 @@ async def create_projection(
     idempotency_key: IdempotencyKey = None,
 ) -> Any:  # noqa: ANN401 — one of two bodies
     """Draw a map of a collection; the finished one is given (200) if nothing has changed since."""
-    found = await services.projections.create(
-        caller.user_id, collection, body.choice(), submission=body.submission(idempotency_key)
-    )
-    if isinstance(found, Operation):
-        return OperationBody.of(found)
-    return Response(ProjectionBody.of(found).model_dump_json(), media_type="application/json", status_code=200)
+    submission = body.submission(idempotency_key)
+    return await begin_projection(services, caller.user_id, collection, body, submission=submission)
 
 
 @router.get("/collections/{collection}/projections")

@@ -8,6 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from app.domain.operations import Priority, Submission
 from app.domain.projections import ColourBy, ProjectionMethod
 from tests.api.conftest import Edge
 
@@ -41,6 +42,23 @@ async def test_a_projection_that_is_there_is_given(edge: Edge, client: httpx.Asy
     answer = await client.post("/api/v1/collections/papers/projections", json={})
 
     assert (answer.status_code, answer.json()["state"], answer.json()["bytes"]) == (200, "completed", 22)
+
+
+async def test_a_projection_is_asked_for_as_any_operation(edge: Edge, client: httpx.AsyncClient) -> None:
+    """By its kind, with the same answers."""
+    path, config = "/api/v1/collections/handbook/operations", {"method": "tsne", "dimensions": 3}
+    body = {"kind": "PROJECTION", "config": {**config, "max_runtime_seconds": 60}, "priority": "low"}
+    queued = await client.post(path, json=body, headers={"Idempotency-Key": "once"})
+    asked = dict(edge.projections.asked)
+    wrong = await client.post(path, json={"kind": "PROJECTION", "config": {"method": "best"}})
+    edge.projections.reused = True
+    there = await client.post(path, json=body)
+
+    assert (queued.status_code, queued.json()["kind"]) == (202, "PROJECTION")
+    assert (asked["choice"].method, asked["choice"].dimensions) == (ProjectionMethod.TSNE, 3)
+    assert asked["submission"] == Submission(idempotency_key="once", priority=Priority.LOW, max_runtime_seconds=60)
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_request")
+    assert (there.status_code, there.json()["state"], there.json()["bytes"]) == (200, "completed", 22)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """How projections end when something happens while they are made."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from uuid import UUID
 
 import httpx
 import numpy as np
+import orjson
 import psutil
 import pytest
 from sqlalchemy import text
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.bootstrap import running_worker
 from app.pipeline.projection import fetch
+from app.progress.events import stream_key
 from app.settings import Settings
 from benchmarks.corpus import write_corpus
 from tests.harness import Api, wait_until
@@ -107,15 +109,15 @@ async def test_a_generation_that_goes_in_the_middle_of_the_fetch_is_named(
 # --- points that are no good -------------------------------------------------------------------------
 
 
-async def put_point(api: Api, generation: str, point: UUID, vector: dict[str, Any], document: UUID) -> None:
-    """Write a point behind everybody's back."""
+async def put_points(api: Api, generation: str, points: list[dict[str, Any]]) -> None:
+    """Write points behind everybody's back."""
     settings = api.parts.settings
     assert settings.qdrant_url is not None
     key = settings.qdrant_api_key
     headers = {"api-key": key.get_secret_value() if key else ""}
-    body = {"points": [{"id": str(point), "vector": vector, "payload": {"document_id": str(document)}}]}
-    async with httpx.AsyncClient(base_url=settings.qdrant_url, headers=headers) as client:
-        answer = await client.put(f"/collections/{generation}/points", params={"wait": "true"}, json=body)
+    async with httpx.AsyncClient(base_url=settings.qdrant_url, headers=headers, timeout=30) as client:
+        path, params = f"/collections/{generation}/points", {"wait": "true"}
+        answer = await client.put(path, params=params, json={"points": points})
     assert answer.is_success, answer.text
 
 
@@ -125,7 +127,8 @@ async def test_a_point_without_a_usable_vector_is_counted_and_put_aside(api: Api
     (generation,) = await find_generations(api)
     async with api.parts.database.begin() as connection:
         chunk = (await connection.execute(text("SELECT id, document_id FROM chunks ORDER BY id LIMIT 1"))).one()
-    await put_point(api, generation, chunk.id, {}, chunk.document_id)
+    payload = {"document_id": str(chunk.document_id)}
+    await put_points(api, generation, [{"id": str(chunk.id), "vector": {}, "payload": payload}])
 
     result = await draw(api, method=method)
 
@@ -185,12 +188,12 @@ async def test_a_full_disk_is_named_and_a_retry_completes(api: Api, disk: Disk, 
 # --- cancels -------------------------------------------------------------------------------------------
 
 
-async def cancel(api: Api, operation: dict[str, Any]) -> None:
-    """Ask for it, and see that it ended so and left nothing."""
+async def cancel(api: Api, operation: dict[str, Any], *, kept: Sequence[Path] = ()) -> None:
+    """Ask for it, and see that it ended so and left nothing but what was there before."""
     await api.client.post(f"/api/v1/operations/{operation['operation_id']}/cancel")
     ended = await api.wait(operation, seconds=30)
     assert ended["state"] == "cancelled", ended
-    assert list_folders(api) == []
+    assert list_folders(api) == list(kept)
 
 
 async def test_a_projection_that_fetches_is_cancelled(api: Api, papers: Path, proxy: VectorProxy) -> None:
@@ -237,3 +240,59 @@ async def test_a_worker_that_stops_leaves_no_layout_behind(api: Api, tmp_path: P
 
 async def _find_layouts() -> list[Any]:
     return [one for one in psutil.Process().children(recursive=True) if is_layout_process(one)]
+
+
+async def list_events(api: Api, operation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """What an operation has told, each with its type."""
+    stream = stream_key(api.parts.settings.redis_namespace, operation["operation_id"])
+    told = [orjson.loads(next(iter(fields.values()))) for _, fields in await api.parts.redis.xrange(stream)]
+    return [(one["type"], one["data"]) for one in told]
+
+
+@pytest.fixture
+async def drawn(api: Api, papers: Path) -> list[Path]:
+    """What lies there of a map that was drawn before, in a child that now waits for its next call."""
+    await draw(api, method="pca", dimensions=3)
+    return list_folders(api)
+
+
+async def test_a_projection_is_cancelled_at_its_first_map(
+    api: Api, papers: Path, proxy: VectorProxy, drawn: list[Path]
+) -> None:
+    """The child that was asked for it is killed."""
+    async with held_fetch(api, proxy, method="pca") as operation:
+        (child,) = await _find_layouts()
+        child.suspend()
+
+    async def is_fetched() -> bool:
+        told = [data for type_, data in await list_events(api, operation) if type_ == "projection_fetch_progress"]
+        return bool(told) and told[-1]["fetched"] == told[-1]["total"]
+
+    await wait_until(is_fetched, seconds=SECONDS)
+    await cancel(api, operation, kept=drawn)
+    assert not child.is_running()
+    assert "projection_map" not in [type_ for type_, _ in await list_events(api, operation)]
+
+
+async def test_a_projection_is_cancelled_while_it_is_explained(
+    api: Api, papers: Path, proxy: VectorProxy, drawn: list[Path]
+) -> None:
+    """The child stands still from the step before on, so that it is in the middle of this one."""
+    async with api.parts.database.begin() as connection:
+        async with held_fetch(api, proxy, method="pca", colour_by="cluster") as operation:
+            await connection.execute(text("LOCK TABLE chunks IN ACCESS EXCLUSIVE MODE"))
+        await wait_until(lambda: _is_waiting(connection, "chunks"), seconds=SECONDS)
+        (child,) = await _find_layouts()
+        child.suspend()
+    (folder,) = set(list_folders(api)) - set(drawn)
+    sizes = [-1]
+
+    async def is_written() -> bool:
+        sizes.append((folder / "texts.jsonl").stat().st_size if (folder / "texts.jsonl").exists() else 0)
+        return sizes[-1] == sizes[-2] > 0
+
+    await wait_until(is_written, seconds=SECONDS)
+    await cancel(api, operation, kept=drawn)
+    assert not child.is_running()
+    stages = [data["stage"] for type_, data in await list_events(api, operation) if type_ == "projection_map"]
+    assert stages[-1] == "layout"
