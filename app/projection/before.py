@@ -47,7 +47,7 @@ def _find_same(here: Path, there: Path, old: Floats) -> Floats:
 
 
 def _find_overlapping(here: Path, there: Path, old: Floats, places: Floats) -> None:
-    """Fill in those that share characters with chunks there: short documents are the same in any cut, others are not."""
+    """Fill in those that share characters with chunks there: short documents are the same in any cut."""
     unknown = ~np.isfinite(places).all(axis=1)
     if not unknown.any():
         return

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from app.domain.points import Vectors
 from app.projection.overlapping import place_over, read_cut
 from app.settings import Settings
-from benchmarks.corpus import write_corpus
 from tests.harness import Api
 from tests.integration.test_projections import draw, folder_of
 from tests.integration.test_reindex import REPORT_ONLY, reindex, serving
@@ -18,7 +17,20 @@ from tests.reindex.generations import ProjectedServer
 
 pytestmark = pytest.mark.timeout(300)
 
-DOCUMENTS = 120
+DOCUMENTS = 160
+WORDS = 700
+"""Of a document: two or three chunks, or six after the rebuild."""
+TOPICS = (
+    "whale ocean harbour sailor reef tide anchor coral",
+    "oven flour yeast bread butter pastry sugar crust",
+    "rocket orbit launch engine satellite fuel thrust moon",
+    "violin concert melody orchestra piano singer rhythm choir",
+    "contract court judge lawyer verdict witness trial statute",
+    "glacier mountain summit avalanche climber ridge snow valley",
+    "enzyme protein molecule cell membrane antibody virus gene",
+    "football goalkeeper referee stadium league striker penalty coach",
+)
+"""What documents are about: maps of chance alone have no shape to keep."""
 SECONDS = 120.0
 DIMENSION = 128
 Floats = NDArray[np.float64]
@@ -33,9 +45,13 @@ def narrow(vector: Vectors) -> Vectors:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """Documents of several chunks."""
-    root = tmp_path / "corpus"
-    write_corpus(root, DOCUMENTS, seed=5)
+    """Documents of several chunks, each about one thing and a little about another."""
+    root, random = tmp_path / "corpus", np.random.default_rng(5)
+    root.mkdir()
+    for number in range(DOCUMENTS):
+        own, other = (TOPICS[(number + step) % len(TOPICS)].split() for step in (0, 1 + number % 3))
+        words = [str(random.choice(own if random.random() < 0.8 else other)) for _ in range(WORDS)]
+        (root / f"{number:03}.txt").write_text(" ".join(words))
     return root
 
 
@@ -71,7 +87,7 @@ async def rebuild(api: Api, **wanted: Any) -> None:
 
 
 async def test_maps_of_other_chunks_lie_over_each_other(api: Api, worker: None, corpus: Path) -> None:
-    """No point has the id of one before, so places come from the characters that chunks share."""
+    """Hardly a point has the id of one before, so places come from the characters that chunks share."""
     await api.wait(await api.create("papers", corpus))
     first = await draw(api, method="umap")
     await rebuild(api, chunk_size=150)
@@ -80,16 +96,18 @@ async def test_maps_of_other_chunks_lie_over_each_other(api: Api, worker: None, 
     fresh = await draw(api, method="tsne")
 
     old, new = folder_of(api, first), folder_of(api, second)
-    print("DBG", second["points"], first["points"], second["begun_from"], second["displacement"], first["quality"], second["quality"], measure_shift(folder_of(api, first), folder_of(api, second)), measure_shift(folder_of(api, first), folder_of(api, fresh)))
     assert second["points"] > 1.5 * first["points"]
     assert second["begun_from"] == second["points"]
     assert fresh["begun_from"] == 0
     assert measure_shift(old, new) < 0.15 < measure_shift(old, folder_of(api, fresh))
     _, places = read_places(new)
-    then = place_over(read_cut(old), np.load(old / "coordinates.npy"), read_cut(new))
+    then = place_over(read_cut(old), np.load(old / "coordinates.npy"), read_cut(new)).astype(np.float64)
     moved = np.linalg.norm(places - then, axis=1)
-    np.testing.assert_allclose(np.fromfile(new / "moved.f32", dtype="<f4"), moved, rtol=1e-3, atol=1e-3)
-    assert second["displacement"]["median"] == pytest.approx(np.median(moved) / measure_radius(then), rel=1e-2)
+    # the last chunks of some documents are the same in both
+    cut = ~np.isin(np.fromfile(new / "ids.bin", dtype="S16"), np.fromfile(old / "ids.bin", dtype="S16"))
+    assert cut.mean() > 0.9
+    np.testing.assert_allclose(np.fromfile(new / "moved.f32", dtype="<f4")[cut], moved[cut], rtol=1e-3, atol=1e-3)
+    assert second["displacement"]["median"] == pytest.approx(np.median(moved) / measure_radius(then), rel=2e-2)
     assert second["quality"]["trustworthiness@15"] > first["quality"]["trustworthiness@15"] - 0.03
 
 

@@ -56,7 +56,8 @@ def test_places_are_means_of_what_overlaps(seed: int, sizes: tuple[int, int], ov
     found = place_over(old, places, new)
 
     np.testing.assert_allclose(found, look_at_each_pair(old, places, new), atol=1e-5)
-    assert np.isnan(found).any() and np.isfinite(found).any()
+    assert np.isnan(found).any()
+    assert np.isfinite(found).any()
 
 
 def test_chunks_inside_of_a_longer_one_are_found() -> None:
