@@ -13,6 +13,7 @@ from app.embedded.vector_values import (
     Layout,
     PointId,
     as_list,
+    pack,
     read_bool,
     read_fields,
     read_filter,
@@ -261,17 +262,18 @@ def write_id(value: PointId) -> int | str:
     return value if isinstance(value, int) else str(value)
 
 
-def _write_vector(value: Any) -> Any:
+def _write_vector(value: Any, *, packed: bool) -> Any:
     if isinstance(value, dict):
-        return {name: _write_vector(inner) for name, inner in value.items()}
+        return {name: _write_vector(inner, packed=packed) for name, inner in value.items()}
     if isinstance(value, edge.SparseVector):
         return {"indices": value.indices, "values": value.values}
-    return value
+    return pack(value) if packed and isinstance(value, list) else value
 
 
-def write_record(record: edge.Record | edge.ScoredPoint) -> dict[str, Any]:
-    """A retrieved point."""
-    return {"id": write_id(record.id), "payload": record.payload, "vector": _write_vector(record.vector)}
+def write_record(record: edge.Record | edge.ScoredPoint, *, packed: bool = False) -> dict[str, Any]:
+    """A retrieved point; ``packed`` dense vectors are base64 of little-endian float32."""
+    vector = _write_vector(record.vector, packed=packed)
+    return {"id": write_id(record.id), "payload": record.payload, "vector": vector}
 
 
 def write_scored(point: edge.ScoredPoint) -> dict[str, Any]:

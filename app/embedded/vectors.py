@@ -83,8 +83,11 @@ SEARCHES = Searches()
 
 UPDATED = {"operation_id": 0, "status": "completed"}
 
-ACCEPTS = {"vecloom-accepts": "packed-vectors"}
+PACKED = "packed-vectors"
+ACCEPTS = {"vecloom-accepts": PACKED}
 """In every answer: dense vectors may come as base64 of little-endian float32, which no Qdrant server takes."""
+WANTS = "vecloom-wants"
+"""A request with this header and the same value gets them so too."""
 
 Work = Callable[[Shards, Request, Any], Any]
 
@@ -92,6 +95,10 @@ Work = Callable[[Shards, Request, Any], Any]
 def _find(shards: Shards, request: Request) -> tuple[Shard, Layout]:
     shard = shards.get(request.path_params["name"])
     return shard, read_layout(shard.description)
+
+
+def _wants_packed(request: Request) -> bool:
+    return request.headers.get(WANTS) == PACKED
 
 
 def list_collections(shards: Shards, _: Request, __: Any) -> Any:
@@ -180,9 +187,9 @@ def retrieve_points(shards: Shards, request: Request, body: Any) -> Any:
     """``POST /collections/{name}/points``."""
     shard, layout = _find(shards, request)
     ids, with_payload, with_vector = read_retrieval(body, layout)
-    return [
-        write_record(record) for record in shard.read(lambda engine: engine.retrieve(ids, with_payload, with_vector))
-    ]
+    packed = _wants_packed(request)
+    records = shard.read(lambda engine: engine.retrieve(ids, with_payload, with_vector))
+    return [write_record(record, packed=packed) for record in records]
 
 
 def scroll_points(shards: Shards, request: Request, body: Any) -> Any:
@@ -190,7 +197,8 @@ def scroll_points(shards: Shards, request: Request, body: Any) -> Any:
     shard, layout = _find(shards, request)
     scroll = read_scroll(body, layout)
     records, following = shard.read(lambda engine: engine.scroll(scroll))
-    page = [write_record(record) for record in records]
+    packed = _wants_packed(request)
+    page = [write_record(record, packed=packed) for record in records]
     return {"points": page, "next_page_offset": None if following is None else write_id(following)}
 
 

@@ -14,9 +14,9 @@ SEED_MAX = 2**32 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """A parameter that is a number within bounds, both included."""
+    """A parameter that is a number within bounds, both included; without a default it depends on the data."""
 
-    default: float
+    default: float | None
     lowest: float
     highest: float
     whole: bool
@@ -44,7 +44,7 @@ PARAMETERS: Mapping[Method, Mapping[str, Number]] = {
     Method.UMAP: {
         "n_neighbors": Number(default=15, lowest=2, highest=200, whole=True),
         "min_dist": Number(default=0.1, lowest=0, highest=1, whole=False),
-        "epochs": Number(default=200, lowest=10, highest=2000, whole=True),
+        "epochs": Number(default=None, lowest=10, highest=2000, whole=True),
         "seed": SEED,
     },
     Method.TSNE: {
@@ -77,7 +77,7 @@ def check_parameters(method: Method, dimensions: int, given: Mapping[str, Any], 
             f"{method} has no parameter {unknown[0][:100]!r}; it has {', '.join(sorted([*numbers, *others]))}"
         )
     checked: dict[str, Any] = {
-        name: number.check(name, given.get(name, number.default)) for name, number in numbers.items()
+        name: number.check(name, given[name]) if name in given else number.default for name, number in numbers.items()
     }
     checked |= {name: check(name, given.get(name, default)) for name, (default, check) in others.items()}
     return checked

@@ -50,6 +50,8 @@ STORED = frozenset({"completed", "acknowledged"})
 """An acknowledged update is in the server's log; it comes only when a replica is behind."""
 ACCEPTS, PACKED = "vecloom-accepts", "packed-vectors"
 """Header of the embedded server, which takes vectors in base64; a Qdrant server has none such and gets numbers."""
+WANTS = {"vecloom-wants": PACKED}
+"""Asks for them in base64 too; a Qdrant server gives numbers all the same."""
 SCROLL_POINTS = 1000
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 3.0
@@ -214,7 +216,7 @@ class QdrantStore:
         """One request without the client's models, which cost more than the request where vectors are many."""
         url = f"/collections/{quote(name, safe='')}/{path}"
         try:
-            response = await self._raw.request(method, url, content=to_json(body))
+            response = await self._raw.request(method, url, content=to_json(body), headers=WANTS)
         except httpx.RequestError as error:
             raise (find_distrust(error) or _unavailable(type(error).__name__)) from error
         if response.status_code >= 300:
@@ -266,17 +268,25 @@ class QdrantStore:
                 return
 
     async def stream_points(self, name: str, *, dimension: int, page: int) -> AsyncIterator[StoredPoints]:
-        """See the port; Qdrant scrolls in the order of ids."""
-        body: dict[str, Any] = {"limit": page, "with_payload": True, "with_vector": [DENSE]}
-        while True:
-            content = (await self._ask_raw("POST", name, "points/scroll", body)).content
-            with _readable():
-                points, offset = await asyncio.to_thread(read_page, content, dimension)
-            if len(points):
-                yield points
-            if offset is None:
-                return
-            body["offset"] = offset
+        """See the port; Qdrant scrolls in the order of ids. The next page is asked for while this one is looked at."""
+        body = {"limit": page, "with_payload": True, "with_vector": [DENSE]}
+        asked = asyncio.create_task(self._ask_raw("POST", name, "points/scroll", body))
+        try:
+            while True:
+                content = (await asked).content
+                with _readable():
+                    points, offset = await asyncio.to_thread(read_page, content, dimension)
+                if offset is not None:
+                    following = {**body, "offset": offset}
+                    asked = asyncio.create_task(self._ask_raw("POST", name, "points/scroll", following))
+                if len(points):
+                    yield points
+                if offset is None:
+                    return
+        finally:
+            # nobody looks at it any more, so neither does anybody at what it failed with
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
 
     async def retrieve_points(self, name: str, ids: Sequence[PointId], *, dimension: int) -> StoredPoints:
         """See the port."""

@@ -55,6 +55,11 @@ def pack_vector(vector: Vectors) -> str:
     return binascii.b2a_base64(vector.astype("<f4", copy=False).tobytes(), newline=False).decode()
 
 
+def unpack_vector(value: object) -> object:
+    """The other way round; anything that is not text stays as it is."""
+    return np.frombuffer(binascii.a2b_base64(value), dtype="<f4") if isinstance(value, str) else value
+
+
 def write_rows(points: PointBatch, part: slice, *, packed: bool) -> list[dict[str, Any]]:
     """Some points as an upsert has them; ``packed`` vectors are for servers that take base64."""
     vectors = np.ascontiguousarray(points.vectors[part], dtype=np.float32)
@@ -89,7 +94,7 @@ def read_points(content: bytes, dimension: int) -> StoredPoints:
 
 
 def _read_records(records: Sequence[dict[str, Any]], dimension: int) -> StoredPoints:
-    dense = [(record.get("vector") or {}).get(DENSE) for record in records]
+    dense = [unpack_vector((record.get("vector") or {}).get(DENSE)) for record in records]
     try:
         vectors = np.array(dense, dtype=np.float32).reshape(len(records), dimension)
     except (TypeError, ValueError):  # not all of them are what they should be

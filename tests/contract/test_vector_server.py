@@ -363,6 +363,21 @@ async def test_dense_vectors_can_come_packed(raw: httpx.AsyncClient, collection:
     assert plain == unpacked
 
 
+async def test_dense_vectors_are_given_packed_to_who_asks(raw: httpx.AsyncClient, collection: str) -> None:
+    """By a header that a Qdrant server does not know; the numbers are the same, and sparse vectors stay as they are."""
+    numbers = [index / 7 for index in range(DIMENSION)]
+    vector = {"dense": numbers, "bm25": {"indices": [3], "values": [0.5]}}
+    await raw.put(f"{collection}/points", params={"wait": "true"}, json={"points": [{"id": 1, "vector": vector}]})
+    wants = {"vecloom-wants": "packed-vectors"}
+    for path, body in (("points", {"ids": [1], "with_vector": True}), ("points/scroll", {"with_vector": True})):
+        answers = [await raw.post(f"{collection}/{path}", json=body, headers=headers) for headers in ({}, wants)]
+        results = [answer.json()["result"] for answer in answers]
+        (plain,), (packed,) = (result["points"] if path.endswith("scroll") else result for result in results)
+        unpacked = struct.unpack(f"<{DIMENSION}f", base64.b64decode(packed["vector"].pop("dense")))
+        assert list(unpacked) == pytest.approx(plain["vector"].pop("dense"), abs=0)
+        assert packed == plain
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\0" * 4 * (DIMENSION + 1), struct.pack("<f", float("nan")) * DIMENSION, None]
 )

@@ -14,7 +14,7 @@ def test_what_is_not_said_is_filled_in() -> None:
     umap = check_parameters(Method.UMAP, 2, {"min_dist": 0}, 200_000)
     tsne = check_parameters(Method.TSNE, 3, {}, 10)
 
-    assert umap == {"n_neighbors": 15, "min_dist": 0.0, "metric": "cosine", "epochs": 200, "seed": 42}
+    assert umap == {"n_neighbors": 15, "min_dist": 0.0, "metric": "cosine", "epochs": None, "seed": 42}
     assert tsne == {"perplexity": 30.0, "iterations": 1000, "metric": "cosine", "seed": 42}
 
 
