@@ -1,5 +1,6 @@
 """Projections: have one drawn, look at it, take it away."""
 
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -93,11 +94,12 @@ async def read_projection(projection: ProjectionRef, caller: CallerDep, services
 
 
 @router.get("/projections/{projection}/files/{name}", response_class=Response)
+@router.head("/projections/{projection}/files/{name}", response_class=Response, include_in_schema=False)
 async def read_file(
     projection: ProjectionRef, name: FileRef, request: Request, caller: CallerDep, services: ServicesDep
 ) -> Response:
     """A file of a projection, whole or a range of it; compressed for who takes that and wants all of it."""
-    takes_gzip = "gzip" in request.headers.get("accept-encoding", "") and "range" not in request.headers
+    takes_gzip = _takes_gzip(request.headers.get("accept-encoding", "")) and "range" not in request.headers
     file = await services.projections.find_file(caller.user_id, projection, name, compressed=takes_gzip)
     suffix = name[name.rfind(".") :]
     headers = {
@@ -113,6 +115,15 @@ async def read_file(
     if file.compressed:
         headers["Content-Encoding"] = "gzip"
     return FileResponse(file.path, headers=headers, media_type=MEDIA_TYPES.get(suffix, "application/octet-stream"))
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    """Whether it is named, with any weight but 0."""
+    for one in accept_encoding.lower().split(","):
+        name, _, weight = one.partition(";")
+        if name.strip() == "gzip":
+            return re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight) is None
+    return False
 
 
 def _is_known(if_none_match: str | None, etag: str) -> bool:

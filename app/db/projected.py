@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.db.documents import CHUNKS_OF_IDS, ManifestRows
+from app.domain.documents import NEVER_SEEN_NS
 
 PREVIEW = 240
 """Characters of a chunk that are shown of it."""
@@ -113,8 +114,8 @@ class ProjectedRepository(ManifestRows):
     async def find_ages(self) -> tuple[int, int]:
         """When the oldest and the newest document were changed last, in nanoseconds since 1970."""
         rows = await self._execute(
-            """SELECT coalesce(min(modified_ns), 0) AS oldest, coalesce(max(modified_ns), 0) AS newest FROM documents
-               WHERE collection_id = :collection AND chunk_count > 0"""
+            f"""SELECT coalesce(min(modified_ns), 0) AS oldest, coalesce(max(modified_ns), 0) AS newest FROM documents
+                WHERE collection_id = :collection AND chunk_count > 0 AND modified_ns <> {NEVER_SEEN_NS}"""
         )
         return rows[0]["oldest"], rows[0]["newest"]
 

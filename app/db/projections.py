@@ -105,6 +105,22 @@ class ProjectionRepository:
         )
         return [to_projection(row) for row in rows]
 
+    async def find_under_way(
+        self, collection_id: UUID, config: Mapping[str, Any], fingerprint: Fingerprint
+    ) -> UUID | None:
+        """The operation that draws the same of the same data now, or will; until the end nobody else asks so here."""
+        await self._rows("SELECT 1 FROM collections WHERE id = :collection FOR NO KEY UPDATE", collection=collection_id)
+        rows = await self._rows(
+            """SELECT o.id FROM projections p JOIN operations o ON o.id = p.operation_id
+               WHERE p.collection_id = :collection AND p.config = :config
+                 AND (p.fingerprint IS NULL OR p.fingerprint = :fingerprint)
+                 AND o.state IN ('pending', 'running') AND o.cancel_requested_at IS NULL ORDER BY o.id LIMIT 1""",
+            collection=collection_id,
+            config=dict(config),
+            fingerprint=fingerprint.to_config(),
+        )
+        return UUID(str(rows[0]["id"])) if rows else None
+
     async def list_before(self, projection: Projection) -> list[Projection]:
         """Completed ones of the same method and dimensions, newest first: those it may begin from."""
         rows = await self._rows(

@@ -43,6 +43,8 @@ async def make_projection(context: JobContext, operation: Operation) -> dict[str
     try:
         await context.report.send_update("projection_started", _describe(begun))
         made = await _make(context, begun, started=started)
+        async with context.resources.database.fenced(context.lease):
+            pass  # who has lost the lease publishes nothing over what another attempt has
         await asyncio.to_thread(begun.publish)
     except BaseException:
         await asyncio.shield(asyncio.to_thread(remove_tree, begun.folder))
@@ -82,7 +84,8 @@ async def _begin(context: JobContext, projection: Projection) -> _Begun:
         await repository.begin(projection.id, generation=generation, fingerprint=fingerprint, attempt=attempt)
         before = await repository.list_before(projection)
         marker = await read_marker(connection)
-    folder = await asyncio.to_thread(place.begin, marker, collection.id, projection.id, attempt=attempt)
+        # while nobody else can be making it
+        folder = await asyncio.to_thread(place.begin, marker, collection.id, projection.id, attempt=attempt)
     return _Begun(
         projection=projection,
         collection=collection,

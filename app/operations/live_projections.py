@@ -25,7 +25,8 @@ LOOKED_AT = 4 * MOST_PLACED
 NEAR = 24
 """Points that are asked for around a new one: some of them are new too."""
 AT_ONCE = 8
-VECTORS_PER_PAGE = 1000
+NUMBERS_PER_PAGE = 128 * 1024
+"""Of vectors; reading a page holds the event loop up."""
 
 
 class LiveProjections:
@@ -99,9 +100,10 @@ class LiveProjections:
         found: list[UUID] = []
         documents: dict[UUID, UUID] = {}
         vectors = [np.empty((0, generation.dimension), dtype=np.float32)]
-        for start in range(0, len(ids), VECTORS_PER_PAGE):
+        step = max(1, NUMBERS_PER_PAGE // generation.dimension)
+        for start in range(0, len(ids), step):
             page: StoredPoints = await self._store.retrieve_points(
-                generation.name, ids[start : start + VECTORS_PER_PAGE], dimension=generation.dimension
+                generation.name, ids[start : start + step], dimension=generation.dimension
             )
             lengths = np.linalg.norm(page.vectors, axis=1)
             usable = np.flatnonzero(np.isfinite(lengths) & (lengths > 0))

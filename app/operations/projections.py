@@ -21,6 +21,7 @@ from app.domain.collections import Collection, Generation, GenerationState
 from app.domain.errors import CollectionNotReadyError
 from app.domain.operations import PLAIN, NewOperation, Operation, OperationKind, ProductState, Submission
 from app.domain.projections import (
+    Fingerprint,
     NewProjection,
     PointsAnswer,
     PointSelection,
@@ -41,6 +42,8 @@ from app.projection.reading import Rows, read_points, select_ids, select_inside,
 
 Arguments = ParamSpec("Arguments")
 Read = TypeVar("Read")
+LASSOS_AT_ONCE = 2
+"""One with many corners among many points takes seconds of a core."""
 EARLY = ("first.npy", "ids.bin", "documents.bin")
 """Files that are there before a projection has completed."""
 
@@ -61,11 +64,12 @@ class ProjectionService:
         self._database = database
         self._operations = operations
         self._folder = folder
+        self._lassos = asyncio.Semaphore(LASSOS_AT_ONCE)
 
     async def create(
         self, user_id: UUID, id_or_name: str, choice: ProjectionChoice, *, submission: Submission = PLAIN
     ) -> Operation | ShownProjection:
-        """Add a PROJECTION, unless the same one of the same data is there already: then that one is given.
+        """Add a PROJECTION, unless the same one of the same data is there already, or under way: then that is given.
 
         Raises:
             CollectionNotFoundError, CollectionNotReadyError.
@@ -89,14 +93,22 @@ class ProjectionService:
             path = folder.path_of(marker, collection.id, projection.id)
             if await asyncio.to_thread(path.is_dir):
                 return ShownProjection(projection=projection, stale=None)
-        operation, is_new = await self._add(user_id, collection, config, submission)
+        operation, is_new = await self._add(user_id, collection, config, fingerprint, submission)
         return await self._operations.launch(operation) if is_new else operation
 
     async def _add(
-        self, user_id: UUID, collection: Collection, config: dict[str, Any], submission: Submission
+        self,
+        user_id: UUID,
+        collection: Collection,
+        config: dict[str, Any],
+        fingerprint: Fingerprint,
+        submission: Submission,
     ) -> tuple[Operation, bool]:
         async with self._database.begin() as connection:
             repository = ProjectionRepository(connection)
+            under_way = await repository.find_under_way(collection.id, config, fingerprint)
+            if under_way is not None:
+                return await OperationRepository(connection).get(under_way), False
             projection_id = await repository.add(
                 NewProjection(user_id=user_id, collection_id=collection.id, config=config)
             )
@@ -185,7 +197,8 @@ class ProjectionService:
         """
         projection, folder = await self.open(user_id, projection_id)
         if selection.polygon:
-            total, rows = await _read(select_inside, folder, selection.polygon, limit=selection.limit)
+            async with self._lassos:
+                total, rows = await _read(select_inside, folder, selection.polygon, limit=selection.limit)
         else:
             rows = await _read(select_ids, folder, selection.ids)
             total, rows = len(rows), rows[: selection.limit]

@@ -1,7 +1,8 @@
 """What points are coloured by: at most 255 categories, the most frequent first, and *Other*."""
 
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -18,6 +19,7 @@ Bytes: TypeAlias = NDArray[np.uint8]
 
 OTHER = 255
 OTHER_NAME = "Other"
+NAMELESS = "(no name)"
 LONGEST_NAME = 120
 
 
@@ -65,9 +67,25 @@ def write_cluster_categories(folder: str) -> str:
     """Write the categories of colour by cluster: the coarse clusters of ``clusters.json``, and *Other* for noise."""
     clusters = json.loads((Path(folder) / "clusters.json").read_text(encoding="utf-8"))
     fine = np.load(Path(folder) / "clusters.npy")
-    names = {one["id"]: one["label"] or f"Cluster {one['id']}" for one in clusters}
+    coarse = [one for one in clusters if one["parent"] is None]
+    labels = tell_apart(one["label"] or f"Cluster {one['id']}" for one in coarse)
+    names = {one["id"]: label for one, label in zip(coarse, labels, strict=True)}
     of_fine = {one["id"]: names[one["parent"]] for one in clusters if one["parent"] is not None}
     return write_categories(folder, (of_fine.get(cluster) for cluster in fine.tolist()))
+
+
+def tell_apart(names: Iterable[str]) -> list[str]:
+    """The same names, but for those that are there already, empty, or that of *Other*."""
+    told: dict[str, None] = {}
+    for name in names:
+        plain = name if name.strip() else NAMELESS
+        taken = {*told, OTHER_NAME}
+        told[next(one for one in itertools.chain([plain], _number(plain)) if one not in taken)] = None
+    return list(told)
+
+
+def _number(name: str) -> Iterator[str]:
+    return (f"{name} ({number})" for number in itertools.count(2))
 
 
 def read_categories(path: str | None, points: int) -> Categories:
@@ -94,4 +112,4 @@ def _rank(names: Sequence[str], found: NDArray[np.int32]) -> tuple[list[str], By
     ranked = ranked[counts[ranked] > 0]
     places = np.full(len(names) + 1, OTHER, dtype=np.uint8)
     places[ranked] = np.arange(len(ranked), dtype=np.uint8)
-    return [fit(names[one], LONGEST_NAME) for one in ranked], places[np.where(known, found, len(names))]
+    return tell_apart([fit(names[one], LONGEST_NAME) for one in ranked]), places[np.where(known, found, len(names))]

@@ -49,21 +49,22 @@ class ProjectionFolder:
         return self._collection(marker, collection_id) / name
 
     def begin(self, marker: str, collection_id: UUID, projection_id: UUID, *, attempt: str) -> Path:
-        """A fresh folder for an attempt; what earlier ones have left is removed."""
+        """A fresh folder for an attempt; what earlier ones have left is removed, but not what one has published."""
         path = self.path_of(marker, collection_id, projection_id, attempt=attempt)
         path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-        for old in path.parent.glob(f"{projection_id.hex}*"):
+        for old in path.parent.glob(f"{projection_id.hex}.*"):
             shutil.rmtree(old, ignore_errors=True)
         path.mkdir(mode=0o700)
         return path
 
     def publish(self, marker: str, collection_id: UUID, projection_id: UUID, *, attempt: str) -> Path:
-        """The folder under its own name, which is there after a crash too."""
+        """The folder under its own name, which is there after a crash too; one that is there already gives way."""
         path = self.path_of(marker, collection_id, projection_id, attempt=attempt)
         for file in path.iterdir():
             _sync(file, os.O_RDONLY)
         _sync(path, os.O_RDONLY | os.O_DIRECTORY)
         final = self.path_of(marker, collection_id, projection_id)
+        remove_tree(final)
         path.rename(final)
         _sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         return final

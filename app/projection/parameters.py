@@ -24,7 +24,8 @@ class Number:
     def check(self, name: str, value: object) -> float:
         """The value, or an error that says what to change."""
         kind = "a whole number" if self.whole else "a number"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        is_number = isinstance(value, int) or (isinstance(value, float) and isfinite(value))
+        if isinstance(value, bool) or not isinstance(value, int | float) or not is_number:
             raise InvalidProjectionError(f"{name} has to be {kind}")
         if self.whole and value != int(value):
             raise InvalidProjectionError(f"{name} has to be {kind}")
@@ -77,7 +78,8 @@ def check_parameters(method: Method, dimensions: int, given: Mapping[str, Any], 
             f"{method} has no parameter {unknown[0][:100]!r}; it has {', '.join(sorted([*numbers, *others]))}"
         )
     checked: dict[str, Any] = {
-        name: number.check(name, given[name]) if name in given else number.default for name, number in numbers.items()
+        name: number.default if given.get(name) is None else number.check(name, given[name])
+        for name, number in numbers.items()
     }
     checked |= {name: check(name, given.get(name, default)) for name, (default, check) in others.items()}
     return checked

@@ -56,6 +56,8 @@ def _find_nearest(queries: Floats, vectors: Floats, k: int) -> tuple[Rows, Float
         found = np.concatenate(
             [rows, np.tile(np.arange(start, start + len(block), dtype=np.int32), (len(queries), 1))], 1
         )
-        kept = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        kept = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
+        order = np.argsort(-np.take_along_axis(scores, kept, 1), axis=1, kind="stable")
+        kept = np.take_along_axis(kept, order, 1)
         best, rows = np.take_along_axis(scores, kept, 1), np.take_along_axis(found, kept, 1)
     return rows, np.sqrt(np.maximum(0, 2 - 2 * best))

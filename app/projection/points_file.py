@@ -36,9 +36,9 @@ class PointsWriter:
     def __init__(self, folder: Path, *, width: int) -> None:
         self._width = width
         with ExitStack() as files:
-            self._vectors = files.enter_context((folder / VECTORS).open("wb"))
-            self._ids = files.enter_context((folder / IDS).open("wb"))
-            self._documents = files.enter_context((folder / DOCUMENTS).open("wb"))
+            self._paths = [folder / name for name in (VECTORS, IDS, DOCUMENTS)]
+            opened = [files.enter_context(_name_unfinished(path).open("wb")) for path in self._paths]
+            self._vectors, self._ids, self._documents = opened
             # all are closed though one cannot be, as on a full disk
             self._files = files.pop_all()
         self._vectors.write(_header(0, width))
@@ -55,7 +55,7 @@ class PointsWriter:
 
     def add(self, ids: Sequence[UUID], documents: Sequence[UUID], vectors: NDArray[np.float32]) -> None:
         """Some points; vectors become as long as 1, but for those that are 0 or no numbers."""
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
         valid = np.isfinite(lengths[:, 0])
         scaled = vectors / np.where((lengths > 0) & np.isfinite(lengths), lengths, 1)
         self._vectors.write(np.ascontiguousarray(scaled, dtype="<f4").tobytes())
@@ -65,12 +65,18 @@ class PointsWriter:
         self.invalid += int(np.count_nonzero(~valid))
 
     def finish(self) -> None:
-        """Say how many there are; the files are whole then."""
+        """Say how many there are; the files are whole then, and have their names: who reads them reads all."""
         self._vectors.seek(0)
         self._vectors.write(_header(self.rows, self._width))
         for file in (self._vectors, self._ids, self._documents):
             file.flush()
             os.fsync(file.fileno())
+        for path in self._paths:
+            _name_unfinished(path).rename(path)
+
+
+def _name_unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
 
 
 def read_ids(path: Path) -> NDArray[Any]:

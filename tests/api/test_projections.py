@@ -89,6 +89,11 @@ async def test_a_file_is_not_sent_again_to_who_has_it(client: httpx.AsyncClient,
     whole = await client.get(f"{PATH}/files/x.f32")
     known = await client.get(f"{PATH}/files/x.f32", headers={"If-None-Match": f'"other", {whole.headers["etag"]}'})
     page = await client.get(f"{PATH}/files/map.html", headers={"Accept-Encoding": "identity"})
+    unpacked = await client.get(f"{PATH}/files/map.html", headers={"Accept-Encoding": "gzip;q=0, identity"})
+    head = await client.head(f"{PATH}/files/map.html", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in unpacked.headers
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == unpacked.headers["content-length"]
     packed = await client.get(f"{PATH}/files/map.html", headers={"Accept-Encoding": "gzip"})
 
     assert (whole.status_code, whole.content) == (200, (files / "x.f32").read_bytes())

@@ -1,5 +1,6 @@
 """Projections as operations: what is drawn, what is kept of it, how they are stopped and taken away."""
 
+import asyncio
 import os
 import signal
 import time
@@ -140,6 +141,25 @@ async def test_the_same_map_is_not_drawn_again(api: Api, papers: Path) -> None:
     assert stale["stale"] == "documents_changed"
     assert again["points"] > first["points"]
     assert [one["stale"] for one in listed] == [None, "documents_changed", "documents_changed"]
+
+
+async def test_the_same_map_is_drawn_once_for_all_who_ask_at_once(api: Api, papers: Path) -> None:
+    """They get the operation that is under way; one that is to end is not taken for it."""
+    body = {"method": "umap", "parameters": {"epochs": 2000}}
+    path = "/api/v1/collections/papers/projections"
+    answers = await asyncio.gather(*(api.client.post(path, json=body) for _ in range(5)))
+    operations = {answer.json()["operation_id"] for answer in answers}
+    other = (await api.client.post(path, json={"method": "pca"})).json()
+    (operation,) = operations
+    await api.client.post(f"/api/v1/operations/{operation}/cancel")
+    anew = (await api.client.post(path, json=body)).json()
+    wanted = [operation, other["operation_id"], anew["operation_id"]]
+    for one in wanted:
+        await api.client.post(f"/api/v1/operations/{one}/cancel")
+        await api.wait({"operation_id": one}, seconds=SECONDS)
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert len(set(wanted)) == 3
 
 
 async def test_a_map_begins_from_the_one_before(api: Api, papers: Path) -> None:

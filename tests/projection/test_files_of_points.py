@@ -207,3 +207,22 @@ def test_names_lead_nowhere_else(tmp_path: Path) -> None:
         place.path_of(MARKER, uuid4(), uuid4(), attempt="../../x")
     with pytest.raises(ValueError, match="marker"):
         place.path_of("..", uuid4(), uuid4())
+
+
+def test_files_have_their_names_once_they_are_whole(tmp_path: Path) -> None:
+    """Who asks for them early gets all or nothing."""
+    with PointsWriter(tmp_path, width=2) as writer:
+        writer.add([uuid4()], [uuid4()], np.ones((1, 2), dtype=np.float32))
+        assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+        writer.finish()
+    assert {path.name for path in tmp_path.iterdir()} == {"vectors.npy", "ids.bin", "documents.bin"}
+
+
+def test_vectors_of_any_length_become_as_long_as_one(tmp_path: Path) -> None:
+    """Also where the square of a number is too large for float32."""
+    with PointsWriter(tmp_path, width=2) as writer:
+        vectors = np.array([[3e30, 4e30], [3e-30, 4e-30]], dtype=np.float32)
+        writer.add([uuid4(), uuid4()], [uuid4(), uuid4()], vectors)
+        writer.finish()
+    assert writer.invalid == 0
+    np.testing.assert_allclose(np.load(tmp_path / "vectors.npy"), [[0.6, 0.8]] * 2, rtol=1e-6)

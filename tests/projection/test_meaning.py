@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.projection.categories import OTHER, OTHER_NAME, read_categories, write_categories, write_cluster_categories
+from app.projection.categories import (
+    OTHER,
+    OTHER_NAME,
+    read_categories,
+    tell_apart,
+    write_categories,
+    write_cluster_categories,
+)
 from app.projection.meaning import MeaningAnswer, MeaningRequest, find_meaning
 
 TOPICS = ("sourdough starter flour crust", "orbit rocket satellite payload", "violin sonata cello orchestra")
@@ -151,6 +158,21 @@ def test_colour_by_cluster_is_by_coarse_cluster(tmp_path: Path) -> None:
     assert {name: count for _, name, count, _ in counted if name != OTHER_NAME} == labels
     assert counted[-1][:2] == (OTHER, OTHER_NAME)
     assert (categories.of == OTHER).tolist() == (np.load(tmp_path / "clusters.npy") == -1).tolist()
+
+
+def test_categories_can_be_told_apart(tmp_path: Path) -> None:
+    """Whatever they are called, also like what has no category, or nothing at all."""
+    values = ["Other"] * 5 + [""] * 4 + ["Other (2)"] * 3 + [None, None] + ["x" * 200] * 2 + ["x" * 199]
+
+    counted = read_categories(write_categories(str(tmp_path), values), len(values)).count()
+
+    names = [name for _, name, _, _ in counted]
+    assert [count for _, _, count, _ in counted] == [5, 4, 3, 2, 1, 2]
+    assert names[-1] == OTHER_NAME
+    assert len(set(names)) == len(names)
+    assert all(name.strip() for name in names)
+    assert tell_apart(["a", "a", "a (2)", "a"]) == ["a", "a (2)", "a (2) (2)", "a (3)"]
+    assert tell_apart(tell_apart(["Other", "", "", "b"])) == tell_apart(["Other", "", "", "b"])
 
 
 def test_categories_are_the_most_frequent(tmp_path: Path) -> None:

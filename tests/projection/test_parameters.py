@@ -18,6 +18,13 @@ def test_what_is_not_said_is_filled_in() -> None:
     assert tsne == {"perplexity": 30.0, "iterations": 1000, "metric": "cosine", "seed": 42}
 
 
+def test_what_is_kept_of_a_projection_can_be_asked_for_again() -> None:
+    """Also what depends on the data, which is kept as nothing."""
+    kept = check_parameters(Method.UMAP, 2, {}, 1000)
+
+    assert check_parameters(Method.UMAP, 2, kept, 1000) == kept
+
+
 @pytest.mark.parametrize(
     ("method", "given", "told"),
     [
@@ -25,6 +32,8 @@ def test_what_is_not_said_is_filled_in() -> None:
         (Method.UMAP, {"n_neighbors": 2.5}, "n_neighbors has to be a whole number"),
         (Method.UMAP, {"min_dist": 1.1}, "min_dist has to be between 0 and 1"),
         (Method.UMAP, {"min_dist": float("nan")}, "min_dist has to be a number"),
+        (Method.UMAP, {"min_dist": 10**400}, "min_dist has to be between 0 and 1"),
+        (Method.PCA, {"seed": 10**400}, "seed has to be between 0"),
         (Method.UMAP, {"min_dist": "0.1"}, "min_dist has to be a number"),
         (Method.UMAP, {"metric": "manhattan"}, "metric can only be 'cosine'"),
         (Method.UMAP, {"perplexity": 30}, "umap has no parameter 'perplexity'"),

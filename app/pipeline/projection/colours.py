@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.db.database import Database
 from app.db.projected import ColourRow, ProjectedRepository
 from app.domain.collections import Generation
+from app.domain.documents import NEVER_SEEN_NS
 from app.domain.projections import ColourBy
 from app.projection.points_file import DOCUMENTS, RowIndex, read_ids, to_ids
 
@@ -75,7 +76,14 @@ async def _choose_name(database: Database, generation: Generation, colour_by: Co
     async with database.begin() as connection:
         oldest, newest = await ProjectedRepository(connection, generation.collection_id).find_ages()
     form = "%Y" if newest - oldest > MOST_MONTHS_NS else "%Y-%m" if newest - oldest > MOST_DAYS_NS else "%Y-%m-%d"
-    return lambda row: datetime.fromtimestamp(row.modified_ns // 10**9, UTC).strftime(form)
+
+    def tell_age(row: ColourRow) -> str:
+        # a file that changed while it was read has no time that means anything
+        if row.modified_ns == NEVER_SEEN_NS:
+            return "unknown"
+        return datetime.fromtimestamp(row.modified_ns // 10**9, UTC).strftime(form)
+
+    return tell_age
 
 
 def _folder_of(row: ColourRow) -> str:

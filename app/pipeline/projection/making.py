@@ -104,7 +104,8 @@ class Making:
     async def _find_initial(self) -> int:
         """How many points the newest earlier map has that can be begun from; 0 if there is none."""
         for before in self.before:
-            if common := await asyncio.to_thread(write_initial, str(self.folder), str(before)):
+            common: int = await self._call(write_initial, str(self.folder), str(before))
+            if common:
                 return common
         return 0
 
@@ -130,7 +131,7 @@ class Making:
             timeout_seconds=SECONDS,
         )
         if initial:
-            await asyncio.to_thread(write_moves, folder)
+            await self._call(write_moves, folder)
         return answer
 
     async def _explain(self) -> None:
