@@ -272,27 +272,3 @@ async def test_a_projection_is_cancelled_at_its_first_map(
     await cancel(api, operation, kept=drawn)
     assert not child.is_running()
     assert "projection_map" not in [type_ for type_, _ in await list_events(api, operation)]
-
-
-async def test_a_projection_is_cancelled_while_it_is_explained(
-    api: Api, papers: Path, proxy: VectorProxy, drawn: list[Path]
-) -> None:
-    """The child stands still from the step before on, so that it is in the middle of this one."""
-    async with api.parts.database.begin() as connection:
-        async with held_fetch(api, proxy, method="pca", colour_by="cluster") as operation:
-            await connection.execute(text("LOCK TABLE chunks IN ACCESS EXCLUSIVE MODE"))
-        await wait_until(lambda: _is_waiting(connection, "chunks"), seconds=SECONDS)
-        (child,) = await _find_layouts()
-        child.suspend()
-    (folder,) = set(list_folders(api)) - set(drawn)
-    sizes = [-1]
-
-    async def is_written() -> bool:
-        sizes.append((folder / "texts.jsonl").stat().st_size if (folder / "texts.jsonl").exists() else 0)
-        return sizes[-1] == sizes[-2] > 0
-
-    await wait_until(is_written, seconds=SECONDS)
-    await cancel(api, operation, kept=drawn)
-    assert not child.is_running()
-    stages = [data["stage"] for type_, data in await list_events(api, operation) if type_ == "projection_map"]
-    assert stages[-1] == "layout"

@@ -168,7 +168,8 @@ async def test_truncated_text(shelf: Shelf) -> None:
     build = await shelf.build(read=read)
     report = await shelf.validate(await shelf.write(build, await shelf.begin()), sizes=SIZES)
 
-    assert_caught(report, "documents", besides=SEARCHES)
+    # half a document has other chunks, and by chance more of those are looked at than may be others
+    assert_caught(report, "documents", besides=SEARCHES | {"chunking"})
     smallest = report.check("documents").value
     assert smallest is not None
     assert 0.3 < smallest < 0.7
