@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,7 +29,15 @@ def find_cache_folder() -> Path:
         folder = above / _name_versions()
         if _is_ours(above) and _is_ours(folder):
             return folder
-    return Path(tempfile.mkdtemp(prefix="vecloom-compiled-"))
+    return _make_temporary()
+
+
+@cache
+def _make_temporary() -> Path:
+    """One for this process and its children, where nothing can be kept for others."""
+    folder = tempfile.mkdtemp(prefix="vecloom-compiled-")
+    os.environ["NUMBA_CACHE_DIR"] = folder
+    return Path(folder)
 
 
 def _name_versions() -> str:
@@ -52,11 +61,11 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _find_mark(folder: Path) -> Path:
-    """A file whose name says of what the code is: numba compiles a source file anew whose time or size is another."""
-    told = hashlib.sha256(_name_versions().encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        about = source.stat()
-        told.update(f"{source.name} {about.st_mtime_ns} {about.st_size}\n".encode())
+    """A file whose name says of which code: numba keeps what it compiles by a file's path and content."""
+    here = Path(__file__).parent
+    told = hashlib.sha256(f"{here} {_name_versions()}".encode())
+    for source in sorted(here.glob("*.py")):
+        told.update(source.name.encode() + source.read_bytes())
     return folder / f"{told.hexdigest()[:16]}.compiled"
 
 

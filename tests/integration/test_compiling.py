@@ -1,13 +1,16 @@
 """What maps are computed with is compiled before anybody wants one."""
 
 import asyncio
-import os
+import importlib.util
+import shutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from app.bootstrap.projections import compiling_layouts
 from app.processes.pool import ProcessPool
+from app.projection import compiled_folder
 from app.projection.compiled_folder import compiling, is_compiled
 from app.projection.steps import compile_layouts
 from app.settings import Settings
@@ -90,21 +93,24 @@ async def test_a_worker_that_stops_does_not_wait_for_the_compiler(kept: Path, se
         assert is_first
 
 
-def test_the_mark_is_of_the_code_as_it_is(kept: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Another version of a library, or of ours, has to be compiled again."""
-    from app.projection import compiled_folder  # noqa: PLC0415 — what is changed below
-
+def test_the_mark_is_of_the_code_as_it_is(kept: Path, tmp_path: Path) -> None:
+    """Another version of ours, or the same one in another place, has to be compiled again."""
     kept.mkdir()
-    compiled_folder.mark_compiled()
-    assert is_compiled()
-    monkeypatch.setattr(compiled_folder, "PACKAGES", ("numba",))
-    assert not is_compiled()
-    monkeypatch.undo()
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(kept))
-    assert is_compiled()
-    other = tmp_path / "projection" / "compiled_folder.py"
-    other.parent.mkdir()
-    other.write_text("changed")
-    monkeypatch.setattr(compiled_folder, "__file__", str(other))
-    assert not is_compiled()
-    assert os.environ["NUMBA_CACHE_DIR"] == str(kept)
+    first, second = (_copy(tmp_path / name) for name in ("first", "second"))
+    first.mark_compiled()
+    assert first.is_compiled()
+    assert not second.is_compiled()
+    source = tmp_path / "first" / "forces.py"
+    source.write_text(source.read_text() + "\n")
+    assert not first.is_compiled()
+
+
+def _copy(folder: Path) -> ModuleType:
+    """The module of a copy of the room; it needs nothing else of ours."""
+    shutil.copytree(Path(compiled_folder.__file__).parent, folder)
+    spec = importlib.util.spec_from_file_location(f"{folder.name}_copy", folder / "compiled_folder.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -272,3 +272,32 @@ async def test_a_projection_is_cancelled_at_its_first_map(
     await cancel(api, operation, kept=drawn)
     assert not child.is_running()
     assert "projection_map" not in [type_ for type_, _ in await list_events(api, operation)]
+
+
+async def test_a_projection_is_cancelled_while_it_is_explained(api: Api, papers: Path, drawn: list[Path]) -> None:
+    """The child stands still from the layout's end on, so that it is in the middle of the next step."""
+    operation = await ask(api, method="umap", parameters={"epochs": 2000})
+
+    async def find_spans() -> Path | None:
+        found = [folder / "spans.i32" for folder in set(list_folders(api)) - set(drawn)]
+        return found[0] if found and found[0].exists() else None
+
+    spans = await wait_until(find_spans, seconds=SECONDS)
+    async with api.parts.database.begin() as connection:
+        # chunks are read next when the layout is there
+        await connection.execute(text("LOCK TABLE chunks IN ACCESS EXCLUSIVE MODE"))
+        await wait_until(lambda: _is_waiting(connection, "chunks"), seconds=SECONDS)
+        (child,) = await _find_layouts()
+        child.suspend()
+    sizes = [-1]
+
+    async def is_written() -> bool:
+        texts = spans.with_name("texts.jsonl")
+        sizes.append(texts.stat().st_size if texts.exists() else 0)
+        return sizes[-1] == sizes[-2] > 0
+
+    await wait_until(is_written, seconds=SECONDS)
+    await cancel(api, operation, kept=drawn)
+    assert not child.is_running()
+    stages = [data["stage"] for type_, data in await list_events(api, operation) if type_ == "projection_map"]
+    assert stages[-1] == "layout"

@@ -14,6 +14,7 @@ from app.db.projected import ColourRow, ProjectedRepository
 from app.domain.collections import Generation
 from app.domain.documents import NEVER_SEEN_NS
 from app.domain.projections import ColourBy
+from app.pipeline.projection.pages import stream_pages
 from app.projection.points_file import DOCUMENTS, RowIndex, read_ids, to_ids
 
 CATEGORIES, CATEGORY_OF = "categories.json", "categories.npy"
@@ -49,16 +50,14 @@ async def write_categories(database: Database, generation: Generation, folder: P
     """Write the names of colours, and which of them each point has, as artifacts take them; gives the file of names."""
     colours = await asyncio.to_thread(lambda: Colours(np.asarray(read_ids(folder / DOCUMENTS))))
     name_of = await _choose_name(database, generation, colour_by)
-    after = None
-    while True:
-        async with database.begin() as connection:
-            page = await ProjectedRepository(connection, generation.collection_id).list_colours(
-                after=after, limit=DOCUMENTS_PER_PAGE
-            )
+    pages = stream_pages(
+        database,
+        generation,
+        lambda manifest, after: manifest.list_colours(after=after, limit=DOCUMENTS_PER_PAGE),
+        limit=DOCUMENTS_PER_PAGE,
+    )
+    async for page in pages:
         await asyncio.to_thread(colours.add, page, name_of)
-        if len(page) < DOCUMENTS_PER_PAGE:
-            break
-        after = page[-1].id
     return await asyncio.to_thread(_write, colours, folder)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from app.db.database import Database
-from app.db.projected import ProjectedRepository, SpanRow
+from app.db.projected import SpanRow
 from app.domain.collections import Generation
+from app.pipeline.projection.pages import stream_pages
 from app.projection.files import written
 from app.projection.overlapping import SPANS, UNKNOWN, Spans
 from app.projection.points_file import IDS, RowIndex, read_ids, to_ids
@@ -19,16 +20,14 @@ PER_PAGE = 2000
 async def write_spans(database: Database, generation: Generation, folder: Path) -> None:
     """Little-endian int32 of shape ``(n, 2)``: start and end of each row; ``UNKNOWN`` where the manifest has none."""
     index, spans = await asyncio.to_thread(_begin, folder)
-    after = None
-    while True:
-        async with database.begin() as connection:
-            page = await ProjectedRepository(connection, generation.collection_id).list_spans(
-                generation.id, after=after, limit=PER_PAGE
-            )
+    pages = stream_pages(
+        database,
+        generation,
+        lambda manifest, after: manifest.list_spans(generation.id, after=after, limit=PER_PAGE),
+        limit=PER_PAGE,
+    )
+    async for page in pages:
         await asyncio.to_thread(_note, index, spans, page)
-        if len(page) < PER_PAGE:
-            break
-        after = page[-1].id
     await asyncio.to_thread(_write, folder / SPANS, spans)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.db.database import Database
 from app.db.projected import PreviewRow, ProjectedRepository
 from app.domain.collections import Generation
+from app.pipeline.projection.pages import stream_pages
 from app.projection.points_file import IDS, RowIndex, read_ids, to_ids, to_uuids
 
 TEXTS, PREVIEWS = "texts.jsonl", "previews.jsonl"
@@ -54,17 +55,17 @@ async def write_texts(database: Database, generation: Generation, folder: Path, 
 async def write_previews(database: Database, generation: Generation, folder: Path) -> Path:
     """One JSON line for each point that the manifest knows: ``{"row", "preview", "document_id", "uri", "title"}``."""
     index = await asyncio.to_thread(lambda: RowIndex(read_ids(folder / IDS)))
-    path, after = folder / PREVIEWS, None
+    path = folder / PREVIEWS
+    pages = stream_pages(
+        database,
+        generation,
+        lambda manifest, after: manifest.list_previews(generation.id, after=after, limit=PREVIEWS_PER_PAGE),
+        limit=PREVIEWS_PER_PAGE,
+    )
     with await asyncio.to_thread(path.open, "wb") as file:
-        while True:
-            async with database.begin() as connection:
-                page = await ProjectedRepository(connection, generation.collection_id).list_previews(
-                    generation.id, after=after, limit=PREVIEWS_PER_PAGE
-                )
+        async for page in pages:
             await asyncio.to_thread(_write_previews, file, index, page)
-            if len(page) < PREVIEWS_PER_PAGE:
-                return path
-            after = page[-1].id
+    return path
 
 
 def _write_previews(file: Any, index: RowIndex, page: Sequence[PreviewRow]) -> None:  # noqa: ANN401 — a file
