@@ -101,7 +101,7 @@ async def test_a_generation_that_is_dropped_meanwhile_is_told(tmp_path: Path) ->
 
 async def test_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
     """As everywhere, so that it is tried again."""
-    (tmp_path / "vectors.npy").symlink_to("/dev/full")
+    (tmp_path / ".vectors.npy.part").symlink_to("/dev/full")
     page = make_page([uuid4()], [[1, 0, 0, 0]], uuid4())
 
     with pytest.raises(OSError, match="No space left") as raised:
