@@ -68,9 +68,7 @@ _AZURE = Protocol(
     secrets={"account_key": "account_key", "sas_token": "sas_token", "client_secret": "client_secret"},
     anonymous={"anon": True},
 )  # fmt: skip
-_HTTP = Protocol(
-    library=("aiohttp", "vecloom[filesystems]"), secrets={"user": "user", "password": "password", "token": "token"}
-)
+_HTTP = Protocol(secrets={"user": "user", "password": "password", "token": "token"})
 PROTOCOLS: dict[str, Protocol] = {
     "memory": Protocol(),
     "zip": Protocol(holds=True),
@@ -191,7 +189,7 @@ class Guard:
         """What makes the HTTP client of a file system, in its own event loop."""
 
         async def make_client(**options: Any) -> Any:  # noqa: ANN401 — another library's
-            import aiohttp  # noqa: PLC0415 — an extra
+            import aiohttp  # noqa: PLC0415 — most workers never need it here
 
             connector = aiohttp.TCPConnector(socket_factory=self.make_socket)
             session = aiohttp.ClientSession(connector=connector, headers=make_login(secrets), **options)

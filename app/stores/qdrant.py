@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from json import JSONDecodeError
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -40,6 +40,7 @@ from app.domain.points import (
 from app.domain.retry_after import parse_retry_after
 from app.stores.indexing import read_index, write_changes, write_params
 from app.stores.questions import any_of, read_filter, write_query
+from app.stores.raw import IDLE_SECONDS, NoAnswerError, RawClient, RawResponse
 from app.stores.records import DENSE, SPARSE, read_hits, read_page, read_points, to_json, write_id, write_rows
 
 INDEXED_FIELDS = ("document_id", "source_id", "file_type", "folders")
@@ -53,8 +54,6 @@ ACCEPTS, PACKED = "vecloom-accepts", "packed-vectors"
 WANTS = {"vecloom-wants": PACKED}
 """Asks for them in base64 too; a Qdrant server gives numbers all the same."""
 SCROLL_POINTS = 1000
-CONNECT_SECONDS = 5.0
-IDLE_SECONDS = 3.0
 DEFAULT_PORT = 6333
 
 
@@ -94,11 +93,11 @@ class QdrantStore:
                 cloud_inference=True,
                 **options,
             )
-        self._raw = httpx.AsyncClient(
-            base_url=_with_port(url),
-            headers={"Content-Type": "application/json", **({"api-key": api_key} if api_key else {})},
-            timeout=httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds)),
-            **options,
+        self._raw = RawClient(
+            _with_port(url),
+            headers={"api-key": api_key} if api_key else {},
+            timeout_seconds=timeout_seconds,
+            trust_environment=options["trust_env"],
         )
 
     async def create_collection(self, name: str, *, dimension: int, index: IndexSettings | None = None) -> None:
@@ -212,15 +211,14 @@ class QdrantStore:
             response = await self._ask_raw("PUT", name, "points?wait=true", {"points": rows})
         _require_stored(response)
 
-    async def _ask_raw(self, method: str, name: str, path: str, body: object) -> httpx.Response:
+    async def _ask_raw(self, method: str, name: str, path: str, body: object) -> RawResponse:
         """One request without the client's models, which cost more than the request where vectors are many."""
-        url = f"/collections/{quote(name, safe='')}/{path}"
         try:
-            response = await self._raw.request(method, url, content=to_json(body), headers=WANTS)
-        except httpx.RequestError as error:
-            raise (find_distrust(error) or _unavailable(type(error).__name__)) from error
-        if response.status_code >= 300:
-            raise _error_of(response.status_code, name, response.text, response.headers.get("Retry-After"))
+            response = await self._raw.ask(method, name, path, to_json(body), WANTS)
+        except NoAnswerError as error:
+            raise (error.distrust or _unavailable(str(error))) from error
+        if response.status >= 300:
+            raise _error_of(response.status, name, response.text, response.headers.get("Retry-After"))
         self._takes_packed = response.headers.get(ACCEPTS) == PACKED
         return response
 
@@ -348,7 +346,7 @@ def _error_of(status: int, name: str, text: str, retry_after: str | None = None)
     return VectorStoreRejectedError(f"the vector store refuses with {status}: {text[:300]}")
 
 
-def _require_stored(response: httpx.Response) -> None:
+def _require_stored(response: RawResponse) -> None:
     """A success that no Qdrant server said, such as the page of a proxy, is none."""
     try:
         done = orjson.loads(response.content)["result"]["status"] in STORED
