@@ -71,7 +71,7 @@ async def _require_key_caller(
     return caller
 
 
-def _services(request: Request) -> ApiServices:
+async def _services(request: Request) -> ApiServices:
     return services_of(request)
 
 
@@ -80,7 +80,7 @@ KeyCallerDep = Annotated[Caller, Depends(_require_key_caller)]
 """A caller with a key: a session cannot make itself last longer."""
 
 
-def _require_admin(caller: CallerDep) -> Caller:
+async def _require_admin(caller: CallerDep) -> Caller:
     if ADMIN not in caller.scopes:
         raise PermissionDeniedError("this key has not the scope `admin`; use the key the server was set up with")
     return caller
@@ -88,3 +88,4 @@ def _require_admin(caller: CallerDep) -> Caller:
 
 AdminDep = Annotated[Caller, Depends(_require_admin)]
 ServicesDep = Annotated[ApiServices, Depends(_services)]
+"""None of these waits for anything, but FastAPI runs those that are no coroutines in another thread."""

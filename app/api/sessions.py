@@ -64,7 +64,7 @@ class SignInCodeBody(BaseModel):
         return cls(code=made.code, expires_at=made.expires_at)
 
 
-def _tries(request: Request) -> SignInTries:
+async def _tries(request: Request) -> SignInTries:
     tries: SignInTries = request.app.state.tries
     return tries
 

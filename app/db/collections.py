@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Null, RowMapping, Select, bindparam, func,
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.direct import DirectStatement
 from app.db.leftovers import generation_name, read_marker
 from app.db.search_tables import search_logs
 from app.db.tables import chunks, collections, documents, generations
@@ -62,8 +63,7 @@ def _select_searched() -> Select[Any]:
     )
 
 
-_SEARCHED = _select_searched()
-"""Built once: that takes longer than Postgres takes to answer it."""
+_SEARCHED = DirectStatement(_select_searched())
 
 
 def _to_collection(row: Mapping[str, Any] | RowMapping) -> Collection:
@@ -179,9 +179,10 @@ class CollectionRepository:
             CollectionNotFoundError: if this user has no such collection.
         """
         values = {"user": user_id, "name": str(id_or_name), "id": _read_id(id_or_name)}
-        row = (await self._connection.execute(_SEARCHED, values)).mappings().first()
-        if row is None:
+        rows = await _SEARCHED.fetch(self._connection, values)
+        if not rows:
             raise CollectionNotFoundError(id_or_name)
+        row = rows[0]
         collection = _to_collection({name: row[name] for name in COLLECTION_COLUMNS})
         generation = {name: row[f"{PREFIX}{name}"] for name in GENERATION_COLUMNS}
         choice = None if row["log_share"] is None else LogChoice(share=row["log_share"], key=row["log_key"])

@@ -59,6 +59,13 @@ def _outage(error: Exception) -> OperationalError:
     return OperationalError(None, None, error, connection_invalidated=True)
 
 
+def find_driver(connection: AsyncConnection) -> "asyncpg.Connection[Any] | None":
+    """The driver's connection, None if it was ended, as far as is known here."""
+    pooled = connection.sync_connection
+    driver = None if pooled is None else pooled.connection.driver_connection
+    return None if driver is None or driver.is_closed() else driver
+
+
 def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
     """Engine for a ``postgresql+asyncpg://`` URL; plain ``postgresql://`` is accepted."""
     if url.startswith(("postgresql://", "postgres://")):
@@ -90,27 +97,27 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int) -> None:
         self.engine = create_engine(url, pool_size=pool_size)
+        self._singles = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: committed at the end of the block, rolled back if it raises."""
-        connection = await self._connect()
+        connection = await self._connect(self.engine)
         try:
             async with connection.begin():
                 yield connection
         finally:
             await asyncio.shield(asyncio.create_task(connection.close()))
 
-    async def _connect(self) -> AsyncConnection:
+    async def _connect(self, engine: AsyncEngine) -> AsyncConnection:
         """A connection that the server has not ended, as far as is known here, or an OperationalError.
 
         The driver knows when it did: that costs nothing, while a ping would cost as much as a small transaction.
         """
         try:
             while True:
-                connection = await self.engine.connect()
-                driver = (await connection.get_raw_connection()).driver_connection
-                if driver is not None and not driver.is_closed():
+                connection = await engine.connect()
+                if find_driver(connection) is not None:
                     return connection
                 await connection.invalidate()
                 await connection.close()
@@ -120,12 +127,13 @@ class Database:
     @asynccontextmanager
     async def single(self) -> AsyncIterator[AsyncConnection]:
         """A connection for one statement, which is a transaction of its own: one round trip instead of three."""
-        connection = await self._connect()
+        connection = await self._connect(self._singles)
         try:
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
             yield connection
-        finally:
+        except BaseException:
             await asyncio.shield(asyncio.create_task(connection.close()))
+            raise
+        await connection.close()  # no transaction is open, so it waits for nothing and cannot be interrupted
 
     @asynccontextmanager
     async def fenced(self, lease: Lease) -> AsyncIterator[AsyncConnection]:

@@ -4,7 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from app.db.direct import DirectStatement
 from app.db.documents import CHUNKS_OF_IDS, ManifestRows
+from app.db.statements import UUIDS, parsed
+
+_LOAD = DirectStatement(
+    parsed(
+        f"""SELECT c.id, c.document_id, d.uri, d.path, d.title, c.text, c.start_char AS start, c.end_char AS "end",
+                   c.headings, c.parent_start, c.parent_end
+            FROM {CHUNKS_OF_IDS} JOIN documents d ON d.id = c.document_id""",
+        ids=UUIDS,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +40,8 @@ class HitRepository(ManifestRows):
 
     async def load_hits(self, generation_id: UUID, ids: Sequence[UUID]) -> dict[UUID, HitRow]:
         """Text and document of chunks, by id; chunks the manifest does not know are missing."""
-        rows = await self._execute(
-            f"""SELECT c.id, c.document_id, d.uri, d.path, d.title, c.text, c.start_char AS start, c.end_char AS "end",
-                       c.headings, c.parent_start, c.parent_end
-                FROM {CHUNKS_OF_IDS} JOIN documents d ON d.id = c.document_id""",
-            generation=generation_id,
-            ids=list(ids),
+        rows = await _LOAD.fetch(
+            self._connection, {"collection": self._collection, "generation": generation_id, "ids": list(ids)}
         )
         return {row["id"]: HitRow(**{**row, "headings": tuple(row["headings"] or ())}) for row in rows}
 

@@ -8,11 +8,19 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.direct import DirectStatement
 from app.db.statements import TEXTS, UUIDS, parsed
 from app.domain.errors import NotAuthenticatedError
 from app.domain.users import Caller
 
 KEY_PREFIX = "vcl_"
+_AUTHENTICATE = DirectStatement(
+    parsed(
+        """SELECT k.id, k.user_id, k.scopes, k.name, u.name AS user_name
+           FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.hash = :hash AND k.revoked_at IS NULL
+               AND (k.expires_at IS NULL OR k.expires_at > now())"""
+    )
+)
 
 
 def hash_key(key: str) -> bytes:
@@ -79,22 +87,14 @@ class UserRepository:
 
     async def authenticate(self, key: str) -> Caller:
         """Raises NotAuthenticatedError for a key that is unknown, expired or revoked."""
-        row = (
-            await self._connection.execute(
-                parsed(
-                    "SELECT k.id, k.user_id, k.scopes, k.name, u.name AS user_name FROM api_keys k"
-                    " JOIN users u ON u.id = k.user_id WHERE k.hash = :hash AND k.revoked_at IS NULL"
-                    " AND (k.expires_at IS NULL OR k.expires_at > now())"
-                ),
-                {"hash": hash_key(key)},
-            )
-        ).first()
-        if row is None:
+        rows = await _AUTHENTICATE.fetch(self._connection, {"hash": hash_key(key)})
+        if not rows:
             raise NotAuthenticatedError("the API key is unknown, expired or revoked")
+        row = rows[0]
         return Caller(
-            user_id=row.user_id,
-            key_id=row.id,
-            scopes=frozenset(row.scopes),
-            user_name=row.user_name,
-            key_name=row.name,
+            user_id=row["user_id"],
+            key_id=row["id"],
+            scopes=frozenset(row["scopes"]),
+            user_name=row["user_name"],
+            key_name=row["name"],
         )
