@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.domain.errors import LeaseLostError
@@ -17,6 +18,7 @@ from app.domain.operations import Lease
 
 STATEMENT_TIMEOUT_SECONDS = 60
 CONNECT_TIMEOUT_SECONDS = 10
+MAX_OVERFLOW = 2
 SILENCE_SECONDS = 10
 """How long Postgres keeps the locks of a client that was frozen or cut off in the middle of a transaction."""
 
@@ -73,7 +75,7 @@ def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
     engine = create_async_engine(
         url,
         pool_size=pool_size,
-        max_overflow=2,
+        max_overflow=MAX_OVERFLOW,
         pool_timeout=STATEMENT_TIMEOUT_SECONDS,
         json_serializer=_dump_json,
         json_deserializer=orjson.loads,
@@ -93,10 +95,15 @@ def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
 
 
 class Database:
-    """Gives transactions; ``fenced`` ones only while a lease is held."""
+    """Gives transactions; ``fenced`` ones only while a lease is held.
+
+    Who waits for a connection gets one in turn. The pool alone gives one that comes back to whoever asks at that
+    moment: where there is always somebody, others wait for half a minute.
+    """
 
     def __init__(self, url: str, *, pool_size: int) -> None:
         self.engine = create_engine(url, pool_size=pool_size)
+        self._turns = asyncio.Semaphore(pool_size + MAX_OVERFLOW)
         self._singles = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
@@ -107,13 +114,14 @@ class Database:
             async with connection.begin():
                 yield connection
         finally:
-            await asyncio.shield(asyncio.create_task(connection.close()))
+            await self._close(connection)
 
     async def _connect(self, engine: AsyncEngine) -> AsyncConnection:
         """A connection that the server has not ended, as far as is known here, or an OperationalError.
 
         The driver knows when it did: that costs nothing, while a ping would cost as much as a small transaction.
         """
+        await self._take_turn()
         try:
             while True:
                 connection = await engine.connect()
@@ -122,7 +130,28 @@ class Database:
                 await connection.invalidate()
                 await connection.close()
         except (OSError, TimeoutError) as error:
+            self._turns.release()
             raise _outage(error) from error
+        except BaseException:
+            self._turns.release()
+            raise
+
+    async def _take_turn(self) -> None:
+        try:
+            async with asyncio.timeout(STATEMENT_TIMEOUT_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise PoolTimeoutError("no connection was free in time") from None
+
+    async def _close(self, connection: AsyncConnection) -> None:
+        """Also where the caller is cancelled meanwhile."""
+        await asyncio.shield(asyncio.create_task(self._give_back(connection)))
+
+    async def _give_back(self, connection: AsyncConnection) -> None:
+        try:
+            await connection.close()
+        finally:
+            self._turns.release()
 
     @asynccontextmanager
     async def single(self) -> AsyncIterator[AsyncConnection]:
@@ -131,9 +160,9 @@ class Database:
         try:
             yield connection
         except BaseException:
-            await asyncio.shield(asyncio.create_task(connection.close()))
+            await self._close(connection)
             raise
-        await connection.close()  # no transaction is open, so it waits for nothing and cannot be interrupted
+        await self._give_back(connection)  # no transaction is open, so it waits for nothing and cannot be interrupted
 
     @asynccontextmanager
     async def fenced(self, lease: Lease) -> AsyncIterator[AsyncConnection]:

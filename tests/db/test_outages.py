@@ -1,5 +1,6 @@
 """What callers see while Postgres stops, starts or is not there: one of the errors that mean an outage."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,31 @@ async def test_a_server_that_is_not_there_is_an_outage(tmp_path: Path, address: 
     await database.aclose()
 
     assert isinstance(classify(raised.value), DatabaseUnavailableError)
+
+
+async def test_who_waits_for_a_connection_gets_one_in_turn(parts: Parts) -> None:
+    """Though others, who have just had one, ask for the next at the moment when it comes back."""
+    address = parts.database.engine.url.render_as_string(hide_password=False)
+    database, order, done = Database(address, pool_size=1), list[str](), asyncio.Event()
+
+    async def ask_on() -> None:
+        while not done.is_set():
+            async with database.single() as connection:
+                await connection.execute(text("SELECT 1"))
+            order.append("again")
+
+    async def ask_once() -> None:
+        async with database.single() as connection:
+            await connection.execute(text("SELECT 1"))
+        order.append("once")
+
+    asking = [asyncio.create_task(ask_on()) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    order.clear()
+    await ask_once()
+    done.set()
+    await asyncio.gather(*asking)
+    await database.aclose()
+
+    # each of the others came before it once, or twice if it was about to
+    assert order.index("once") <= 2 * len(asking)

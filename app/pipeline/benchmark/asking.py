@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -27,6 +28,9 @@ OF_ONE_QUERY = (EmbedderRejectedError, EmbedderBatchTooLargeError)
 """What says something about a query, and nothing about the others."""
 MOST_WRITTEN = 100
 """Results that one transaction keeps."""
+GATHERED_SECONDS = 0.1
+"""Between two transactions. What a kill comes before is asked again, and a transaction costs as much as a quarter of a
+search."""
 
 
 class Rank(Protocol):
@@ -94,11 +98,13 @@ class Asking:
         if left == 0:
             return
         send, receive = anyio.create_memory_object_stream[QueryResult](max_buffer_size=math.inf)
+        are_asked = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep(number, spec, receive, done=len(self.queries) - left))
+            tasks.create_task(self._keep(number, spec, receive, are_asked, done=len(self.queries) - left))
             async with send, asyncio.TaskGroup() as askers:
                 for _ in range(min(self.at_once, left)):
                     askers.create_task(self._ask_on(number, spec, generation, places, send))
+            are_asked.set()
 
     async def _ask_on(
         self,
@@ -144,12 +150,20 @@ class Asking:
         return known
 
     async def _keep(
-        self, number: int, spec: RunSpec, receive: MemoryObjectReceiveStream[QueryResult], *, done: int
+        self,
+        number: int,
+        spec: RunSpec,
+        receive: MemoryObjectReceiveStream[QueryResult],
+        are_asked: asyncio.Event,
+        *,
+        done: int,
     ) -> None:
-        """Write down what has come, and tell; while one transaction is under way, the next one gathers."""
+        """Write down what has come, and tell; what comes meanwhile and shortly after is written together."""
         total, judged = 0.0, 0
         async with receive:
             async for first in receive:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(are_asked.wait(), GATHERED_SECONDS)
                 results = [first]
                 while len(results) < MOST_WRITTEN and receive.statistics().current_buffer_used:
                     results.append(receive.receive_nowait())
