@@ -90,6 +90,15 @@ class SearchHealthRepository:
         counts = SearchCounts(**{name: rows[0][name] for name in names})
         return SearchHealth(days=days, counts=counts, milliseconds=float(rows[0]["milliseconds"]))
 
+    async def count_recent(self) -> int:
+        """Searches of the last minutes, of all collections; another number than a moment ago: people search."""
+        rows = await self._rows(
+            """SELECT coalesce(sum(h.searches), 0)::bigint AS n FROM generations g JOIN search_health h
+                   ON h.generation_id = g.id AND h.minute >= now() - make_interval(mins => 2)
+               WHERE g.state = 'active'"""
+        )
+        return int(rows[0]["n"])
+
     async def count_old(self) -> int:
         """Minutes that are kept no longer."""
         rows = await self._rows(

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 from uuid import UUID
@@ -179,20 +180,24 @@ async def check_filters(validation: Validation, points: Mapping[str, int]) -> Fo
 async def ask_each(
     validation: Validation, stage: str, things: Sequence[Thing], ask: Callable[[Thing], Awaitable[Answer]]
 ) -> list[Answer]:
-    """The answers in order; some questions are asked at once.
+    """The answers in order; some questions are asked at once, fewer while people search.
 
     Raises:
         DomainError: the first that a question raised.
     """
     answers: list[Answer] = []
-    for start in range(0, len(things), validation.sizes.at_once):
-        some = things[start : start + validation.sizes.at_once]
+    giving_way = validation.giving_way
+    while len(answers) < len(things):
+        share = await giving_way.find_share(validation.database, validation.sizes.at_once)
+        some = things[len(answers) : len(answers) + share]
+        started = time.monotonic()
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(_await(ask(thing))) for thing in some]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
         answers += [task.result() for task in tasks]
+        await giving_way.pause(time.monotonic() - started)
         await validation.tell(stage, len(answers), len(things))
     return answers
 

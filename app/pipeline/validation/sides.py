@@ -12,6 +12,7 @@ from app.domain.ports import Embedder, Processes, VectorStore
 from app.domain.search_settings import SearchSettings
 from app.embedders.fingerprint import is_same_model
 from app.evaluation.policy import DEFAULT, Policy
+from app.pipeline.validation.giving_way import GivingWay
 
 FEWEST = 10
 """However little is to be sampled, so much is."""
@@ -100,6 +101,7 @@ class Validation:
     sizes: Sizes = field(default_factory=Sizes)
     seed: int = 0
     tell: Tell
+    giving_way: GivingWay = field(init=False, default_factory=GivingWay)
 
     @property
     def collection_id(self) -> UUID:
