@@ -216,7 +216,7 @@ def _run_method(
 ) -> Floats:
     if request.method is Method.UMAP:
         return umap_layout.lay_out(
-            points, near, start, parameters=request.parameters, seed=request.seed, continued=continued, told=told
+            near, start, parameters=request.parameters, seed=request.seed, continued=continued, told=told
         )
     perplexity = tsne_layout.find_perplexity(request.parameters["perplexity"], len(points))
     used = Neighbours(rows=near.rows[:, : int(3 * perplexity)], distances=near.distances[:, : int(3 * perplexity)])

@@ -1,62 +1,38 @@
-"""UMAP over given neighbours."""
+"""UMAP over given neighbours: the graph of umap-learn, and a way down of our own."""
 
-import io
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from app.projection.compiled import keep_compiled, numba
+from app.projection.compiled import keep_compiled
 from app.projection.neighbours import Neighbours
+from app.projection.umap_descent import Descent, Told
 
 with warnings.catch_warnings():
     # without tensorflow it says so
     warnings.simplefilter("ignore")
-    import umap
-    from umap import layouts, umap_
+    from umap import umap_
 
 Floats = NDArray[np.float32]
-Told = Callable[[int, int], None]
 
 FEWEST_EPOCHS, MOST_EPOCHS = 100, 200
-POINTS_AND_EPOCHS = 4_000_000
+POINTS_AND_EPOCHS = 8_000_000
 """Points times epochs, between those two."""
 CONTINUED_EPOCHS = 30
 """Of a map that begins where one was before."""
 CONTINUED_RATE = 0.1
+EXTENT = 10
+"""Of the first coordinates, along each axis."""
 
 # it compiles these anew in every process
-keep_compiled(
-    [
-        function
-        for function in (
-            umap_.smooth_knn_dist,
-            umap_.compute_membership_strengths,
-            getattr(layouts, "_nb_optimize_layout_euclidean_single_epoch", None),
-        )
-        if isinstance(function, numba.core.registry.CPUDispatcher)
-    ]
-)
-
-
-class _Epochs(io.StringIO):
-    """Where a progress bar is written: tells how many epochs are done."""
-
-    def __init__(self, told: Told) -> None:
-        super().__init__()
-        self._told = told
-
-    def write(self, text: str) -> int:
-        numbers = text.strip().split("/")
-        if len(numbers) == 2 and all(number.isdecimal() for number in numbers):
-            self._told(int(numbers[0]), int(numbers[1]))
-        return len(text)
+keep_compiled([umap_.smooth_knn_dist, umap_.compute_membership_strengths])
 
 
 def lay_out(
-    points: Floats,
     neighbours: Neighbours,
     start: Floats,
     *,
@@ -68,7 +44,6 @@ def lay_out(
     """Coordinates of all points.
 
     Args:
-        points: shape ``(n, width)``; only counted, for neighbours and start are given.
         neighbours: of every point, without itself.
         start: shape ``(n, dimensions)``; only its form counts.
         parameters: ``n_neighbors``, ``min_dist``, ``epochs``, which may be None; see ``choose_epochs``.
@@ -76,39 +51,44 @@ def lay_out(
         continued: whether ``start`` is a map from before, that is only brought up to date.
         told: called with epochs that are done, and all.
     """
-    k = min(int(parameters["n_neighbors"]), neighbours.rows.shape[1] + 1)
-    itself = np.arange(len(points), dtype=np.int32)[:, None]
-    rows = np.concatenate([itself, neighbours.rows[:, : k - 1]], axis=1)
-    distances = np.concatenate([np.zeros_like(itself, dtype=np.float32), neighbours.distances[:, : k - 1]], axis=1)
-    model = umap.UMAP(
-        n_neighbors=k,
-        n_components=start.shape[1],
-        min_dist=float(parameters["min_dist"]),
-        metric="euclidean",  # of normalised vectors, where the order is that of cosine
-        n_epochs=CONTINUED_EPOCHS if continued else int(parameters["epochs"] or choose_epochs(len(points))),
-        learning_rate=CONTINUED_RATE if continued else 1.0,
-        init=_with_extent(start, seed),
-        random_state=seed,
-        n_jobs=1,
-        precomputed_knn=(rows, distances),
-        force_approximation_algorithm=True,  # else it measures all pairs of up to 4 096 points again
-        tqdm_kwds={"file": _Epochs(told), "disable": False, "bar_format": "{n_fmt}/{total_fmt}", "mininterval": 0.1},
+    epochs = CONTINUED_EPOCHS if continued else int(parameters["epochs"] or choose_epochs(len(start)))
+    graph = weigh_edges(neighbours, int(parameters["n_neighbors"]))
+    descent = Descent(graph, umap_.find_ab_params(1.0, float(parameters["min_dist"])), epochs)
+    rate = CONTINUED_RATE if continued else 1.0
+    return descent.run(spread(start, seed), rate=rate, seed=seed, told=told)
+
+
+def weigh_edges(neighbours: Neighbours, most: int) -> sparse.csr_array:
+    """How surely points are neighbours of each other, symmetric.
+
+    Args:
+        neighbours: of every point, without itself.
+        most: how many of them count, with the point itself.
+    """
+    itself = np.arange(len(neighbours.rows), dtype=np.int32)[:, None]
+    rows = np.concatenate([itself, neighbours.rows[:, : most - 1]], axis=1)
+    nothing = np.zeros(itself.shape, dtype=np.float32)
+    distances = np.concatenate([nothing, neighbours.distances[:, : most - 1]], axis=1)
+    graph, _, _ = umap_.fuzzy_simplicial_set(
+        rows,  # only counted, for neighbours are given
+        rows.shape[1],
+        None,
+        "euclidean",  # of normalised vectors, where the order is that of cosine
+        knn_indices=rows,
+        knn_dists=distances,
     )
-    with warnings.catch_warnings():
-        # that new points cannot be transformed: they are placed by their neighbours
-        warnings.simplefilter("ignore")
-        laid_out: Floats = model.fit_transform(points).astype(np.float32)
-    return laid_out
+    return sparse.csr_array(graph)
 
 
 def choose_epochs(points: int) -> int:
-    """200, and for many points fewer: beyond 100 a map of 50 000 gains a ten-thousandth of trustworthiness."""
+    """200, and for many points fewer, which costs them hardly a thousandth of trustworthiness."""
     return min(MOST_EPOCHS, max(FEWEST_EPOCHS, POINTS_AND_EPOCHS // max(1, points)))
 
 
-def _with_extent(start: Floats, seed: int) -> Floats:
-    """Ten wide, and nowhere flat: the library divides by the extent of every axis."""
+def spread(start: Floats, seed: int) -> Floats:
+    """As wide along every axis, and no two points at the same place."""
     start = start - start.mean(axis=0)
     extent = float(np.abs(start).max()) or 1.0
-    noise = np.random.default_rng(seed).normal(scale=1e-4, size=start.shape)
-    return np.asarray(start * (10 / extent) + noise, dtype=np.float32)
+    noise = np.random.default_rng(seed).normal(scale=1e-5, size=start.shape)
+    noisy = start / extent + noise
+    return np.asarray(EXTENT * (noisy - noisy.min(axis=0)) / np.ptp(noisy, axis=0), dtype=np.float32)
