@@ -26,8 +26,10 @@ COPY --from=build /opt/vecloom /opt/vecloom
 ENV PATH=/opt/vecloom/bin:$PATH PYTHONUNBUFFERED=1
 USER vecloom
 WORKDIR /var/lib/vecloom
-# what lays out projections is compiled once, not by the first one that is drawn
-RUN python -c "from app.projection.steps import compile_layouts; compile_layouts()"
+# what lays out projections is compiled once, not by the first one that is drawn: for processors like this one, and for
+# any other
+RUN python -c "from app.projection.steps import compile_layouts; compile_layouts()" \
+    && NUMBA_CPU_NAME=generic python -c "from app.projection.steps import compile_layouts; compile_layouts()"
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 CMD ["python", "-c", \
     "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/api/v1/health/live', timeout=2)"]

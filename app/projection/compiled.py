@@ -4,13 +4,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from app.projection.compiled_folder import find_cache_folder
+from app.projection.compiled_folder import find_cache_folder, find_level
 
 __all__ = ["compiled", "count_compilations", "keep_compiled", "numba", "set_threads"]
 
-# before numba is imported, for it reads these once; code that fits every processor can be shipped with an image
+# before numba is imported, for it reads these once; code that fits every processor of a level can be shipped
 os.environ.setdefault("NUMBA_CACHE_DIR", str(find_cache_folder()))
-os.environ.setdefault("NUMBA_CPU_NAME", "generic")
+os.environ.setdefault("NUMBA_CPU_NAME", find_level())
 os.environ.setdefault("NUMBA_CPU_FEATURES", "")
 
 import numba
@@ -31,7 +31,7 @@ def compiled(*, parallel: bool = False, any_order: bool = False) -> Callable[[An
     fastmath = {"contract", "arcp", "nsz"} | ({"reassoc"} if any_order else set())
 
     def wrap(function: Any) -> Any:  # noqa: ANN401 — numba's own type says nothing
-        dispatcher = numba.njit(cache=True, parallel=parallel, fastmath=fastmath)(function)
+        dispatcher = numba.njit(cache=True, parallel=parallel, fastmath=fastmath, error_model="numpy")(function)
         _own.append(dispatcher)
         return dispatcher
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import platform
 import stat
 import sys
 import tempfile
@@ -14,11 +15,28 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
+LEVEL = "x86-64-v3"
+NEEDS = frozenset(("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"))
+"""What a processor of that level says it has, as Linux names it."""
 PACKAGES = ("numba", "llvmlite", "umap-learn", "pynndescent", "numpy")
 
 
+@cache
+def find_level() -> str:
+    """The kind of processor that is compiled for: ``NUMBA_CPU_NAME``, or the widest of two that this one is."""
+    if given := os.environ.get("NUMBA_CPU_NAME"):
+        return given
+    if platform.machine() not in {"x86_64", "AMD64"}:
+        return "generic"
+    with suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.startswith("flags"):
+                return LEVEL if set(line.split()) >= NEEDS else "generic"
+    return "generic"
+
+
 def find_cache_folder() -> Path:
-    """A folder that only we can write, for these versions: ``NUMBA_CACHE_DIR``, the user's cache, or a temporary one.
+    """A folder that only we can write: ``NUMBA_CACHE_DIR``, else by versions in the user's cache or a temporary one.
 
     Numba unpickles what it finds there, so a folder of somebody else is never taken.
     """
@@ -41,7 +59,8 @@ def _make_temporary() -> Path:
 
 
 def _name_versions() -> str:
-    return "-".join(["py{}.{}".format(*sys.version_info), *(f"{name}{version(name)}" for name in PACKAGES)])
+    level = "".join(each if each.isalnum() or each == "-" else "_" for each in find_level())
+    return "-".join([level, "py{}.{}".format(*sys.version_info), *(f"{name}{version(name)}" for name in PACKAGES)])
 
 
 def _is_ours(folder: Path) -> bool:

@@ -105,6 +105,27 @@ def test_the_mark_is_of_the_code_as_it_is(kept: Path, tmp_path: Path) -> None:
     assert not first.is_compiled()
 
 
+def test_code_for_one_kind_of_processor_is_not_taken_for_another(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lies in a folder of its own, and in a folder that is given it has a mark of its own."""
+    kept.mkdir()
+    folders, marks = set(), set()
+    for level in ("generic", "x86-64-v3", "../else"):
+        monkeypatch.setenv("NUMBA_CPU_NAME", level)
+        compiled_folder.find_level.cache_clear()
+        assert compiled_folder.find_level() == level
+        assert not is_compiled()
+        compiled_folder.mark_compiled()
+        marks = {path.name for path in kept.iterdir()}
+        with monkeypatch.context() as elsewhere:
+            elsewhere.delenv("NUMBA_CACHE_DIR")
+            elsewhere.setenv("XDG_CACHE_HOME", str(kept.parent / "home"))
+            folders.add(compiled_folder.find_cache_folder())
+    compiled_folder.find_level.cache_clear()
+
+    assert len(folders) == len(marks) == 3
+    assert {folder.parent for folder in folders} == {kept.parent / "home" / "vecloom"}
+
+
 def _copy(folder: Path) -> ModuleType:
     """The module of a copy of the room; it needs nothing else of ours."""
     shutil.copytree(Path(compiled_folder.__file__).parent, folder)

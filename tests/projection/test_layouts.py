@@ -9,8 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from app.processes.pool import ProcessPool
+from app.projection import tsne_layout
 from app.projection.aligning import align
 from app.projection.layout import LayoutRequest, Method, make_first_map, make_layout
+from app.projection.neighbours import find_neighbours
 from app.projection.parameters import check_parameters
 from app.projection.placing import place
 from app.projection.progress import ProgressFile
@@ -78,6 +80,27 @@ def test_a_seed_repeats(tmp_path: Path, method: Method) -> None:
     make_layout(ask(tmp_path, method))
 
     assert (tmp_path / "coordinates.npy").read_bytes() == once
+
+
+def test_a_tsne_ends_where_little_is_gained() -> None:
+    """Long before the most iterations that it may take; what is told grows, and ends with all of them."""
+    vectors = draw(400)
+    told: list[tuple[int, int]] = []
+
+    tsne_layout.lay_out(
+        find_neighbours(vectors, 30),
+        np.ascontiguousarray(vectors[:, :2]),
+        perplexity=10,
+        iterations=5000,
+        continued=False,
+        told=lambda done, all_: told.append((done, all_)),
+    )
+
+    done = [each for each, _ in told]
+    assert 250 <= len(told) < 2500
+    assert done == sorted(done)
+    assert {all_ for _, all_ in told} == {5000}
+    assert done[-1] == 5000
 
 
 @pytest.mark.parametrize("method", list(Method))

@@ -45,7 +45,7 @@ def test_cells_of_equal_points(copies: int) -> None:
     assert (found.rows == -1).any() == (copies == 1)
 
 
-@pytest.mark.parametrize(("dimensions", "points", "share"), [(2, 2000, 0.03), (3, 500, 0.001), (3, 8500, 0.2)])
+@pytest.mark.parametrize(("dimensions", "points", "share"), [(2, 2000, 0.08), (3, 500, 0.001), (3, 8500, 0.2)])
 def test_repulsion_is_the_sum_over_pairs(dimensions: int, points: int, share: float) -> None:
     """Forces and their sum are those of all pairs, less exactly over the coarse grid of three dimensions."""
     laid_out = np.random.default_rng(0).normal(scale=6, size=(points, dimensions)).astype(np.float32)
