@@ -44,6 +44,7 @@ PREFIX_ONLY = frozenset(
         "reconcile",
         "log_level",
         "worker_slots",
+        "worker_niceness",
         "metrics_port",
         "metrics_host",
         "trusted_proxies",
@@ -143,6 +144,7 @@ class Settings(BaseSettings):
     reconcile: Annotated[int, Field(ge=1, le=60)] = 10
     shutdown_grace: SecondsOrNone = 1
     worker_slots: Count = 10
+    worker_niceness: Annotated[int, Field(ge=0, le=19)] = 10
     poll_delay: Seconds = 0.5
     priority_aging: Seconds = 600
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0

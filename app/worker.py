@@ -15,6 +15,7 @@ from app.jobs.context import Job
 from app.jobs.garbage import freeze_garbage
 from app.jobs.queue import create_arq_redis
 from app.logs import log_to_stderr
+from app.processes.niceness import stand_back
 from app.settings import Settings, read_settings
 
 UNPUSHED_POLL_SECONDS = 0.05
@@ -75,7 +76,8 @@ async def serve(settings: Settings, *, jobs: Mapping[OperationKind, Job] = JOBS)
 
 
 def run_worker(settings: Settings, *, jobs: Mapping[OperationKind, Job] = JOBS) -> None:
-    """Run a worker process to its end."""
+    """Run a worker process to its end; on a machine that it shares, those who answer people go before it."""
+    stand_back(settings.worker_niceness)
     with suppress(KeyboardInterrupt):
         if not uvloop.run(serve(settings, jobs=jobs)):
             raise SystemExit(GIVEN_UP)

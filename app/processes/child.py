@@ -16,11 +16,14 @@ import sys
 from contextlib import suppress
 from typing import Any, BinaryIO
 
+from app.processes.niceness import stand_back
+
 SIZE = struct.Struct("<Q")
 ANSWER = struct.Struct("<QQ?")
 PR_SET_PDEATHSIG = 1
 OOM_SCORE = 500
 NICENESS = 10
+"""Event loops and databases go first: they only hand on what the children make, and people wait for them."""
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
@@ -54,14 +57,6 @@ def _die_with_parent(parent: int) -> None:
             os._exit(1)
         with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123 — not a file of ours
             score.write(str(OOM_SCORE))
-
-
-def _stand_back() -> None:
-    """Let event loops and databases go first: they only hand on what the children make, and people wait for them."""
-    os.nice(NICENESS)
-    # where each session is scheduled as a group, niceness counts inside it alone, but the group has one of its own
-    with suppress(OSError), open("/proc/self/autogroup", "w") as autogroup:  # noqa: PTH123 — not a file of ours
-        autogroup.write(str(NICENESS))
 
 
 def _take_socket() -> tuple[BinaryIO, BinaryIO]:
@@ -112,7 +107,7 @@ def _answer(answers: BinaryIO, content: bytes, *, memory_ran_out: bool = False) 
 def main(parent: int, memory_bytes: int, preload: list[str]) -> None:
     """Serve calls until the parent closes the socket."""
     _die_with_parent(parent)
-    _stand_back()
+    stand_back(NICENESS)
     # the parent decides when a call ends, also when somebody signals the whole service
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

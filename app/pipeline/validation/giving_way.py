@@ -1,4 +1,4 @@
-"""A validation searches as much as hundreds of people do; while any do, it asks one by one and rests half of the time."""
+"""A validation searches as much as hundreds of people do; while any do, it asks one by one and rests half the time."""
 
 import asyncio
 import time
