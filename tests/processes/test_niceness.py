@@ -36,7 +36,7 @@ def test_a_process_stands_back(by: int, own_session: bool) -> None:  # noqa: FBT
     """Also where its session is scheduled as a group; this process and its session stay as they are."""
     before = os.nice(0)
 
-    said = subprocess.run(  # noqa: S603 — ours
+    said = subprocess.run(
         [sys.executable, "-c", STAND_BACK.format(by)],
         stdout=subprocess.PIPE,
         check=True,
