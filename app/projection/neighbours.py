@@ -18,6 +18,8 @@ PROBED = 24
 """Cells that are searched for the points of one."""
 NUMBERS_PER_BLOCK = 16_000_000
 ROUNDS = 5
+FAR = np.float32(0.05)
+"""Of the square of a point: squared distances beyond that are told by products to four digits."""
 POINTS_PER_CELL_LOOKED_AT = 48
 
 
@@ -49,12 +51,19 @@ def _keep_best(scores, columns, own, best, rows):  # type: ignore[no-untyped-def
 
 
 @compiled(parallel=True)
-def _measure(queries, points, rows, distances):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 — numba's
-    """Distances from differences: products lose too many digits where points are near."""
+def _measure(queries, points, rows, best, distances):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 — numba's
+    """Distances from scores, and from differences where points are near: there products lose too many digits."""
     for i in numba.prange(rows.shape[0]):
+        square = np.float32(0)
+        for d in range(queries.shape[1]):
+            square += queries[i, d] * queries[i, d]
         for j in range(rows.shape[1]):
             if rows[i, j] < 0:
                 distances[i, j] = np.inf
+                continue
+            squared = square - np.float32(2) * best[i, j]
+            if squared > FAR * square:
+                distances[i, j] = np.sqrt(squared)
                 continue
             total = np.float32(0)
             for d in range(points.shape[1]):
@@ -89,7 +98,7 @@ class _Best:
     def measure(self, points: Floats) -> Neighbours:
         """What was found, with distances."""
         distances: Floats = np.empty(self.rows.shape, dtype=np.float32)
-        _measure(self.queries, points, self.rows, distances)
+        _measure(self.queries, points, self.rows, self._best, distances)
         order = np.argsort(distances, axis=1, kind="stable")
         return Neighbours(
             rows=np.take_along_axis(self.rows, order, 1), distances=np.take_along_axis(distances, order, 1)
