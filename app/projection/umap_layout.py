@@ -24,7 +24,7 @@ POINTS_AND_EPOCHS = 8_000_000
 """Points times epochs, between those two."""
 CONTINUED_EPOCHS = 30
 """Of a map that begins where one was before."""
-CONTINUED_RATE = 0.1
+CONTINUED_RATE = 0.05
 EXTENT = 10
 """Of the first coordinates, along each axis."""
 
@@ -55,7 +55,7 @@ def lay_out(
     graph = weigh_edges(neighbours, int(parameters["n_neighbors"]))
     descent = Descent(graph, umap_.find_ab_params(1.0, float(parameters["min_dist"])), epochs)
     rate = CONTINUED_RATE if continued else 1.0
-    return descent.run(spread(start, seed), rate=rate, seed=seed, told=told)
+    return descent.run(spread(start, seed, keep_shape=continued), rate=rate, seed=seed, told=told)
 
 
 def weigh_edges(neighbours: Neighbours, most: int) -> sparse.csr_array:
@@ -85,10 +85,11 @@ def choose_epochs(points: int) -> int:
     return min(MOST_EPOCHS, max(FEWEST_EPOCHS, POINTS_AND_EPOCHS // max(1, points)))
 
 
-def spread(start: Floats, seed: int) -> Floats:
-    """As wide along every axis, and no two points at the same place."""
+def spread(start: Floats, seed: int, *, keep_shape: bool) -> Floats:
+    """As wide along every axis, unless the map has a shape to be kept, and no two points at the same place."""
     start = start - start.mean(axis=0)
     extent = float(np.abs(start).max()) or 1.0
     noise = np.random.default_rng(seed).normal(scale=1e-5, size=start.shape)
     noisy = start / extent + noise
-    return np.asarray(EXTENT * (noisy - noisy.min(axis=0)) / np.ptp(noisy, axis=0), dtype=np.float32)
+    widths = np.ptp(noisy, axis=0)
+    return np.asarray(EXTENT * (noisy - noisy.min(axis=0)) / (widths.max() if keep_shape else widths), dtype=np.float32)

@@ -64,7 +64,7 @@ def make_theirs(vectors: Floats, near: Neighbours, dimensions: int) -> Floats:
     model = umap.UMAP(
         n_components=dimensions,
         n_epochs=EPOCHS,
-        init=spread(vectors[:, :dimensions], 3),
+        init=spread(vectors[:, :dimensions], 3, keep_shape=False),
         random_state=3,
         n_jobs=1,
         precomputed_knn=(rows, distances),
