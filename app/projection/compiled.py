@@ -12,6 +12,8 @@ __all__ = ["compiled", "count_compilations", "keep_compiled", "numba", "set_thre
 os.environ.setdefault("NUMBA_CACHE_DIR", str(find_cache_folder()))
 os.environ.setdefault("NUMBA_CPU_NAME", find_level())
 os.environ.setdefault("NUMBA_CPU_FEATURES", "")
+# before there are threads: one that waits would else take the time of the one it waits for, on a busy machine
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numba
 

@@ -5,7 +5,6 @@ edges between them can be walked at once, both ends of each moved as umap-learn 
 seen where they were before the epoch.
 """
 
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -13,9 +12,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from app.projection.compiled import compiled, numba
-
-# before there are threads: one that waits would else take the time of the one it waits for, on a busy machine
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 Floats = NDArray[np.float32]
 Told = Callable[[int, int], None]

@@ -10,8 +10,10 @@ from app.db.database import find_driver
 from app.db.direct import DirectStatement
 from app.db.statements import UUIDS, parsed
 from app.jobs.classify import classify
+from tests.harness import wait_until
 
 PID = DirectStatement(parsed("SELECT pg_backend_pid() AS pid"))
+ASKED = DirectStatement(parsed("SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'"))
 
 
 async def read_pid(parts: Parts) -> int:
@@ -58,22 +60,23 @@ async def test_a_session_that_ends_is_an_outage(parts: Parts) -> None:
 
 async def test_what_is_given_up_is_not_waited_for(parts: Parts) -> None:
     """The next statement has another connection, on which nothing is going on."""
-    started = asyncio.Event()
 
     async def wait_long() -> None:
         async with parts.database.single() as connection:
-            started.set()
             await DirectStatement(parsed("SELECT pg_sleep(600)")).fetch(connection, {})
 
-    before = await read_pid(parts)
+    async def find_asked() -> int | None:
+        async with parts.database.single() as connection:
+            rows = await ASKED.fetch(connection, {})
+        return int(rows[0]["pid"]) if rows else None
+
     waiting = asyncio.create_task(wait_long())
-    await started.wait()
-    await asyncio.sleep(0.05)
+    asked = await wait_until(find_asked)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
 
-    assert await read_pid(parts) != before
+    assert await read_pid(parts) != asked
 
 
 async def test_a_connection_that_is_closed_is_an_outage(parts: Parts) -> None:
