@@ -28,12 +28,13 @@ from tests.integration.syncs import (
 
 @pytest.fixture(autouse=True)
 async def only_ours(parts: Parts) -> None:
-    """The periodic job has been done for the next hour: no worker begins a run before the test does."""
+    """Its periodic jobs have been done for the next hour: no worker begins or ends a run before the test does."""
     async with parts.database.begin() as connection:
         await PeriodicRepository(connection).register(list_periodic_jobs(parts))
     await run_sql(
         parts,
-        "UPDATE periodic_jobs SET next_run_at = now() + interval '1 hour' WHERE name = 'dispatch_due_syncs'",
+        """UPDATE periodic_jobs SET next_run_at = now() + interval '1 hour'
+           WHERE name IN ('dispatch_due_syncs', 'settle_sync_runs')""",
     )
 
 
