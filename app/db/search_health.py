@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import RowMapping
@@ -90,14 +91,18 @@ class SearchHealthRepository:
         counts = SearchCounts(**{name: rows[0][name] for name in names})
         return SearchHealth(days=days, counts=counts, milliseconds=float(rows[0]["milliseconds"]))
 
-    async def count_recent(self) -> int:
-        """Searches of the last minutes, of all collections; another number than a moment ago: people search."""
+    async def count_minutes(self) -> tuple[dict[datetime, int], float]:
+        """Searches of all collections in this minute and the one before, and how many seconds that is so far."""
         rows = await self._rows(
-            """SELECT coalesce(sum(h.searches), 0)::bigint AS n FROM generations g JOIN search_health h
-                   ON h.generation_id = g.id AND h.minute >= now() - make_interval(mins => 2)
-               WHERE g.state = 'active'"""
+            """SELECT m.minute, coalesce(sum(h.searches) FILTER (WHERE g.id IS NOT NULL), 0)::bigint AS n,
+                      extract(epoch FROM clock_timestamp() - min(m.minute) OVER ())::float8 AS seconds
+               FROM generate_series(date_trunc('minute', now()) - interval '1 minute', now(), interval '1 minute')
+                   AS m (minute)
+               LEFT JOIN search_health h ON h.minute = m.minute
+               LEFT JOIN generations g ON g.id = h.generation_id AND g.state = 'active'
+               GROUP BY m.minute"""
         )
-        return int(rows[0]["n"])
+        return {row["minute"]: int(row["n"]) for row in rows}, float(rows[0]["seconds"])
 
     async def count_old(self) -> int:
         """Minutes that are kept no longer."""

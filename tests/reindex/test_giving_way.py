@@ -1,16 +1,24 @@
-"""A validation goes slower while people search, whichever collection, and as fast as before when they have stopped."""
+"""A rebuild goes slower while people search, whichever collection, and as fast as before when they have stopped."""
 
 import asyncio
 
 import pytest
+from sqlalchemy import text
 
 from app.db.search_health import SearchHealthRepository, Tally
-from app.pipeline.validation.giving_way import GivingWay
+from app.pipeline.giving_way import MOST_REST, GivingWay
 from app.pipeline.validation.meaning import ask_each
 from app.pipeline.validation.sides import Sizes
 from tests.reindex.generations import Shelf
 
 AT_ONCE = 2
+
+
+@pytest.fixture(autouse=True)
+async def unsearched(shelf: Shelf) -> None:
+    """Nobody has searched yet."""
+    async with shelf.parts.database.begin() as connection:
+        await connection.execute(text("DELETE FROM search_health"))
 
 
 async def search(shelf: Shelf, searches: int) -> None:
@@ -19,43 +27,86 @@ async def search(shelf: Shelf, searches: int) -> None:
         await SearchHealthRepository(connection).add({shelf.generation.id: Tally(searches=searches)})
 
 
-async def test_it_is_known_whether_people_search(shelf: Shelf) -> None:
-    """Within a look; those before the first one do not count, nor do those of a generation that serves nobody."""
-    giving_way, database = GivingWay(look_seconds=0.0), shelf.parts.database
+async def test_it_is_known_how_much_people_search(shelf: Shelf) -> None:
+    """At first by the last minute, then look by look; those of a generation that serves nobody do not count."""
+    database = shelf.parts.database
+    giving_way = GivingWay(look_seconds=1e-6, processors=1)
     generation = await shelf.begin()
-    await search(shelf, 5)
+    rests = []
 
-    shares = [await giving_way.find_share(database, AT_ONCE)]
-    await search(shelf, 1)
-    shares.append(await giving_way.find_share(database, AT_ONCE))
+    async def look() -> None:
+        await giving_way.look(database)
+        rests.append(giving_way.rest)
+
+    await look()
+    await search(shelf, 100_000)
+    await look()
+    busy = await giving_way.find_share(database, AT_ONCE)
     async with database.begin() as connection:
-        await SearchHealthRepository(connection).add({generation.id: Tally(searches=9)})
-    shares.append(await giving_way.find_share(database, AT_ONCE))
+        await SearchHealthRepository(connection).add({generation.id: Tally(searches=1_000_000)})
+    for _ in range(60):
+        await look()
+    free = await giving_way.find_share(database, AT_ONCE)
     await shelf.drop(generation)
+    newcomer = GivingWay(processors=1)
+    await newcomer.look(database)
 
-    assert shares == [AT_ONCE, 1, AT_ONCE]
+    assert (rests[0], rests[1], rests[-1]) == (0.0, MOST_REST, 0.0)
+    assert (busy, free) == (1, AT_ONCE)
+    assert newcomer.rest == MOST_REST
+
+
+async def test_a_few_searches_hold_nothing_up(shelf: Shelf) -> None:
+    """One person who searches takes next to nothing of the processors."""
+    giving_way = GivingWay(processors=2)
+    await search(shelf, 60)
+
+    assert await giving_way.find_share(shelf.parts.database, AT_ONCE) == AT_ONCE
+    assert giving_way.rest == 0.0
+
+
+@pytest.mark.parametrize(("searched", "at_once"), [(0, 3), (100_000, 1)])
+async def test_pieces_of_work_take_turns_meanwhile(shelf: Shelf, searched: int, at_once: int) -> None:
+    """All of them are done, at once or one by one; one that fails lets the next one go on."""
+    giving_way, running, seen = GivingWay(processors=1), 0, []
+    if searched:
+        await search(shelf, searched)
+
+    async def work(number: int) -> int:
+        nonlocal running
+        async with giving_way.turn(shelf.parts.database):
+            running += 1
+            await asyncio.sleep(0.01)
+            seen.append(running)
+            running -= 1
+            if number == 0:
+                raise ValueError
+        return number
+
+    done = await asyncio.gather(*map(work, range(3)), return_exceptions=True)
+
+    assert done[1:] == [1, 2]
+    assert isinstance(done[0], ValueError)
+    assert max(seen) == at_once
 
 
 @pytest.mark.parametrize(("searched", "most"), [(False, AT_ONCE), (True, 1)])
 async def test_questions_are_asked_one_by_one_meanwhile(shelf: Shelf, searched: bool, most: int) -> None:  # noqa: FBT001
     """All are answered, in their order."""
     validation = shelf.validation(shelf.generation, sizes=Sizes(at_once=AT_ONCE))
-    validation.giving_way.look_seconds = 0.0
+    validation.giving_way.processors = 1
     asked: list[int] = []
     seen: list[int] = []
 
     async def ask(number: int) -> int:
         asked.append(number)
         seen.append(len(asked))
-        if searched:
-            await search(shelf, 1)
         await asyncio.sleep(0)
         asked.remove(number)
         return number * 2
 
-    await validation.giving_way.find_share(validation.database, AT_ONCE)
     if searched:
-        await search(shelf, 1)
+        await search(shelf, 100_000)
     answers = await ask_each(validation, "words", list(range(7)), ask)
 
     assert max(seen) == most

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.domain.collections import Generation
 from app.domain.documents import Source
 from app.domain.ports import DocumentSource
 from app.domain.rebuilds import Level
 from app.pipeline.context import IngestContext
+from app.pipeline.giving_way import GivingWay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,11 @@ class RebuildContext:
     level: Level
     is_same_model: bool
     open_source: Callable[[Source], AbstractAsyncContextManager[DocumentSource]]
+    giving_way: GivingWay = field(default_factory=GivingWay)
+
+    def give_way(self) -> AbstractAsyncContextManager[None]:
+        """Around what keeps this machine or the stores busy: while people search, one such thing at a time."""
+        return self.giving_way.turn(self.ingest.database)
 
     @property
     def generation(self) -> Generation:

@@ -120,26 +120,31 @@ async def _cut(
     ingest = context.ingest
     tokenizer = ingest.limits.tokenizers.get(context.generation.model)
     documents = [_text_of(claimed, stored) for claimed in group]
-    started = time.monotonic()
-    try:
-        with ingest.account.queued("chunk", len(group)):
-            made = await ingest.processes.run(
-                cut_documents,
-                documents,
-                context.generation.chunking,
-                tokenizer,
-                timeout_seconds=ingest.limits.document_timeout_seconds,
-            )
-    except ProcessUnavailableError:
-        raise
-    except Exception as error:  # noqa: BLE001 — whatever a document breaks, it is one document's error
+    failure: Exception | None = None
+    async with context.give_way():
+        started = time.monotonic()
+        try:
+            with ingest.account.queued("chunk", len(group)):
+                made = await ingest.processes.run(
+                    cut_documents,
+                    documents,
+                    context.generation.chunking,
+                    tokenizer,
+                    timeout_seconds=ingest.limits.document_timeout_seconds,
+                )
+        except ProcessUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 — whatever a document breaks, it is one document's error
+            failure = error
+        seconds = time.monotonic() - started
+    if failure is not None:
         if len(group) == 1:
-            why = f"its text could not be cut in another way ({type(error).__name__}); it keeps the chunks it has"
+            why = f"its text could not be cut in another way ({type(failure).__name__}); it keeps the chunks it has"
             return [replace(_as_stored(group[0], stored), error_code=CUT_FAILED, error_message=why)]
         middle = len(group) // 2
         return await _cut(context, group[:middle], stored) + await _cut(context, group[middle:], stored)
     tokens = sum(chunk.tokens for _, chunks in made for chunk in chunks)
-    ingest.account.add("chunk", time.monotonic() - started, len(group), tokens=tokens)
+    ingest.account.add("chunk", seconds, len(group), tokens=tokens)
     return [Rebuilt(document_id=document, chunks=chunks) for document, chunks in made]
 
 
@@ -221,12 +226,13 @@ async def _prepare(
     async def prepare(some: Sequence[Document]) -> list[PreparedDocument]:
         # what is known of them would have them passed over
         unknown = [replace(document, content_hash=None) for document in some]
-        return await prepare_isolated(
-            ingest.processes,
-            make_requests(unknown, ingest.limits, model=context.generation.model),
-            context.generation.chunking,
-            timeout_seconds=ingest.limits.document_timeout_seconds,
-        )
+        async with context.give_way():
+            return await prepare_isolated(
+                ingest.processes,
+                make_requests(unknown, ingest.limits, model=context.generation.model),
+                context.generation.chunking,
+                timeout_seconds=ingest.limits.document_timeout_seconds,
+            )
 
     with ingest.account.queued("read", len(documents)):
         prepared = await prepare_fetched(

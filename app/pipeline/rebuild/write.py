@@ -51,9 +51,11 @@ async def write_group(
     work = await _embed(context, rebuilt, held)
     held.drop_all()
     claimed = {one.document.id: one for one in group}
-    await _store(context, claimed, work)
-    with ingest.account.timed("commit", len(group)), stage_span("commit", documents=len(group)):
-        await _commit(context, claimed, rebuilt, work)
+    async with context.give_way():
+        await _store(context, claimed, work)
+    async with context.give_way():
+        with ingest.account.timed("commit", len(group)), stage_span("commit", documents=len(group)):
+            await _commit(context, claimed, rebuilt, work)
     ingest.note_progress()
     _count(context, rebuilt, work)
     await _tell_failures(context, claimed, rebuilt, work)

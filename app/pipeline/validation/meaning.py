@@ -32,6 +32,8 @@ WORDS = re.compile(r"[^\W_]{3,}")
 FEWEST_WORDS = 5
 """Different ones: a text of fewer may be found by the words of many."""
 WORDS_CHARACTERS = 4000
+QUESTION_REST = 1.0
+"""Questions are small: after each one as long a rest as it took, if people search, is enough."""
 
 Thing = TypeVar("Thing")
 Answer = TypeVar("Answer")
@@ -197,7 +199,7 @@ async def ask_each(
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
         answers += [task.result() for task in tasks]
-        await giving_way.pause(time.monotonic() - started)
+        await giving_way.pause(time.monotonic() - started, most=QUESTION_REST)
         await validation.tell(stage, len(answers), len(things))
     return answers
 

@@ -12,7 +12,7 @@ from app.domain.ports import Embedder, Processes, VectorStore
 from app.domain.search_settings import SearchSettings
 from app.embedders.fingerprint import is_same_model
 from app.evaluation.policy import DEFAULT, Policy
-from app.pipeline.validation.giving_way import GivingWay
+from app.pipeline.giving_way import GivingWay
 
 FEWEST = 10
 """However little is to be sampled, so much is."""
