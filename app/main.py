@@ -11,6 +11,7 @@ from app.bootstrap import LOCAL_USER, configured_endpoints, open_api, open_parts
 from app.domain.users import ADMIN
 from app.logs import log_to_stderr
 from app.operations.collections import IdentityService
+from app.processes.garbage import freeze_garbage
 from app.settings import Settings, read_settings
 
 
@@ -30,6 +31,7 @@ class _Application:
                 key = self._settings.api_key.get_secret_value()
                 await IdentityService(parts.database).accept_key(LOCAL_USER, key, name="configured", scopes=(ADMIN,))
             self._inner = application
+            freeze_garbage()
             yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,9 +12,9 @@ import uvloop
 from app.bootstrap import GIVEN_UP, JOBS, arq_options, find_endpoints, open_parts, open_worker, running_worker
 from app.domain.operations import OperationKind
 from app.jobs.context import Job
-from app.jobs.garbage import freeze_garbage
 from app.jobs.queue import create_arq_redis
 from app.logs import log_to_stderr
+from app.processes.garbage import freeze_garbage
 from app.processes.niceness import stand_back
 from app.settings import Settings, read_settings
 

@@ -248,7 +248,7 @@ def up(
 async def _serve(settings: Settings, port: int, host: str) -> None:
     # imported here: no other command needs the server
     from app.bootstrap import serve_embedded  # noqa: PLC0415 — see above
-    from app.jobs.garbage import freeze_garbage  # noqa: PLC0415 — see above
+    from app.processes.garbage import freeze_garbage  # noqa: PLC0415 — see above
 
     log_to_stderr(settings.log_level)
     stop = asyncio.Event()
