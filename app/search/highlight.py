@@ -1,12 +1,15 @@
 """Finds the words of a query in a text."""
 
 import re
+import string
 import unicodedata
-from collections.abc import Iterator
 from functools import lru_cache
 
 WORD = re.compile(r"[\w\u0300-\u036f]+")
 """An accent may be a character of its own, as in file names and texts from macOS."""
+
+WORD_CHARACTERS = frozenset(string.ascii_lowercase + string.digits + "_")
+"""Of a text in lower case that is ASCII."""
 
 SHORTEST_STEM = 4
 REMEMBERED_WORDS = 32_768
@@ -46,15 +49,13 @@ def find_highlights(text: str, query: str) -> list[tuple[int, int]]:
     wanted = _find_stems(query)
     if not text.isascii():
         return [match.span() for match in WORD.finditer(text) if stem(match.group()) in wanted]
-    lowered = text.lower()
-    return sorted({span for each in wanted for span in _find_words(text, lowered, each, wanted)})
-
-
-def _find_words(text: str, lowered: str, beginning: str, wanted: frozenset[str]) -> Iterator[tuple[int, int]]:
-    """Words that begin with a stem, as all do that have it; that is found faster than all words are looked at."""
-    start = lowered.find(beginning)
-    while start >= 0:
-        is_inside = start > 0 and WORD.match(text[start - 1])
-        if not is_inside and (word := WORD.match(text, start)) and stem(word.group()) in wanted:
-            yield word.span()
-        start = lowered.find(beginning, start + 1)
+    lowered, spans = text.lower(), set()
+    for beginning in wanted:
+        # all words that have a stem begin with it; that is found faster than all words are looked at
+        start = lowered.find(beginning)
+        while start >= 0:
+            is_inside = start > 0 and lowered[start - 1] in WORD_CHARACTERS
+            if not is_inside and (word := WORD.match(lowered, start)) and stem(word[0]) in wanted:
+                spans.add(word.span())
+            start = lowered.find(beginning, start + 1)
+    return sorted(spans)
