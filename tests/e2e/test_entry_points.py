@@ -71,6 +71,35 @@ async def test_the_api_process_serves_and_replays_over_a_socket(
     assert [event["type"] for event in events].count("operation_completed") == 1
 
 
+START_THE_API = """
+import asyncio, gc
+from app.main import create_app
+
+async def main():
+    given, said = asyncio.Queue(), asyncio.Queue()
+    served = asyncio.create_task(create_app()({"type": "lifespan", "asgi": {"version": "3.0"}}, given.get, said.put))
+    await given.put({"type": "lifespan.startup"})
+    print((await said.get())["type"], gc.get_freeze_count())
+    await given.put({"type": "lifespan.shutdown"})
+    await served
+
+asyncio.run(main())
+"""
+MANY_OBJECTS = 50_000
+
+
+async def test_the_api_never_looks_through_all_that_it_has_loaded(api: Api, settings: Settings) -> None:
+    """Such a collection would stop everybody's searches for a fifth of a second, every few seconds."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", START_THE_API, env=environment_of(settings), stdout=subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+
+    said, frozen = output.decode().split()
+    assert said == "lifespan.startup.complete"
+    assert int(frozen) > MANY_OBJECTS
+
+
 @pytest.mark.timeout(240)
 async def test_the_command_line_from_nothing(folder: Path, tmp_path: Path) -> None:
     """On an empty data folder: index, index again, search, list, with one JSON object on stdout each."""
