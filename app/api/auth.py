@@ -51,14 +51,19 @@ def require_token(connection: HTTPConnection) -> str:
     return token
 
 
+async def require_caller(request: Request) -> Caller:
+    """The caller of a request, in whose name it is done from now on. Raises as ``authenticate``."""
+    caller = await authenticate(request)
+    name_actor(caller)
+    return caller
+
+
 async def _require_caller(
     request: Request,
     _bearer: Annotated[object, Depends(BEARER)],
     _api_key: Annotated[object, Depends(API_KEY)],
 ) -> Caller:
-    caller = await authenticate(request)
-    name_actor(caller)
-    return caller
+    return await require_caller(request)
 
 
 async def _require_key_caller(

@@ -99,12 +99,16 @@ class Database:
 
     Who waits for a connection gets one in turn. The pool alone gives one that comes back to whoever asks at that
     moment: where there is always somebody, others wait for half a minute.
+
+    A connection that was taken for a single statement is kept for the next one: to take it from the pool costs more
+    than to ask it something.
     """
 
     def __init__(self, url: str, *, pool_size: int) -> None:
         self.engine = create_engine(url, pool_size=pool_size)
         self._turns = asyncio.Semaphore(pool_size + MAX_OVERFLOW)
         self._singles = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._kept: list[AsyncConnection] = []
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
@@ -123,6 +127,9 @@ class Database:
         """
         await self._take_turn()
         try:
+            if self._kept:
+                # the pool may have no other one left
+                await self._kept.pop(0).close()
             while True:
                 connection = await engine.connect()
                 if find_driver(connection) is not None:
@@ -156,13 +163,30 @@ class Database:
     @asynccontextmanager
     async def single(self) -> AsyncIterator[AsyncConnection]:
         """A connection for one statement, which is a transaction of its own: one round trip instead of three."""
-        connection = await self._connect(self._singles)
+        connection = await self._take_kept() or await self._connect(self._singles)
         try:
             yield connection
         except BaseException:
             await self._close(connection)
             raise
-        await self._give_back(connection)  # no transaction is open, so it waits for nothing and cannot be interrupted
+        if self._turns.locked() or connection.in_transaction() or find_driver(connection) is None:
+            await self._give_back(
+                connection
+            )  # no transaction is open, so it waits for nothing and cannot be interrupted
+        else:
+            self._kept.append(connection)
+            self._turns.release()
+
+    async def _take_kept(self) -> AsyncConnection | None:
+        """One that was kept, with a turn; None, without one, if there is none or others wait for their turns."""
+        while self._kept and not self._turns.locked():
+            connection = self._kept.pop()
+            if find_driver(connection) is not None:
+                await self._turns.acquire()  # it is free, so this waits for nothing
+                return connection
+            await connection.invalidate()
+            await connection.close()
+        return None
 
     @asynccontextmanager
     async def fenced(self, lease: Lease) -> AsyncIterator[AsyncConnection]:
@@ -188,6 +212,8 @@ class Database:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        while self._kept:
+            await self._kept.pop().close()
         await self.engine.dispose()
 
 

@@ -91,18 +91,18 @@ class SearchHealthRepository:
         counts = SearchCounts(**{name: rows[0][name] for name in names})
         return SearchHealth(days=days, counts=counts, milliseconds=float(rows[0]["milliseconds"]))
 
-    async def count_minutes(self) -> tuple[dict[datetime, int], float]:
-        """Searches of all collections in this minute and the one before, and how many seconds that is so far."""
+    async def count_minutes(self) -> dict[datetime, tuple[int, float]]:
+        """Searches of all collections in this minute and the one before, and how many seconds of each have passed."""
         rows = await self._rows(
             """SELECT m.minute, coalesce(sum(h.searches) FILTER (WHERE g.id IS NOT NULL), 0)::bigint AS n,
-                      extract(epoch FROM clock_timestamp() - min(m.minute) OVER ())::float8 AS seconds
+                      least(60, extract(epoch FROM clock_timestamp() - m.minute))::float8 AS seconds
                FROM generate_series(date_trunc('minute', now()) - interval '1 minute', now(), interval '1 minute')
                    AS m (minute)
                LEFT JOIN search_health h ON h.minute = m.minute
                LEFT JOIN generations g ON g.id = h.generation_id AND g.state = 'active'
                GROUP BY m.minute"""
         )
-        return {row["minute"]: int(row["n"]) for row in rows}, float(rows[0]["seconds"])
+        return {row["minute"]: (int(row["n"]), float(row["seconds"])) for row in rows}
 
     async def count_old(self) -> int:
         """Minutes that are kept no longer."""

@@ -217,6 +217,7 @@ def query_points(shards: Shards, request: Request, body: Any) -> Any:
 
 
 ROUTES: tuple[tuple[str, str, Work], ...] = (
+    ("POST", "/collections/{name}/points/query", query_points),
     ("GET", "/collections", list_collections),
     ("GET", "/aliases", list_aliases),
     ("POST", "/collections/aliases", change_aliases),
@@ -231,7 +232,6 @@ ROUTES: tuple[tuple[str, str, Work], ...] = (
     ("POST", "/collections/{name}/points/payload", set_payload),
     ("POST", "/collections/{name}/points/scroll", scroll_points),
     ("POST", "/collections/{name}/points/count", count_points),
-    ("POST", "/collections/{name}/points/query", query_points),
 )
 
 

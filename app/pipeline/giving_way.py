@@ -21,6 +21,8 @@ REST = 6.0
 MOST_REST = 3.0
 """A piece of work is followed by a rest this many times as long for each processor that searches take, at most."""
 LONGEST_PAUSE_SECONDS = 3.0
+FEWEST_SECONDS = 5.0
+"""Of a minute, to judge by it how much people search."""
 DECAY = 0.5
 """Of what was searched a look ago, so much is believed now if fewer are counted: they come in batches."""
 
@@ -49,20 +51,22 @@ class GivingWay:
         return min(MOST_REST, REST * share) if share > LITTLE else 0.0
 
     async def look(self, database: Database) -> None:
-        """Count the searches since the last look, if that was a while ago; at first, those of the last minute."""
+        """Count the searches since the last look, if that was a while ago; at first, those of a minute or two."""
         async with self._looking:
             now = time.monotonic()
             before = self._looked_at
             if before is not None and now - before < self.look_seconds:
                 return
             async with database.single() as connection:
-                counted, seconds = await SearchHealthRepository(connection).count_minutes()
+                counted = await SearchHealthRepository(connection).count_minutes()
             self._looked_at = now
-            if before is not None:
-                seconds = now - before
-            new = sum(max(0, count - self._minutes.get(minute, 0)) for minute, count in counted.items())
-            self._minutes = counted
-            self._rate = max(new / seconds if seconds else 0.0, self._rate * DECAY)
+            if before is None:
+                rate = max(count / max(seconds, FEWEST_SECONDS) for count, seconds in counted.values())
+            else:
+                new = sum(max(0, count - self._minutes.get(minute, 0)) for minute, (count, _) in counted.items())
+                rate = new / (now - before)
+            self._minutes = {minute: count for minute, (count, _) in counted.items()}
+            self._rate = max(rate, self._rate * DECAY)
 
     async def find_share(self, database: Database, at_once: int) -> int:
         """How many questions may be asked at once now, of as many as may be if nobody else asks."""

@@ -156,13 +156,13 @@ async def _claim_documents(
                 await out.send(group)
 
 
-def group_documents(documents: Sequence[Document], *, processes: int = 1) -> list[Group]:
+def group_documents(documents: Sequence[Document], *, processes: int = 1, most_bytes: int = GROUP_BYTES) -> list[Group]:
     """Cut claimed documents into groups that are prepared and committed together, few ones for all processes."""
     groups: list[Group] = []
     size = 0
     most = min(GROUP_DOCUMENTS, max(FEW_DOCUMENTS, -(-len(documents) // processes)))
     for document in documents:
-        if not groups or len(groups[-1]) == most or size + size_of(document) > GROUP_BYTES:
+        if not groups or len(groups[-1]) == most or size + size_of(document) > most_bytes:
             groups.append([])
             size = 0
         groups[-1].append(document)

@@ -1,15 +1,19 @@
 """Statements that go to the driver: their rows, and what becomes of their connection when they fail or are given up."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.bootstrap import Parts
-from app.db.database import find_driver
+from app.db.database import MAX_OVERFLOW, Database, find_driver
 from app.db.direct import DirectStatement
 from app.db.statements import UUIDS, parsed
 from app.jobs.classify import classify
+from app.settings import Settings
 from tests.harness import wait_until
 
 PID = DirectStatement(parsed("SELECT pg_backend_pid() AS pid"))
@@ -101,3 +105,33 @@ async def test_lists_of_ids_are_told_as_such(parts: Parts) -> None:
         rows = await statement.fetch(connection, {"ids": []})
 
     assert rows[0]["n"] == 0
+
+
+async def test_what_is_kept_stands_in_nobodys_way(settings: Settings) -> None:
+    """A connection is kept for the next statement; whoever needs one for a transaction gets it, though all are kept."""
+    assert settings.database_url is not None
+    database = Database(settings.database_url.get_secret_value(), pool_size=1)
+    most = 1 + MAX_OVERFLOW
+    together = asyncio.Barrier(most)
+
+    async def read(context: AbstractAsyncContextManager[AsyncConnection]) -> int:
+        async with context as connection:
+            await together.wait()
+            return int((await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+
+    async def ask() -> int:
+        async with database.single() as connection:
+            rows = await PID.fetch(connection, {})
+            await together.wait()
+            return int(rows[0]["pid"])
+
+    try:
+        asked = [set(await asyncio.gather(*(ask() for _ in range(most)))) for _ in range(2)]
+        async with asyncio.timeout(10):
+            begun = set(await asyncio.gather(*(read(database.begin()) for _ in range(most))))
+            single = set(await asyncio.gather(*(read(database.single()) for _ in range(most))))
+    finally:
+        await database.aclose()
+
+    assert asked[0] == asked[1]
+    assert len(asked[0]) == len(begun) == len(single) == most

@@ -12,7 +12,14 @@ from app.db.documents import DocumentRepository
 from app.db.rebuilds import Claimed, RebuildRepository
 from app.domain.errors import GenerationMissingError, SliceEndedError
 from app.pipeline.budget import ByteBudget
-from app.pipeline.ingest import CLAIM_DOCUMENTS, PROGRESS_SECONDS, WRITERS, group_documents, size_of
+from app.pipeline.ingest import (
+    CLAIM_DOCUMENTS,
+    GROUP_BYTES,
+    PROGRESS_SECONDS,
+    WRITERS,
+    group_documents,
+    size_of,
+)
 from app.pipeline.lanes import (
     close_lanes,
     count_all,
@@ -25,6 +32,9 @@ from app.pipeline.rebuild.context import RebuildContext
 from app.pipeline.rebuild.read import Sources, opening_sources, read_group
 from app.pipeline.rebuild.write import write_group
 from app.traces import stage_span
+
+SMALL_BYTES = 64 * 1024
+"""Of a group while people search: they wait for a piece of work at most, and a large one takes half a second."""
 
 Group = list[Claimed]
 
@@ -181,7 +191,9 @@ async def _claim(context: RebuildContext, out: MemoryObjectSendStream[Group]) ->
                 )
             if is_over:
                 return
-            for group in group_claimed(claimed, processes=ingest.processes.size):
+            await context.giving_way.look(ingest.database)
+            most_bytes = SMALL_BYTES if context.giving_way.rest else GROUP_BYTES
+            for group in group_claimed(claimed, processes=ingest.processes.size, most_bytes=most_bytes):
                 ingest.demand.take()
                 await out.send(group)
 
@@ -206,8 +218,8 @@ async def _carry(
                     await write_group(context, group, rebuilt, held)
 
 
-def group_claimed(claimed: Sequence[Claimed], *, processes: int) -> list[Group]:
+def group_claimed(claimed: Sequence[Claimed], *, processes: int, most_bytes: int = GROUP_BYTES) -> list[Group]:
     """The groups that the same documents would be ingested in."""
     by_id = {one.document.id: one for one in claimed}
-    groups = group_documents([one.document for one in claimed], processes=processes)
+    groups = group_documents([one.document for one in claimed], processes=processes, most_bytes=most_bytes)
     return [[by_id[document.id] for document in group] for group in groups]
