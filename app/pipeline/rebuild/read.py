@@ -85,10 +85,11 @@ async def read_group(context: RebuildContext, group: Sequence[Claimed], sources:
 
 async def _load_stored(context: RebuildContext, group: Sequence[Claimed]) -> Mapping[UUID, Sequence[ChunkRow]]:
     ingest = context.ingest
-    with ingest.account.timed("read", len(group)):
-        async with ingest.database.begin() as connection:
-            rebuilds = RebuildRepository(connection, ingest.collection.id, context.old.id)
-            return await rebuilds.load_chunks([claimed.document.id for claimed in group])
+    async with context.give_way():
+        with ingest.account.timed("read", len(group)):
+            async with ingest.database.begin() as connection:
+                rebuilds = RebuildRepository(connection, ingest.collection.id, context.old.id)
+                return await rebuilds.load_chunks([claimed.document.id for claimed in group])
 
 
 def _as_stored(claimed: Claimed, stored: Mapping[UUID, Sequence[ChunkRow]]) -> Rebuilt:

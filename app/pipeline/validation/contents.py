@@ -52,7 +52,8 @@ async def read_contents(validation: Validation, documents: Sequence[UUID], *, di
     page = max(1, NUMBERS_PER_PAGE // max(1, dimension))
     points = validation.store.stream_points(generation.name, dimension=dimension, page=page)
     async for rows, stored in pair_pages(_stream_rows(validation), points):
-        await asyncio.to_thread(add_page, contents, rows, stored)
+        async with validation.give_way():
+            await asyncio.to_thread(add_page, contents, rows, stored)
         await validation.tell("contents", contents.expected, total)
     return contents
 

@@ -61,19 +61,21 @@ async def read_texts(validation: Validation, *, total: int) -> Texts:
     limit = validation.new.generation.chunking.size
     after: UUID | None = None
     while True:
-        page = await _read_page(validation, after)
+        most = await validation.choose_portion(DOCUMENTS_PER_PAGE)
+        async with validation.give_way():
+            page = await _read_page(validation, after, most)
+            await asyncio.to_thread(add_page, texts, page, limit=limit)
         if not page.documents:
             return texts
-        await asyncio.to_thread(add_page, texts, page, limit=limit)
         await validation.tell("documents", texts.chunks, total)
         after = page.documents[-1]
 
 
-async def _read_page(validation: Validation, after: UUID | None) -> _Page:
+async def _read_page(validation: Validation, after: UUID | None, most: int) -> _Page:
     old, new = validation.old.generation.id, validation.new.generation.id
     async with validation.database.begin() as connection:
         repository = ValidationRepository(connection, validation.collection_id)
-        following = await repository.list_documents((old, new), after=after, limit=DOCUMENTS_PER_PAGE)
+        following = await repository.list_documents((old, new), after=after, limit=most)
         documents = take_page(following)
         spans = _by_document(await repository.list_spans(new, documents))
         if not validation.is_same_cut:
@@ -131,18 +133,22 @@ def _add_chunks(texts: Texts, document: UUID, chunks: Sequence[Span], limit: int
 async def recut(validation: Validation, documents: Sequence[UUID]) -> Recut:
     """Cut some documents again, in child processes: the old generation's text where it is the same."""
     found, generation = Recut(), validation.new.generation
-    for start in range(0, len(documents), RECUT_PER_CALL):
-        requests = await _read_requests(validation, documents[start : start + RECUT_PER_CALL])
-        try:
-            counts = await validation.processes.run(
-                recut_documents, requests, generation.chunking, validation.tokenizer, timeout_seconds=RECUT_SECONDS
-            )
-        except (ProcessTimeoutError, ProcessDiedError) as error:
-            found.error_code = error.code
-            return found
+    done = 0
+    while done < len(documents):
+        some = documents[done : done + await validation.choose_portion(RECUT_PER_CALL)]
+        async with validation.give_way():
+            requests = await _read_requests(validation, some)
+            try:
+                counts = await validation.processes.run(
+                    recut_documents, requests, generation.chunking, validation.tokenizer, timeout_seconds=RECUT_SECONDS
+                )
+            except (ProcessTimeoutError, ProcessDiedError) as error:
+                found.error_code = error.code
+                return found
         for document, same, total in counts:
             found.add(document, same=same, total=total)
-        await validation.tell("chunking", start + len(requests), len(documents))
+        done += len(some)
+        await validation.tell("chunking", done, len(documents))
     return found
 
 

@@ -33,7 +33,7 @@ FEWEST_WORDS = 5
 """Different ones: a text of fewer may be found by the words of many."""
 WORDS_CHARACTERS = 4000
 QUESTION_REST = 1.0
-"""Questions are small: after each one as long a rest as it took, if people search, is enough."""
+"""Questions are small: as long a rest as each of them took, while people search, is enough."""
 
 Thing = TypeVar("Thing")
 Answer = TypeVar("Answer")

@@ -1,6 +1,7 @@
 """What a validation compares, and what it needs for that."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 from uuid import UUID
@@ -16,6 +17,7 @@ from app.pipeline.giving_way import GivingWay
 
 FEWEST = 10
 """However little is to be sampled, so much is."""
+SMALLER = 4
 
 Tell = Callable[[str, int, int], Awaitable[None]]
 """Told of the progress: the stage, how much of it is done, and how much there is."""
@@ -102,6 +104,15 @@ class Validation:
     seed: int = 0
     tell: Tell
     giving_way: GivingWay = field(init=False, default_factory=GivingWay)
+
+    def give_way(self) -> AbstractAsyncContextManager[None]:
+        """Around what keeps this machine or the stores busy; see ``RebuildContext``."""
+        return self.giving_way.turn(self.database)
+
+    async def choose_portion(self, usual: int) -> int:
+        """How much to take in hand at once: a quarter of what is usual while people search, for they wait for it."""
+        await self.giving_way.look(self.database)
+        return max(1, usual // SMALLER) if self.giving_way.rest else usual
 
     @property
     def collection_id(self) -> UUID:
