@@ -30,8 +30,7 @@ SEARCHED_DOCUMENTS = 500
 SIZE = 360
 """Tokens in a chunk after the tweak; 400 before."""
 MOST_RATE = 200.0
-"""Searches that are begun in a second at most, whether those before have been answered or not: more than two cores
-answer beside a rebuild, so they queue."""
+"""Searches that are begun in a second at most, whether those before have been answered or not."""
 SHARE = 0.4
 """Of what one API process answers on a machine that does nothing else: a rebuild needs some of it too."""
 AT_ONCE = 8
