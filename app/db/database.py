@@ -12,6 +12,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from app.domain.errors import LeaseLostError
 from app.domain.operations import Lease
@@ -109,6 +110,12 @@ class Database:
         self._turns = asyncio.Semaphore(pool_size + MAX_OVERFLOW)
         self._singles = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._kept: list[AsyncConnection] = []
+
+    @property
+    def used(self) -> int:
+        """How many connections somebody has now."""
+        pool = self.engine.pool
+        return pool.checkedout() - len(self._kept) if isinstance(pool, QueuePool) else 0
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:

@@ -22,6 +22,7 @@ from tests.harness import Api, wait_until
 from tests.operations.rows import add_collection, add_operations, add_user
 
 RUNNING = 200
+PATIENT_SECONDS = 60
 PENDING = 500
 USERS = 20
 REDIS_AWAY_SECONDS = float(os.environ.get("VECLOOM_TEST_REDIS_AWAY_SECONDS", "8"))
@@ -95,6 +96,8 @@ async def test_no_operation_starves(parts: Parts, settings: Settings) -> None:
     200 run and 500 wait, over three priorities, 20 users and three workers.
     """
     chance = random.Random(11)  # noqa: S311 — repeatable, keeps no secret
+    # nobody who is slow for a moment is to be taken for dead: what is begun anew has another turn
+    settings = settings.model_copy(update={"lease": PATIENT_SECONDS})
     gates = Gates()
     users = [await add_user(parts, f"user-{number}") for number in range(USERS)]
     collections = {user: await add_collection(parts, user) for user in users}

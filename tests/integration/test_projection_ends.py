@@ -23,7 +23,7 @@ from benchmarks.corpus import write_corpus
 from tests.harness import Api, wait_until
 from tests.integration.disk import CAN_MOUNT, Disk, mounted_disk
 from tests.integration.test_projections import ask, draw, folder_of, is_layout_process, list_folders, read
-from tests.integration.test_reindex import REPORT_ONLY, reindex
+from tests.integration.test_reindex import REPORT_ONLY, reindex, roll_back
 from tests.vector_proxy import VectorProxy
 
 pytestmark = pytest.mark.timeout(300)
@@ -74,12 +74,19 @@ async def find_generations(api: Api) -> dict[str, str]:
 
 async def test_a_switch_in_the_middle_of_the_fetch_mixes_nothing(api: Api, papers: Path, proxy: VectorProxy) -> None:
     """The map is of the generation that it was begun with, whole, and says that another one serves now."""
-    (old,) = await find_generations(api)
+    (first,) = await find_generations(api)
+    rebuilt = await api.wait(await reindex(api, "papers", chunk_size=120, **REPORT_ONLY), seconds=SECONDS)
+    (old,) = (await find_generations(api)).keys() - {first}
     async with api.parts.database.begin() as connection:
-        chunks = set((await connection.execute(text("SELECT id FROM chunks"))).scalars())
+        found = await connection.execute(
+            text("SELECT c.id FROM chunks c JOIN generations g ON g.id = c.generation_id WHERE g.name = :name"),
+            {"name": old},
+        )
+        chunks = set(found.scalars())
     async with held_fetch(api, proxy, method="pca") as operation:
-        rebuilt = await api.wait(await reindex(api, "papers", chunk_size=120, **REPORT_ONLY), seconds=SECONDS)
-        assert rebuilt["state"] == "completed", rebuilt
+        # a rebuild would take as long as the store is waited for
+        back = await api.wait(await roll_back(api, "papers"), seconds=SECONDS)
+    assert (rebuilt["state"], back["state"]) == ("completed", "completed"), (rebuilt, back)
     ended = await api.wait(operation, seconds=SECONDS)
 
     assert ended["state"] == "completed", ended

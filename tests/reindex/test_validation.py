@@ -79,7 +79,7 @@ async def test_it_stops_where_it_is_cancelled(shelf: Shelf, stage: str) -> None:
     await shelf.drop(generation)
 
     assert asyncio.all_tasks() <= before
-    assert shelf.parts.database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # of the pool that is used
+    assert shelf.parts.database.used == 0
 
 
 async def test_an_old_model_that_is_gone(shelf: Shelf) -> None:
