@@ -59,7 +59,7 @@ async def test_it_is_known_how_much_people_search(shelf: Shelf) -> None:
 async def test_a_few_searches_hold_nothing_up(shelf: Shelf) -> None:
     """One person who searches takes next to nothing of the processors."""
     giving_way = GivingWay(processors=2)
-    await search(shelf, 60)
+    await search(shelf, 20)
 
     assert await giving_way.find_share(shelf.parts.database, AT_ONCE) == AT_ONCE
     assert giving_way.rest == 0.0
