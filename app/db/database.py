@@ -177,9 +177,8 @@ class Database:
             await self._close(connection)
             raise
         if self._turns.locked() or connection.in_transaction() or find_driver(connection) is None:
-            await self._give_back(
-                connection
-            )  # no transaction is open, so it waits for nothing and cannot be interrupted
+            # no transaction is open, so it waits for nothing and cannot be interrupted
+            await self._give_back(connection)
         else:
             self._kept.append(connection)
             self._turns.release()

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -79,8 +79,11 @@ class GivingWay:
             await asyncio.sleep(min(seconds * min(self.rest, most), LONGEST_PAUSE_SECONDS))
 
     @asynccontextmanager
-    async def turn(self, database: Database) -> AsyncIterator[None]:
-        """A piece of work: at once with others while people search little, else after them, with a rest at the end."""
+    async def turn(self, database: Database, *, is_hurried: Callable[[], bool] = lambda: False) -> AsyncIterator[None]:
+        """A piece of work: at once with others while people search little, else after them, with a rest at the end.
+
+        There is no rest once ``is_hurried`` says so.
+        """
         await self.look(database)
         if not self.rest:
             yield
@@ -88,4 +91,5 @@ class GivingWay:
         async with self._turn:
             started = time.monotonic()
             yield
-            await self.pause(time.monotonic() - started)
+            if not is_hurried():
+                await self.pause(time.monotonic() - started)

@@ -90,6 +90,22 @@ async def test_pieces_of_work_take_turns_meanwhile(shelf: Shelf, searched: int, 
     assert max(seen) == at_once
 
 
+async def test_who_is_to_stop_does_not_rest(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in hand of a slice that ends is finished one by one, without pauses."""
+    giving_way, rested = GivingWay(processors=1), []
+    await search(shelf, 100_000)
+
+    async def note(_: GivingWay, seconds: float, **__: float) -> None:
+        rested.append(seconds)
+
+    monkeypatch.setattr(GivingWay, "pause", note)
+    for hurried in (False, True):
+        async with giving_way.turn(shelf.parts.database, is_hurried=lambda: hurried):  # noqa: B023 — called in the block
+            pass
+
+    assert len(rested) == 1
+
+
 @pytest.mark.parametrize(("searched", "most"), [(False, AT_ONCE), (True, 1)])
 async def test_questions_are_asked_one_by_one_meanwhile(shelf: Shelf, searched: bool, most: int) -> None:  # noqa: FBT001
     """All are answered, in their order."""

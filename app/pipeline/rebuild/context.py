@@ -31,7 +31,7 @@ class RebuildContext:
 
     def give_way(self) -> AbstractAsyncContextManager[None]:
         """Around what keeps this machine or the stores busy: while people search, one such thing at a time."""
-        return self.giving_way.turn(self.ingest.database)
+        return self.giving_way.turn(self.ingest.database, is_hurried=self.ingest.should_yield)
 
     @property
     def generation(self) -> Generation:
